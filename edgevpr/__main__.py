@@ -1,0 +1,5 @@
+"""``python -m edgevpr``."""
+
+from edgevpr.cli.main import main
+
+main()

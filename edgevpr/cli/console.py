@@ -1,0 +1,122 @@
+"""What every verb prints with: data on stdout, bars and remarks on stderr."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def note(message: str) -> None:
+    """A remark for the person at the terminal, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit_json(record: object) -> None:
+    """One JSON document on stdout."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(record), indent=2).decode(), flush=True)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """``edgevpr.progress.Track`` that draws a bar with count, elapsed time and ETA on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def table(title: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
+    """A table on stdout; text to the left, numbers to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(columns))
+    body = [["-" if cell is None else _cell(cell) for cell in row] for row in rows]
+    for i, name in enumerate(columns):
+        numeric = bool(body) and all(_is_number(row[i]) for row in body)
+        grid.add_column(
+            name, justify="right" if numeric else "left", overflow="fold", no_wrap=i == 0
+        )
+    for row in body:
+        # As Text: rich would take the [compile] of 'edgevpr[compile]' for markup.
+        grid.add_row(*(Text(cell) for cell in row))
+    Console().print(grid)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == "-"
+    return True
+
+
+@contextlib.contextmanager
+def training_bar(description: str) -> Iterator[Callable[[Any], None]]:
+    """One bar for a whole training run: step, ETA, images/s, loss and validation R@1."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True),
+    ) as progress:
+        task = progress.add_task(description, total=None, figures="")
+        started, images = time.perf_counter(), 0
+
+        def on_step(step: Any) -> None:
+            nonlocal images
+            images += step.images
+            rate = images / (time.perf_counter() - started)
+            score = "" if step.r1 is None else f" val R@1 {step.r1:.1f}"
+            progress.update(
+                task,
+                total=step.steps,
+                completed=step.step,
+                figures=f"epoch {step.epoch + 1} loss {step.loss:.3f}{score} {rate:.0f} img/s",
+            )
+
+        yield on_step

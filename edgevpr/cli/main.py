@@ -1,0 +1,96 @@
+"""The ``edgevpr`` command: assembles the verbs and turns errors into one sentence."""
+
+import errno
+import importlib
+import os
+import sys
+
+import typer
+
+from edgevpr import __version__
+from edgevpr.errors import EdgeVPRError
+
+#: One module a verb, in the order a user meets them.
+VERBS = (
+    "demo",
+    "city",
+    "embed",
+    "train",
+    "eval",
+    "index",
+    "compile",
+    "build",
+    "run",
+    "profile",
+    "report",
+    "doctor",
+    "devices",
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 error, 2 usage, 3 data, 4 artifact, 5 missing package, "
+    "6 target, 7 disk or memory, 8 numerics, 130 interrupted.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"edgevpr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show the full traceback of an error.", envvar="EDGEVPR_DEBUG"
+    ),
+) -> None:
+    """Tell a robot where it is from one camera frame, on the board it carries."""
+
+
+for verb in VERBS:
+    module = importlib.import_module(f"edgevpr.cli.{verb.replace('-', '_')}")
+    app.command(verb)(module.command)
+
+
+def main() -> None:
+    """Entry point: run a verb, end with the exit code of its class of error."""
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
+    try:
+        app(standalone_mode=True)
+    except BaseException as error:
+        if debug or isinstance(error, SystemExit | GeneratorExit):
+            raise
+        code, sentence = explain(error)
+        print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout went away: nothing more can be said there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(code)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence for an exception that reached the top."""
+    if isinstance(error, EdgeVPRError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; nothing half-written is left, run the same command again"
+    if isinstance(error, MemoryError):
+        return 7, "out of memory; close other programs or take a smaller batch with --batch-size"
+    if isinstance(error, BrokenPipeError):
+        return 1, "the program reading the output has closed it"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "the output"
+        return 7, f"no space left on the disk of {where}; free some and run the command again"
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        where = error.filename or "the output"
+        return 7, f"{where} is not writable or readable by this user; choose another place with -o"
+    kind = type(error).__name__
+    return 1, f"unexpected {kind}: {error}; run again with 'edgevpr --debug ...' and report it"

@@ -1,0 +1,146 @@
+"""``edgevpr train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+from edgevpr.errors import UsageError
+
+
+def command(
+    images: Annotated[Path, typer.Argument(help="Training images with place ids.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model artifact to write.")],
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gallery-network features of these images (edgevpr embed): trains a query "
+            "network into their space. Without it, a gallery network is trained."
+        ),
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="A timm model.")] = "mobilevitv2_100",
+    out_index: Annotated[int, typer.Option(help="Its feature level; -1 is the deepest.")] = -1,
+    backbone_args: Annotated[
+        list[str] | None, typer.Option(help="Further timm argument, NAME=VALUE; repeatable.")
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="Safetensors to start the backbone from.")
+    ] = None,
+    aggregator: Annotated[str, typer.Option(help="boq.")] = "boq",
+    aggregator_args: Annotated[
+        list[str] | None, typer.Option(help="Its argument, NAME=VALUE; repeatable.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder with database/ and queries/, scored each epoch.")
+    ] = None,
+    validation_features: Annotated[
+        Path | None, typer.Option(help="Gallery-network features of its database/.")
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 322,
+    epochs: Annotated[int, typer.Option(help="Passes over the images (or places).")] = 15,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
+    images_per_place: Annotated[
+        int, typer.Option(help="Images of one place in a batch (gallery networks).")
+    ] = 4,
+    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 5e-4,
+    min_lr: Annotated[float, typer.Option(help="Where its cosine schedule ends.")] = 1e-4,
+    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 0,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = 1e-2,
+    tau: Annotated[float, typer.Option(help="Temperature of the loss, Eq. 3 and 8.")] = 0.05,
+    gamma: Annotated[
+        float, typer.Option(help="Strength of the implicit augmentation, Eq. 8; 0 is Eq. 3.")
+    ] = 15.0,
+    mean: Annotated[
+        tuple[float, float, float], typer.Option(help="RGB mean, of values in [0, 1].")
+    ] = (0.485, 0.456, 0.406),
+    std: Annotated[tuple[float, float, float], typer.Option(help="RGB deviation.")] = (
+        0.229,
+        0.224,
+        0.225,
+    ),
+    crop: Annotated[float, typer.Option(help="Smallest random crop, share of a side.")] = 0.75,
+    light: Annotated[float, typer.Option(help="Largest random change of exposure.")] = 0.3,
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16 or fp16.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that read images.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the training record.")] = False,
+) -> None:
+    """Train a gallery network, or a query network into a gallery network's descriptor space.
+
+    The defaults are the paper's: AdamW 5e-4 to 1e-4, 15 epochs, batch 64, 322 px, tau 0.05,
+    gamma 15.
+    """
+    from edgevpr.optional import require
+
+    for package in ("torch", "lightning", "timm", "pytorch_metric_learning", "safetensors"):
+        require(package, extra="train")
+    from edgevpr.train.config import TrainConfig
+    from edgevpr.train.fit import fit
+    from edgevpr.train.network import Architecture
+
+    if precision not in ("auto", "32", "bf16", "fp16"):
+        raise UsageError(f"--precision {precision}: expected auto, 32, bf16 or fp16")
+    config = TrainConfig(
+        images=images,
+        architecture=Architecture(
+            backbone=backbone,
+            out_index=out_index,
+            backbone_args=_named(backbone_args, "--backbone-args"),
+            aggregator=aggregator,
+            aggregator_args=_named(aggregator_args, "--aggregator-args"),
+        ),
+        features=features,
+        validation=validation,
+        validation_features=validation_features,
+        backbone_weights=backbone_weights,
+        image_size=image_size,
+        epochs=epochs,
+        batch_size=batch_size,
+        images_per_place=images_per_place,
+        lr=lr,
+        min_lr=min_lr,
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        tau=tau,
+        gamma=gamma,
+        precision=precision,  # type: ignore[arg-type]
+        workers=workers,
+        seed=seed,
+        mean=mean,
+        std=std,
+        crop=crop,
+        light=light,
+    )
+    with console.training_bar(f"training {backbone} ({config.role})") as on_step:
+        record = fit(config, output, resume=resume, on_step=on_step, track=console.track)
+    if json:
+        console.emit_json(record)
+        return
+    console.note(
+        f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
+        f"loss {record['final_loss']:.3f}"
+    )
+
+
+def _named(arguments: list[str] | None, flag: str) -> dict[str, int | float | str]:
+    """["row_dim=8"] -> {"row_dim": 8}."""
+    named: dict[str, int | float | str] = {}
+    for text in arguments or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{flag} {text!r}: expected NAME=VALUE, for example row_dim=8")
+        named[name] = _value(value)
+    return named
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

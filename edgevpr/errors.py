@@ -1,0 +1,89 @@
+"""Every error a user can meet, and the exit code it ends the process with.
+
+::
+
+    EdgeVPRError                  1
+    |-- UsageError                2   a flag or a combination of flags
+    |   `-- UnknownTargetError    2
+    |-- DataError                 3   images, data sets, video
+    |-- ArtifactError             4   a folder written by another verb
+    |   |-- CorruptArtifactError  4   truncated, bit-flipped, half-copied
+    |   |-- ArtifactKindError     4   a gallery where a bundle was asked for
+    |   |-- ArtifactVersionError  4   written by a newer or an older format
+    |   `-- SpaceMismatchError    4   descriptors that must not be compared
+    |-- MissingExtraError         5   a package that is not installed
+    |-- TargetError               6   a target that cannot be built or run here
+    |-- ResourceError             7   disk, memory, permissions
+    `-- NumericsError             8   NaN, a failed parity gate
+
+A message says what was found, what was expected, and the next command to type.
+Interrupted runs end with 130.
+"""
+
+
+class EdgeVPRError(Exception):
+    """Base of the tree; its message is one sentence for the user."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeVPRError):
+    """A flag, or a combination of flags, that makes no sense."""
+
+    exit_code = 2
+
+
+class UnknownTargetError(UsageError):
+    """A compile target that no device profile describes."""
+
+
+class DataError(EdgeVPRError):
+    """Images, data sets or video that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class ArtifactError(EdgeVPRError):
+    """A folder handed from one verb to another that cannot be used."""
+
+    exit_code = 4
+
+
+class CorruptArtifactError(ArtifactError):
+    """A file of the artifact is missing, truncated or changed."""
+
+
+class ArtifactKindError(ArtifactError):
+    """The folder is another kind of artifact than the one asked for."""
+
+
+class ArtifactVersionError(ArtifactError):
+    """The artifact has a format version that this edgevpr does not read."""
+
+
+class SpaceMismatchError(ArtifactError):
+    """Two artifacts hold descriptors of different descriptor spaces."""
+
+
+class MissingExtraError(EdgeVPRError):
+    """An optional package is not installed."""
+
+    exit_code = 5
+
+
+class TargetError(EdgeVPRError):
+    """A known target that cannot be built, or cannot be run, on this machine."""
+
+    exit_code = 6
+
+
+class ResourceError(EdgeVPRError):
+    """The disk is full, memory ran out, or a folder is not writable."""
+
+    exit_code = 7
+
+
+class NumericsError(EdgeVPRError):
+    """NaN or infinity in descriptors, or a parity gate that failed."""
+
+    exit_code = 8

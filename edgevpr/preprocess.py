@@ -1,0 +1,98 @@
+"""From an image of any size to what the network sees: one spec for every stage.
+
+Training, evaluation and the CPU path run this code. A compiled graph takes the resized uint8
+image and normalizes inside, so ``resize`` is all that a running robot executes of it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.errors import DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size in pixels, resize filter, and normalization of RGB values in [0, 1]."""
+
+    height: int
+    width: int
+    interpolation: Literal["area", "linear", "cubic"] = "area"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 of any size -> (height, width, 3) uint8, aspect ratio not kept."""
+        import cv2
+
+        if image.shape[:2] == (self.height, self.width):
+            return np.ascontiguousarray(image)
+        flag = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+        resized = cv2.resize(
+            image, (self.width, self.height), interpolation=flag[self.interpolation]
+        )
+        return np.asarray(resized, dtype=np.uint8)
+
+    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, zero mean and unit deviation."""
+        mean = np.asarray(self.mean, np.float32) * 255
+        std = np.asarray(self.std, np.float32) * 255
+        return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
+
+
+def read_image(path: Path | str) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB, EXIF orientation applied.
+
+    Grey images are repeated over the channels, 16-bit ones keep their high byte, transparency is
+    dropped. A file is unreadable when it does not decode, and when it is a JPEG that stops before
+    its end-of-image marker: some decoders paint what is missing grey and say nothing, and a half
+    grey image has a descriptor like any other. Damage inside a complete JPEG cannot be told.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, or not an image OpenCV can decode.
+    """
+    import cv2
+
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        found = "a folder" if Path(path).is_dir() else "nothing"
+        raise DataError(
+            f"found {found} at {path}, expected a JPEG or PNG file: check the path"
+        ) from None
+    try:
+        whole = data.size > 0 and not _is_cut_jpeg(data.tobytes())
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
+    except cv2.error:  # a header that asks for more pixels than OpenCV will allocate
+        image = None
+    if image is None:
+        raise DataError(
+            f"{path} ({data.size} bytes) is not a readable image, expected a complete JPEG or "
+            "PNG: replace or remove the file and run the command again"
+        )
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether ``data`` starts like a JPEG and has no end-of-image marker after its first scan.
+
+    The segments before the scan are stepped over, because a thumbnail among them has a marker of
+    its own; inside a scan a byte FF is never followed by D9 (ITU-T T.81, B.1.1).
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker == 0xDA:  # start of scan
+            return data.find(b"\xff\xd9", at) < 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return True

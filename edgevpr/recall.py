@@ -1,0 +1,74 @@
+"""Recall@K: the only implementation.
+
+R@K is the share of queries with at least one positive among the K nearest gallery images.
+Queries without any positive in the gallery can never be answered: they are counted and reported,
+and left out of the denominator (``queries - without_positives``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.errors import DataError
+
+
+@dataclass(frozen=True)
+class Recall:
+    """R@K in percent for each K, and what it was measured on."""
+
+    at: dict[int, float]
+    database: int
+    queries: int
+    without_positives: int
+
+    def line(self) -> str:
+        """The field's usual line: ``R@1: 98.8, R@5: 99.7``."""
+        return ", ".join(f"R@{k}: {value:.1f}" for k, value in self.at.items())
+
+
+def hits(
+    predictions: NDArray[np.integer], positives: Sequence[NDArray[np.integer]]
+) -> NDArray[np.bool_]:
+    """(Q, K) predicted gallery rows, Q arrays of positive rows -> (Q, K) which are positives."""
+    if len(predictions) != len(positives):
+        raise ValueError(f"{len(predictions)} predictions for {len(positives)} queries")
+    return np.array(
+        [np.isin(row, good) for row, good in zip(predictions, positives, strict=True)], dtype=bool
+    ).reshape(predictions.shape)
+
+
+def recall_at(
+    predictions: NDArray[np.integer],
+    positives: Sequence[NDArray[np.integer]],
+    *,
+    database: int,
+    ks: Sequence[int] = (1, 5, 10, 20),
+) -> Recall:
+    """Recall@K of (Q, K_max) ranked gallery rows; rows of -1 are "nothing found".
+
+    Args:
+        predictions: (Q, K_max) gallery rows, best first.
+        positives: for each query, the gallery rows that answer it.
+        database: number of gallery images, for the report.
+        ks: the values of K; those above ``database`` or above K_max are left out, because R@K_max
+            under another name would be a lie.
+
+    Raises:
+        DataError: no query has a positive.
+    """
+    answerable = np.array([len(good) > 0 for good in positives], dtype=bool)
+    if not answerable.any():
+        raise DataError(
+            f"none of the {len(positives)} queries has a positive among the {database} gallery "
+            "images; expected queries and gallery of one map: check the folders and the radius"
+        )
+    found = hits(predictions, positives)[answerable]
+    ks = [k for k in ks if k <= min(database, found.shape[1])] or [1]
+    return Recall(
+        at={k: 100.0 * float(found[:, :k].any(axis=1).mean()) for k in ks},
+        database=database,
+        queries=len(positives),
+        without_positives=int((~answerable).sum()),
+    )

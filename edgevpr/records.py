@@ -1,0 +1,198 @@
+"""What the JSON inside each artifact says: the contract between the rooms.
+
+Every record is validated when it is read. Numbers that somebody measured carry the device they
+were measured on; ``provenance`` is always one of measured, emulated, predicted.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgevpr.preprocess import Preprocess
+
+Provenance = Literal["measured", "emulated", "predicted"]
+
+
+class ModelRecord(msgspec.Struct, frozen=True):
+    """``model.json`` of a model artifact, beside ``weights.safetensors``."""
+
+    role: Literal["gallery", "query"]
+    #: backbone, aggregator and their arguments: what edgevpr.train.network.build takes.
+    architecture: dict[str, Any]
+    preprocess: Preprocess
+    #: width D of the descriptor.
+    dim: int
+    #: resolved configuration, seed, data digest, last metrics.
+    training: dict[str, Any]
+
+
+class FeaturesRecord(msgspec.Struct, frozen=True):
+    """``features.json`` of a features artifact.
+
+    Beside it: ``descriptors.npy`` (N, D) float16, L2-normalized rows; ``images.csv``, the N rows
+    of an ``edgevpr.places.ImageTable`` in the same order.
+    """
+
+    #: which network described the images: a gallery one, or a query one trained into the space.
+    role: Literal["gallery", "query"]
+    model_digest: str
+    preprocess: Preprocess
+    count: int
+    dim: int
+    source: str
+
+
+class OperatingPoint(msgspec.Struct, frozen=True):
+    """One setting of the index with what it costs and gives, measured."""
+
+    #: FAISS parameter string, for example ``nprobe=8,k_factor_rf=4``.
+    parameters: str
+    #: share (percent) of held-out queries whose exact top-1 image is found first.
+    exact_agreement: float
+    #: R@1 and R@5 against positives, where the held-out queries have some; else None.
+    r1: float | None
+    r5: float | None
+    search_ms_p50: float
+    search_ms_p95: float
+
+
+class GalleryRecord(msgspec.Struct, frozen=True):
+    """``gallery.json`` of a gallery artifact.
+
+    Beside it: ``index.faiss``, ``images.csv`` (row i is FAISS id i) and, unless the index works
+    in the full space, ``projection.npy``.
+    """
+
+    #: FAISS factory string, verbatim.
+    factory: str
+    faiss_version: str
+    #: width D of the descriptor space, width d of the index.
+    dim: int
+    index_dim: int
+    count: int
+    bytes_per_image: float
+    #: SHA-256 of projection.npy; the empty string without one. A bundle with this projection
+    #: fused emits descriptors of this gallery's index space and of no other.
+    projection: str
+    #: chosen operating point and all that were measured.
+    chosen: OperatingPoint
+    points: list[OperatingPoint]
+    #: exact full-space search on the same queries, for reference: R@1, R@5 (None: no positives).
+    exact_r1: float | None
+    exact_r5: float | None
+    device: str
+
+
+class EngineSidecar(msgspec.Struct, frozen=True):
+    """``engines/NAME.json``: what must agree before ``engines/NAME.engine`` is loaded."""
+
+    engine: str
+    sha256: str
+    graph_sha256: str
+    precision: str
+    #: "tensorrt" or "tensorrt-rtx", and its full version.
+    runtime: str
+    version: str
+    #: compute capability, for example "sm_87".
+    sm: str
+    #: board profile and JetPack where built on a board; the build host otherwise.
+    board: str
+    flags: list[str]
+    build_seconds: float
+
+
+class BundleRecord(msgspec.Struct, frozen=True):
+    """``bundle.json`` of a bundle artifact.
+
+    Beside it: ``model.onnx``; ``golden_inputs.npy`` (n, H, W, 3) uint8 and
+    ``golden_descriptors.npy`` (n, d) float32 from the FP32 network; ``recipe.json`` for targets
+    whose engine is built on the device; ``engines/``.
+    """
+
+    target: str
+    #: "onnxruntime", "tensorrt" or "tensorrt-rtx".
+    runtime: str
+    precision: Literal["fp32", "fp16", "int8"]
+    preprocess: Preprocess
+    #: graph input and output names: (1, H, W, 3) uint8 RGB in, (1, output_dim) float32 out.
+    input: str
+    output: str
+    #: full descriptor width D, and the width the graph emits (d when a projection is fused).
+    dim: int
+    output_dim: int
+    #: SHA-256 of the fused projection.npy, or the empty string.
+    projection: str
+    model_digest: str
+    graph_sha256: str
+    engines: list[str]
+    #: parity (max absolute error, min and mean cosine against FP32), node counts, recall, sizes.
+    evidence: dict[str, Any]
+
+
+class DeviceContext(msgspec.Struct, frozen=True):
+    """The machine and the moment a number was measured in; empty or None: not known."""
+
+    #: one line for the head of a table: the board, or the processor and its cores.
+    name: str
+    #: when measuring began, ISO 8601 with the offset from UTC.
+    time: str
+    cpu: str
+    #: cores this process may use.
+    cpus: int
+    arch: str
+    platform: str
+    memory_gb: float
+    governor: str
+    cpu_mhz: float | None
+    #: load average over 1, 5 and 15 minutes when measuring began.
+    load: tuple[float, float, float]
+    #: thread settings in force, for example {"OMP_NUM_THREADS": "1"}.
+    threads: dict[str, str]
+    #: peak resident memory of the measuring process, in MB.
+    rss_mb: float
+    gpus: list[str]
+    board: str
+    power_mode: str
+    jetpack: str
+    python: str
+    packages: dict[str, str]
+
+
+class ProfileRow(msgspec.Struct, frozen=True):
+    """One configuration: what it answers, what it costs. Times in ms, recall in percent."""
+
+    configuration: str
+    #: None where the images measured carry no positions.
+    r1: float | None
+    r5: float | None
+    engine_ms_p50: float
+    engine_ms_p95: float
+    search_ms_p50: float
+    #: from a decoded frame to an answer: preprocessing, engine, search; decoding is left out.
+    end_to_end_ms_p50: float
+    end_to_end_ms_p95: float
+    #: index bytes a gallery image takes in memory.
+    bytes_per_image: float | None
+    provenance: Provenance
+    #: every sample taken after the warm-up, in ms, by stage, in order.
+    samples_ms: dict[str, list[float]]
+    #: what it is: target, precision, index, network and the like.
+    facts: dict[str, str]
+
+
+class ProfileRecord(msgspec.Struct, frozen=True):
+    """``profile.json`` of a profile artifact."""
+
+    rows: list[ProfileRow]
+    device: DeviceContext
+    #: where the frames came from, as typed.
+    source: str
+    frames: int
+    warmup: int
+    #: queries behind R@K, how many of them no gallery image answers, gallery size, radius.
+    queries: int
+    without_positives: int
+    database: int
+    radius_m: float
+    #: evidence of the bundles measured, by configuration.
+    evidence: dict[str, dict[str, Any]]

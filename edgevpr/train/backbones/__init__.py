@@ -1,0 +1,5 @@
+"""Backbones: (B, 3, H, W) normalized images to (B, C, h, w) features."""
+
+from edgevpr.train.backbones.features import TimmFeatures
+
+__all__ = ["TimmFeatures"]

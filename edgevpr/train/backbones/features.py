@@ -1,0 +1,73 @@
+"""Any timm backbone as a feature extractor."""
+
+from pathlib import Path
+
+import timm
+from torch import Tensor, nn
+
+from edgevpr.errors import DataError, UsageError
+
+
+class TimmFeatures(nn.Module):
+    """(B, 3, H, W) -> (B, C, H / reduction, W / reduction), one feature level of a timm model.
+
+    Args:
+        name: a timm model that can return feature maps, for example ``efficientvit_b2``,
+            ``mobilevitv2_100``, ``resnet18``.
+        out_index: which feature level; -1 is the deepest.
+        options: further arguments of the timm model (``pad_type="same"``).
+
+    Raises:
+        UsageError: timm does not know the model, or it has no such feature level.
+    """
+
+    def __init__(
+        self, name: str, out_index: int = -1, options: dict[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:5]) or "timm's list"
+            raise UsageError(f"timm knows no backbone {name!r}; try one of: {near}")
+        try:
+            self.body = timm.create_model(
+                name, pretrained=False, features_only=True, out_indices=(out_index,),
+                **(options or {}),
+            )  # fmt: skip
+        except (IndexError, AssertionError, RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"backbone {name!r} has no feature level {out_index} ({error}); "
+                "pass --out-index with a smaller number"
+            ) from error
+        self.channels: int = self.body.feature_info.channels()[-1]
+        self.reduction: int = self.body.feature_info.reduction()[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.body(x)[-1]
+        return features
+
+    def load_pretrained(self, path: Path) -> int:
+        """Start from a safetensors state dict with timm's own parameter names.
+
+        Returns:
+            how many of this network's tensors were filled.
+
+        Raises:
+            DataError: the file does not hold this backbone's weights.
+        """
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+        own = self.body.state_dict()
+        # A features_only model flattens "blocks.0.1" style names only for some families.
+        fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        flattened = {k.replace(".", "_", 1): v for k, v in state.items()}
+        fitting |= {k: v for k, v in flattened.items() if k in own and own[k].shape == v.shape}
+        wanted = {k for k in own if not k.endswith("num_batches_tracked")}
+        if not wanted <= set(fitting):
+            missing = sorted(wanted - set(fitting))
+            raise DataError(
+                f"{path} fills {len(fitting)} of {len(wanted)} tensors of this backbone (missing "
+                f"{missing[0]} and others): pass the weights of the backbone named by --backbone"
+            )
+        self.body.load_state_dict(fitting, strict=False)
+        return len(fitting)

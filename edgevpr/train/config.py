@@ -1,0 +1,85 @@
+"""What a training run is told; the defaults are the paper's settings."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgevpr.errors import UsageError
+from edgevpr.train.losses import check_temperature
+from edgevpr.train.network import Architecture
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Raises:
+        UsageError: a value out of its range; the message names the flag.
+    """
+
+    #: folder of training images with place ids.
+    images: Path
+    architecture: Architecture
+    #: features of those images by the gallery network: with them a query network is trained into
+    #: their space, without them a gallery network is trained by metric learning.
+    features: Path | None = None
+    #: folder with database/ and queries/ to score after every epoch.
+    validation: Path | None = None
+    #: gallery-network features of the validation database (query networks only).
+    validation_features: Path | None = None
+    #: safetensors to start the backbone from.
+    backbone_weights: Path | None = None
+    image_size: int = 322
+    epochs: int = 15
+    batch_size: int = 64
+    #: images of one place in a batch, for metric learning.
+    images_per_place: int = 4
+    lr: float = 5e-4
+    min_lr: float = 1e-4
+    warmup_steps: int = 0
+    weight_decay: float = 1e-2
+    #: temperature and augmentation strength of Eq. 8.
+    tau: float = 0.05
+    gamma: float = 15.0
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    workers: int = 2
+    seed: int = 0
+    #: normalization constants; ImageNet's unless the backbone weights ask for others.
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    #: crop and light augmentation; (1.0, 0.0) switches it off.
+    crop: float = 0.75
+    light: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_temperature(self.tau, self.gamma)
+        positive = {
+            "--image-size": self.image_size,
+            "--epochs": self.epochs,
+            "--batch-size": self.batch_size,
+            "--lr": self.lr,
+        }
+        for flag, value in positive.items():
+            if not value > 0:
+                raise UsageError(f"{flag} {value}: expected a number above 0")
+        if not 0 <= self.min_lr <= self.lr:
+            raise UsageError(
+                f"--min-lr {self.min_lr}: expected between 0 and --lr ({self.lr}), "
+                "the cosine schedule ends there"
+            )
+        if self.images_per_place < 2 and self.features is None:
+            raise UsageError(
+                f"--images-per-place {self.images_per_place}: expected 2 or more, metric learning "
+                "needs positive pairs"
+            )
+        if self.validation_features is not None and self.validation is None:
+            raise UsageError("--validation-features given without --validation: pass both")
+
+    @property
+    def role(self) -> str:
+        return "gallery" if self.features is None else "query"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for config.json."""
+        plain = asdict(self) | {"role": self.role}
+        return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}

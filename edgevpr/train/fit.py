@@ -1,0 +1,276 @@
+"""``edgevpr train``: from images (and gallery features) to a model artifact."""
+
+import csv
+import hashlib
+import io
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import msgspec
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from edgevpr import __version__, artifact
+from edgevpr.data import read_images, read_split
+from edgevpr.errors import DataError, UsageError
+from edgevpr.features import Features
+from edgevpr.places import ImageTable
+from edgevpr.preprocess import Preprocess
+from edgevpr.progress import Track, silent
+from edgevpr.space import check_same_space
+from edgevpr.train.bank import build_bank
+from edgevpr.train.config import TrainConfig
+from edgevpr.train.describe import describe
+from edgevpr.train.evaluate import recall_of
+from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader
+from edgevpr.train.model import save_model
+from edgevpr.train.modules import GalleryTraining, QueryTraining
+from edgevpr.train.network import Network, parameters_m
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training run reports after each step."""
+
+    step: int
+    steps: int
+    epoch: int
+    images: int
+    loss: float
+    #: validation R@1 in percent, of the last epoch that was scored.
+    r1: float | None
+
+
+def fit(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_step: Callable[[Step], None] | None = None,
+    track: Track = silent,
+) -> dict[str, Any]:
+    """Train and write the model artifact; returns its training record.
+
+    A checkpoint is kept beside ``out`` after every epoch and removed at the end; with ``resume``
+    the run goes on from it and ends with the same weights, to the bit, as one never interrupted.
+
+    Raises:
+        UsageError: ``resume`` with other settings than the checkpoint's.
+        SpaceMismatchError: validation features of another gallery network.
+        NumericsError: the loss became NaN or infinite.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    lightning.seed_everything(config.seed, verbose=False)
+    preprocess = Preprocess(config.image_size, config.image_size, mean=config.mean, std=config.std)
+    table = read_images(config.images)
+    network = Network(config.architecture)
+    if config.backbone_weights is not None:
+        network.backbone.load_pretrained(config.backbone_weights)
+    module: GalleryTraining | QueryTraining
+    batches: PlaceBatches | ShuffledBatches
+    space = None
+    if config.features is None:
+        per_batch = max(2, config.batch_size // config.images_per_place)
+        batches = PlaceBatches(table.place, per_batch, config.images_per_place, config.seed)
+        module = GalleryTraining(network, config, torch.from_numpy(table.place))
+    else:
+        features = Features(config.features)
+        space = features.space
+        _check_same_images(table, features, config)
+        bank = build_bank(features.descriptors, table.place, track=track)
+        known = (table.place >= 0).nonzero()[0]
+        own = torch.zeros(len(table), dtype=torch.long)
+        own[known] = torch.from_numpy(bank.rows(table.place[known]))
+        batches = ShuffledBatches(known, config.batch_size, config.seed)
+        module = QueryTraining(network, config, features.descriptors, own, bank)
+        _check_dim(network, features)
+    augment = Augment(config.crop, config.light) if config.crop < 1 or config.light > 0 else None
+    images = Images(config.images, table.paths, preprocess, augment, config.seed)
+    record = _Record(config, preprocess, space, on_step)
+    checkpoints = out.with_name(f".{out.name}.checkpoint")
+    checkpoint = _prepare_checkpoints(checkpoints, config, resume)
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=config.epochs,
+        precision=_precision(config.precision),
+        callbacks=[
+            record,
+            ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False),
+        ],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+    )
+    with warnings.catch_warnings():
+        # Lightning's advice on worker counts and batch sizes it cannot infer from our loader.
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            trainer.fit(
+                module,
+                loader(images, batches, config.workers),
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into exit(1); the command line has its own code for it.
+            raise KeyboardInterrupt from None
+    training = record.summary() | {
+        "parameters_m": round(parameters_m(network), 4),
+        "precision": str(trainer.precision),
+        "device": str(module.device),
+        "torch": str(torch.__version__),
+    }
+    save_model(
+        out,
+        network,
+        role=config.role,
+        preprocess=preprocess,
+        training=training,
+        config=config.to_dict() | {"edgevpr": __version__},
+        space=space,
+        metrics_csv=record.to_csv(),
+    )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return training
+
+
+class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes of mypy
+    """Keeps the loss of every step and the validation recall of every epoch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        preprocess: Preprocess,
+        space: str | None,
+        on_step: Callable[[Step], None] | None,
+    ) -> None:
+        self.config, self.preprocess, self.on_step = config, preprocess, on_step
+        self.losses: list[float] = []
+        self.scores: dict[int, float] = {}
+        self.validation: tuple[ImageTable, ImageTable] | None = None
+        self.stored: Features | None = None
+        if config.validation is not None:
+            self.validation = read_split(config.validation)
+        if config.validation_features is not None:
+            self.stored = Features(config.validation_features)
+            check_same_space(
+                self.stored.space,
+                str(config.validation_features),
+                space or "",
+                str(config.features),
+            )
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        # Dropout and drop-path draw from the global generator: tie it to the epoch, so that a
+        # resumed run draws what an uninterrupted one would.
+        torch.manual_seed(self.config.seed * 1_000_003 + trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append(float(outputs["loss"]))
+        if self.on_step is not None:
+            self.on_step(
+                Step(
+                    step=trainer.global_step,
+                    steps=int(trainer.estimated_stepping_batches),
+                    epoch=trainer.current_epoch,
+                    images=len(batch[1]),
+                    loss=self.losses[-1],
+                    r1=self.scores[max(self.scores)] if self.scores else None,
+                )
+            )
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if self.validation is None or (self.config.role == "query" and self.stored is None):
+            return
+        database, queries = self.validation
+        root = self.config.validation
+        assert root is not None
+        q = describe(module.network, self.preprocess, root, queries, workers=0)
+        if self.stored is not None:
+            table, g = self.stored.table, self.stored.descriptors
+        else:
+            table = database
+            g = describe(module.network, self.preprocess, root, database, workers=0)
+        self.scores[trainer.current_epoch] = recall_of(queries, q, table, g).at[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses, "scores": self.scores}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses, self.scores = list(state["losses"]), dict(state["scores"])
+
+    def summary(self) -> dict[str, Any]:
+        last = self.losses[-20:]
+        return {
+            "steps": len(self.losses),
+            "final_loss": sum(last) / len(last) if last else None,
+            "validation_r1": {str(epoch + 1): score for epoch, score in self.scores.items()},
+        }
+
+    def to_csv(self) -> str:
+        """step, epoch, loss, validation R@1 (on the last step of a scored epoch)."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["step", "epoch", "loss", "validation_r1"])
+        per_epoch = max(1, len(self.losses) // self.config.epochs)
+        for i, loss in enumerate(self.losses):
+            epoch, last = i // per_epoch, (i + 1) % per_epoch == 0
+            score = self.scores.get(epoch, "") if last else ""
+            writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
+        return text.getvalue()
+
+
+def _check_same_images(table: ImageTable, features: Features, config: TrainConfig) -> None:
+    if table.paths != features.table.paths:
+        raise DataError(
+            f"{config.features} describes {len(features.table)} images, {config.images} holds "
+            f"{len(table)}, and the lists differ; expected the features of these very images: run "
+            f"edgevpr embed GALLERY_MODEL {config.images} -o {config.features}"
+        )
+
+
+def _check_dim(network: Network, features: Features) -> None:
+    if network.dim != features.record.dim:
+        raise UsageError(
+            f"the query network gives {network.dim}-d descriptors, the features are "
+            f"{features.record.dim}-d; expected the same: pass the gallery network's own "
+            "aggregator arguments"
+        )
+
+
+def _prepare_checkpoints(folder: Path, config: TrainConfig, resume: bool) -> str | None:
+    """The checkpoint to go on from, if any; a folder with this run's settings otherwise."""
+    digest = hashlib.sha256(msgspec.json.encode(config.to_dict(), order="sorted")).hexdigest()
+    stamp, last = folder / "config.sha256", folder / "last.ckpt"
+    if resume and last.is_file():
+        if stamp.read_text() != digest:
+            raise UsageError(
+                f"the checkpoint in {folder} was written with other settings; pass the same "
+                "options to go on, or leave out --resume to start afresh"
+            )
+        return str(last)
+    shutil.rmtree(folder, ignore_errors=True)
+    artifact.write_atomic(stamp, digest.encode())
+    return None
+
+
+def _precision(name: str) -> str:
+    """Lightning's name; "auto" takes bfloat16 where the hardware multiplies in it."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        else:
+            name = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]

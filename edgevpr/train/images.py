@@ -1,0 +1,177 @@
+"""Training images: reading, augmentation, and the order they come in.
+
+Every random choice is drawn from (seed, epoch, position), never from global state, so a run gives
+the same batches with any number of workers and after any interruption.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from edgevpr.errors import DataError
+from edgevpr.preprocess import Preprocess, read_image
+
+Batch = list[tuple[int, int]]
+
+
+class Images(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of images: a list of (epoch, row) -> (B, 3, H, W) float32 and (B,) rows.
+
+    Args:
+        root: folder the paths are relative to.
+        paths: image paths.
+        preprocess: size and normalization.
+        augment: random crop and light changes; None reads images as they are.
+        seed: of the augmentation, with epoch and row.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        paths: list[str],
+        preprocess: Preprocess,
+        augment: "Augment | None" = None,
+        seed: int = 0,
+    ) -> None:
+        self.root, self.paths, self.preprocess = root, paths, preprocess
+        self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images = np.stack([self._read(epoch, row) for epoch, row in batch])
+        rows = torch.tensor([row for _, row in batch])
+        return torch.from_numpy(self.preprocess.normalize(images)), rows
+
+    def _read(self, epoch: int, row: int) -> NDArray[np.uint8]:
+        image = read_image(self.root / self.paths[row])
+        if self.augment is not None:
+            image = self.augment(image, np.random.default_rng((self.seed, epoch, row)))
+        return self.preprocess.resize(image)
+
+
+def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[Any]:
+    """A loader that yields what ``batches`` asks for, read ahead by worker processes."""
+    return DataLoader(
+        images,
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_single_threaded,
+    )
+
+
+def _single_threaded(_: int) -> None:
+    """A worker reads and resizes; it leaves the cores to the network."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class InOrder(Sampler[Batch]):
+    """Every row once, in order, in batches."""
+
+    def __init__(self, rows: int, batch_size: int) -> None:
+        self.rows, self.batch_size = rows, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, self.rows, self.batch_size):
+            yield [(0, row) for row in range(start, min(start + self.batch_size, self.rows))]
+
+
+class Augment:
+    """A random crop and light changes of exposure, contrast and colour balance.
+
+    Args:
+        crop: smallest side of the crop, as a share of the image's.
+        light: largest relative change of exposure and contrast; colour balance gets a third of it.
+    """
+
+    def __init__(self, crop: float = 0.75, light: float = 0.3) -> None:
+        self.crop, self.light = crop, light
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 -> a smaller (h, w, 3) uint8."""
+        height, width = image.shape[:2]
+        h, w = (max(1, round(n * rng.uniform(self.crop, 1))) for n in (height, width))
+        y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        out = image[y : y + h, x : x + w].astype(np.float32)
+        gain = 1 + self.light * rng.uniform(-1, 1) + self.light / 3 * rng.uniform(-1, 1, 3)
+        contrast = 1 + self.light * rng.uniform(-1, 1)
+        grey = out.mean()
+        out = (out - grey) * contrast + grey
+        return np.asarray(np.clip(out * gain, 0, 255), dtype=np.uint8)
+
+
+class ShuffledBatches(Sampler[Batch]):
+    """Batches of single images in a new order each epoch, the last short one left out."""
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.rows, self.batch_size, self.seed = rows, min(batch_size, len(rows)), seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows) // self.batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.rows)
+        for i in range(len(self)):
+            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+            yield [(self.epoch, int(row)) for row in batch]
+
+
+class PlaceBatches(Sampler[Batch]):
+    """Batches of P places with K images each, as GSV-Cities training samples them.
+
+    Raises:
+        DataError: fewer than two places have K images.
+    """
+
+    def __init__(
+        self, places: NDArray[np.int64], places_per_batch: int, images_per_place: int, seed: int
+    ) -> None:
+        rows = np.flatnonzero(places >= 0)
+        rows = rows[np.argsort(places[rows], kind="stable")]
+        groups = np.split(rows, np.flatnonzero(np.diff(places[rows])) + 1)
+        self.groups = [group for group in groups if len(group) >= images_per_place]
+        if len(self.groups) < 2:
+            raise DataError(
+                f"{len(self.groups)} place(s) have {images_per_place} images or more, expected at "
+                "least 2: pass --images-per-place with a smaller number"
+            )
+        self.images_per_place, self.seed = images_per_place, seed
+        self.places_per_batch = min(places_per_batch, len(self.groups))
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.groups) // self.places_per_batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.groups))
+        for i in range(len(self)):
+            batch = order[i * self.places_per_batch : (i + 1) * self.places_per_batch]
+            chosen = [
+                rng.choice(self.groups[g], self.images_per_place, replace=False) for g in batch
+            ]
+            yield [(self.epoch, int(row)) for row in np.concatenate(chosen)]

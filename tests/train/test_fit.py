@@ -1,0 +1,156 @@
+"""Training, embedding, evaluation and export through their public functions."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from edgevpr.errors import DataError, SpaceMismatchError, UsageError  # noqa: E402
+from edgevpr.features import Features  # noqa: E402
+from edgevpr.train.config import TrainConfig  # noqa: E402
+from edgevpr.train.describe import embed  # noqa: E402
+from edgevpr.train.evaluate import evaluate  # noqa: E402
+from edgevpr.train.export import export_onnx  # noqa: E402
+from edgevpr.train.fit import Step, fit  # noqa: E402
+from edgevpr.train.model import load_model  # noqa: E402
+from edgevpr.train.network import Architecture  # noqa: E402
+
+BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
+
+
+def _gallery_config(tiny: Path, **changes: object) -> TrainConfig:
+    config = TrainConfig(
+        images=tiny / "train",
+        architecture=Architecture("resnet10t", 2, aggregator_args=BOQ),
+        validation=tiny / "val",
+        image_size=64,
+        epochs=3,
+        batch_size=8,
+        images_per_place=2,
+        precision="32",
+        workers=0,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """gallery/, query/, features/ (training images), database/ (validation gallery)."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained")
+    fit(_gallery_config(tiny), out / "gallery")
+    embed(out / "gallery", tiny / "train", out / "features", workers=0)
+    embed(out / "gallery", tiny / "val" / "database", out / "database", workers=0)
+    fit(_query_config(tiny, out), out / "query")
+    return out
+
+
+def _query_config(tiny: Path, out: Path, **changes: object) -> TrainConfig:
+    return _gallery_config(
+        tiny,
+        architecture=Architecture("resnet10t", 1, aggregator_args=BOQ),
+        features=out / "features",
+        validation_features=out / "database",
+        **changes,
+    )
+
+
+def test_the_chain_of_files(tiny: Path, trained: Path) -> None:
+    """Catches a query network that is not in its gallery network's space."""
+    _, gallery, gallery_artifact = load_model(trained / "gallery")
+    _, query, query_artifact = load_model(trained / "query")
+    features = Features(trained / "features")
+    assert gallery.role == "gallery"
+    assert query.role == "query"
+    assert query_artifact.space == gallery_artifact.space == features.space
+    assert features.descriptors.dtype == np.float16
+    norms = np.linalg.norm(features.descriptors.astype(np.float32), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)
+    assert set(query.training["validation_r1"]) == {"1", "2", "3"}
+    symmetric = evaluate(trained / "gallery", tiny / "val")
+    asymmetric = evaluate(trained / "query", tiny / "val", features=trained / "database")
+    assert symmetric.queries == asymmetric.queries == 12
+    # A random guess is 1 in 6; the recorded score of the last epoch is this very evaluation's.
+    assert asymmetric.at[1] == pytest.approx(query.training["validation_r1"]["3"])
+
+
+def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches state that is lost on interruption: optimizer, schedule, data order, statistics."""
+
+    class Stop(Exception):
+        pass
+
+    def stop_in_second_epoch(step: Step) -> None:
+        if step.epoch == 1:
+            raise Stop
+
+    out = tmp_path / "query"
+    config = _query_config(tiny, trained)
+    with pytest.raises(Stop):
+        fit(config, out, on_step=stop_in_second_epoch)
+    assert not out.exists()
+    seen: list[int] = []
+    fit(config, out, resume=True, on_step=lambda step: seen.append(step.epoch))
+    assert set(seen) == {1, 2}
+    expected = load_file(trained / "query" / "weights.safetensors")
+    found = load_file(out / "weights.safetensors")
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+    assert (out / "metrics.csv").read_text() == (trained / "query" / "metrics.csv").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["query"]
+
+
+def test_resume_with_other_settings_is_refused(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches a run that silently mixes two configurations."""
+
+    def stop(step: Step) -> None:
+        if step.epoch == 1:
+            raise KeyboardInterrupt
+
+    config = _query_config(tiny, trained)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "query", on_step=stop)
+    with pytest.raises(UsageError, match="other settings"):
+        fit(dataclasses.replace(config, lr=1e-4, min_lr=0.0), tmp_path / "query", resume=True)
+
+
+def test_worker_processes_change_nothing(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches augmentation drawn from a worker's own random state."""
+    fit(_query_config(tiny, trained, workers=2, epochs=1), tmp_path / "two")
+    fit(_query_config(tiny, trained, workers=0, epochs=1), tmp_path / "none")
+    two, none = (load_file(tmp_path / n / "weights.safetensors") for n in ("two", "none"))
+    assert all(torch.equal(two[name], none[name]) for name in two)
+
+
+def test_features_of_other_images_are_refused(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches descriptors paired with the wrong images."""
+    with pytest.raises(DataError, match="edgevpr embed"):
+        fit(_query_config(tiny, trained, images=tiny / "val" / "database"), tmp_path / "x")
+
+
+def test_evaluate_refuses_another_space(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches recall computed across two gallery networks' spaces."""
+    fit(_gallery_config(tiny, epochs=1, seed=5), tmp_path / "other")
+    embed(tmp_path / "other", tiny / "val" / "database", tmp_path / "features", workers=0)
+    with pytest.raises(SpaceMismatchError):
+        evaluate(trained / "query", tiny / "val", features=tmp_path / "features")
+    with pytest.raises(UsageError, match="--features"):
+        evaluate(trained / "query", tiny / "val")
+
+
+def test_export_matches_torch(trained: Path, tmp_path: Path) -> None:
+    """Catches normalization left outside the graph, or an operator exported wrongly."""
+    import onnxruntime
+
+    difference = export_onnx(trained / "query", tmp_path / "query.onnx")
+    assert difference < 1e-5  # measured 2e-7
+    session = onnxruntime.InferenceSession(str(tmp_path / "query.onnx"))
+    (entry,) = session.get_inputs()
+    assert (entry.name, entry.shape, entry.type) == ("images", [1, 64, 64, 3], "tensor(uint8)")
+    assert session.get_outputs()[0].shape == [1, 128]
