@@ -26,6 +26,13 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1 or min(self.std) <= 0:
+            raise ValueError(
+                f"found size {self.height}x{self.width} and deviations {self.std}, expected all "
+                "above 0"
+            )
+
     def resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 of any size -> (height, width, 3) uint8, aspect ratio not kept."""
         import cv2

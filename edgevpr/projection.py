@@ -51,6 +51,8 @@ class Projection:
             stacked = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(path, str(error)) from error
+        if not isinstance(stacked, np.ndarray):
+            raise _unreadable(path, "an archive of arrays")
         if stacked.ndim != 2 or len(stacked) < 2 or stacked.dtype.kind != "f":
             raise _unreadable(path, f"{stacked.dtype} of shape {stacked.shape}")
         stacked = np.ascontiguousarray(stacked, dtype=np.float32)
@@ -68,4 +70,4 @@ def l2_normalize(x: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows of ``x`` scaled to unit length; a zero row stays zero."""
     x = np.asarray(x, np.float32)
     norm = np.linalg.norm(x, axis=-1, keepdims=True)
-    return x / np.maximum(norm, 1e-12)
+    return np.asarray(x / np.maximum(norm, 1e-12), np.float32)

@@ -81,6 +81,15 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     exact_r1: float | None
     exact_r5: float | None
     device: str
+    #: what the points were measured with: "queries", held-out images described by the query
+    #: network, or "gallery", a sample of the map itself, each left out of its own search.
+    tuned_on: str = ""
+    tuning_queries: int = 0
+    without_positives: int = 0
+    #: exact search in the index's own space (d), on the same queries: what the projection costs.
+    projected_agreement: float | None = None
+    projected_r1: float | None = None
+    projected_r5: float | None = None
 
 
 class EngineSidecar(msgspec.Struct, frozen=True):

@@ -3,6 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+#: Images asked of an index for one frame, when it is tuned and when it runs (FAISS multiplies it
+#: by k_factor_rf): enough for five places after several images of one place are merged.
+SEARCH_DEPTH = 20
+
 #: Queries scored at a time; with ``chunk`` gallery rows that is 16 MB of similarities.
 QUERIES = 256
 

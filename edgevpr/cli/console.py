@@ -105,10 +105,10 @@ def training_bar(description: str) -> Iterator[Callable[[Any], None]]:
         console=Console(stderr=True),
     ) as progress:
         task = progress.add_task(description, total=None, figures="")
-        started, images = time.perf_counter(), 0
+        started, images, epoch = time.perf_counter(), 0, 0
 
         def on_step(step: Any) -> None:
-            nonlocal images
+            nonlocal images, epoch
             images += step.images
             rate = images / (time.perf_counter() - started)
             score = "" if step.r1 is None else f" val R@1 {step.r1:.1f}"
@@ -118,5 +118,9 @@ def training_bar(description: str) -> Iterator[Callable[[Any], None]]:
                 completed=step.step,
                 figures=f"epoch {step.epoch + 1} loss {step.loss:.3f}{score} {rate:.0f} img/s",
             )
+            if not progress.console.is_terminal and step.epoch > epoch:
+                # A log file gets a line an epoch instead of a bar.
+                epoch = step.epoch
+                note(f"step {step.step}/{step.steps} loss {step.loss:.3f}{score} {rate:.0f} img/s")
 
         yield on_step

@@ -66,7 +66,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except BaseException as error:
-        if debug or isinstance(error, SystemExit | GeneratorExit):
+        if isinstance(error, SystemExit) and error.code == 130:
+            error = KeyboardInterrupt()  # typer catches Ctrl-C and says nothing
+        elif debug or isinstance(error, SystemExit | GeneratorExit):
             raise
         code, sentence = explain(error)
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)

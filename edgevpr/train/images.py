@@ -140,6 +140,9 @@ class ShuffledBatches(Sampler[Batch]):
 class PlaceBatches(Sampler[Batch]):
     """Batches of P places with K images each, as GSV-Cities training samples them.
 
+    An epoch has as many batches as the data set has images for, so places with many images are
+    drawn from several times in it.
+
     Raises:
         DataError: fewer than two places have K images.
     """
@@ -164,13 +167,19 @@ class PlaceBatches(Sampler[Batch]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.groups) // self.places_per_batch
+        images = sum(len(group) for group in self.groups)
+        return max(1, images // (self.places_per_batch * self.images_per_place))
 
     def __iter__(self) -> Iterator[Batch]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.groups))
-        for i in range(len(self)):
-            batch = order[i * self.places_per_batch : (i + 1) * self.places_per_batch]
+        waiting: list[int] = []
+        for _ in range(len(self)):
+            if len(waiting) < self.places_per_batch:
+                waiting = rng.permutation(len(self.groups)).tolist()
+            batch, waiting = (
+                waiting[: self.places_per_batch],
+                waiting[self.places_per_batch :],
+            )
             chosen = [
                 rng.choice(self.groups[g], self.images_per_place, replace=False) for g in batch
             ]

@@ -1,0 +1,94 @@
+"""read_images: the layout is recognised, and what is none is refused with a way on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevpr.artifact import create
+from edgevpr.data import read_images
+from edgevpr.errors import DataError
+from edgevpr.places import ImageTable, positives
+
+from . import test_gsv
+
+Touch = Callable[..., Path]
+
+
+def test_a_table_of_places_without_coordinates(touch: Touch) -> None:
+    """The way in for indoor data: catches a reader that insists on coordinates."""
+    root = touch("walk1/0.jpg", "walk1/1.jpg", "not listed.jpg")
+    ImageTable.build(["walk1/1.jpg", "walk1/0.jpg"], place=[4, 9]).save(root / "images.csv")
+    table = read_images(root)
+    assert table.paths == ["walk1/1.jpg", "walk1/0.jpg"], "in the order of the table"
+    assert table.place.tolist() == [4, 9]
+    assert not table.located.any()
+    assert [rows.tolist() for rows in positives(table, table)] == [[0], [1]]
+
+
+def test_a_table_of_degrees(touch: Touch) -> None:
+    """Catches a GPS log that must first be turned into UTM by hand."""
+    root = touch("a.jpg", "b.jpg")
+    (root / "images.csv").write_text("path,lat,lon\na.jpg,55.7,13.2\nb.jpg,55.7,13.2001\n")
+    table = read_images(root)
+    assert set(table.zone.tolist()) == {33}
+    assert len(positives(table, table)[0]) == 2
+    assert (table.place > 0).all()
+
+
+def test_a_table_comes_before_names(touch: Touch) -> None:
+    """Catches a correction of wrong names that is not listened to."""
+    root = touch("@1@2@.jpg")
+    ImageTable.build(["@1@2@.jpg"], place=[7]).save(root / "images.csv")
+    assert read_images(root).place.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,place\na.jpg,1\nx.jpg,1\ny.jpg,2\n", r"^2 of the 3 images .*first is x\.jpg"),
+        ("path,place\na.jpg,\n", r"^1 of the 1 rows .*say no place, the first is a\.jpg"),
+        ("path,place\n", "names no image"),
+        ("file,place\na.jpg,1\n", "columns file, place, expected at least path"),
+        ("path,lat,lon\na.jpg,155,13\n", "found latitude 155"),
+    ],
+)
+def test_a_table_that_cannot_be_used(touch: Touch, content: str, message: str) -> None:
+    """Catches half a data set read without a word."""
+    root = touch("a.jpg")
+    (root / "images.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_images(root)
+
+
+def test_gsv_cities_and_names_are_recognised(tmp_path: Path, touch: Touch) -> None:
+    """Catches one layout taken for another."""
+    gsv = read_images(test_gsv.city(tmp_path / "gsv", test_gsv.LONDON))
+    assert gsv.place.tolist() == [0, 0, 13]
+    assert np.array_equal(read_images(touch("@1@2@.jpg")).xy, [[1.0, 2.0]])
+
+
+def test_gallery_and_queries_are_never_read_as_one(touch: Touch) -> None:
+    """Catches queries inside the gallery: every one would find itself, R@1 would be 100."""
+    root = touch("database/@1@2@.jpg", "queries/@1@2@.jpg")
+    with pytest.raises(DataError, match=r"holds database/ and queries/.*pass .*images/database"):
+        read_images(root)
+    assert len(read_images(root / "database")) == 1
+
+
+def test_an_artifact_is_not_a_folder_of_images(tmp_path: Path) -> None:
+    """Catches FEATURES passed for IMAGES: its images.csv names files that lie elsewhere."""
+    with create(tmp_path / "f", "features") as folder:
+        ImageTable.build(["a.jpg"], place=[1]).save(folder / "images.csv")
+    with pytest.raises(DataError, match="is an edgevpr artifact, expected a folder of images"):
+        read_images(tmp_path / "f")
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    """Catches a typing error in the path, and a single image passed for a folder."""
+    with pytest.raises(DataError, match="found nothing at"):
+        read_images(tmp_path / "none")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="found a file at"):
+        read_images(tmp_path / "a.jpg")
