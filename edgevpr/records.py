@@ -82,7 +82,8 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     exact_r5: float | None
     device: str
     #: what the points were measured with: "queries", held-out images described by the query
-    #: network, or "gallery", a sample of the map itself, each left out of its own search.
+    #: network ("queries by the gallery network": by the other one), or "gallery", a sample of the
+    #: map itself, each left out of its own search.
     tuned_on: str = ""
     tuning_queries: int = 0
     without_positives: int = 0

@@ -1,0 +1,49 @@
+# make demo    install into .venv, then run the whole chain on a synthetic city
+# make test    install what tests need, then lint, types and tests
+# make bench   measure what the documentation states
+# make install the package with everything the demo needs, into .venv
+# make clean   remove .venv, caches and the demo's output
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= demo-out
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off
+
+# A stamp is newer than what it was installed from, or the installation is repeated.
+SPEC := pyproject.toml constraints.txt
+
+.PHONY: install demo test bench clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.installed-demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "found Python %d.%d, edgevpr needs 3.10 or newer: run make PYTHON=python3.12 (or another one you have)" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "this Python cannot make virtual environments: run sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: $(SPEC) | $(BIN)/python
+	@echo "installing edgevpr and what the demo needs into $(VENV); the first time this takes minutes"
+	$(PIP) -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-demo
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/edgevpr demo -o $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) $(OUT) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find edgevpr tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,134 @@
+"""The same verbs on real frames: phone walks through a building (ie-tower, 384x216, 1 per second).
+
+    python benchmarks/real_frames.py IE_TOWER BACKBONE_WEIGHTS -o OUT
+
+IE_TOWER holds ``frames.csv`` (image, video, second, floor, area) and ``images/``. A place is an
+area of a floor; there are no coordinates. Floors look alike and neighbouring seconds overlap, so
+frames are split by time and by walk, never at random:
+
+* ``walks``: where several walks show an area, the last one is held out whole: its frames are the
+  test queries "another walk", and one of them is the walk that ``edgevpr run`` answers.
+* the other walks are cut into stretches of 8 s: seconds 0-3 are gallery (and training) frames,
+  seconds 5 and 6 are queries, 4 and 7 are left out; a query is 2 s or more from any gallery frame.
+  Queries of even stretches are for tuning (validation, index), of odd stretches for the test.
+
+The gallery network is MobileNetV2 with ImageNet weights and BoQ, trained on the gallery frames: a
+stand-in, far from DINOv2. The query network is MobileViTv2-0.5 with BoQ, from random weights.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from edgevpr.places import ImageTable
+
+BOQ = ["proj_channels=128", "num_queries=32", "num_layers=2", "row_dim=16"]
+SIZE = 192
+
+
+def split(frames: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    """Frames of each part: gallery, tuning, queries (same walk), walks (another walk)."""
+    by_area = defaultdict(set)
+    for frame in frames:
+        by_area[frame["floor"], frame["area"]].add(int(frame["video"]))
+    held_out = {max(videos) for videos in by_area.values() if len(videos) > 1}
+    parts: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for frame in frames:
+        stretch, second = divmod(int(frame["second"]) - 1, 8)
+        if int(frame["video"]) in held_out:
+            parts["walks"].append(frame)
+        elif second < 4:
+            parts["gallery"].append(frame)
+        elif second in (5, 6):
+            parts["queries" if stretch % 2 else "tuning"].append(frame)
+    gallery = defaultdict(list)
+    for frame in parts["gallery"]:
+        gallery[frame["video"]].append(int(frame["second"]))
+    for frame in parts["queries"] + parts["tuning"]:
+        gap = min(abs(int(frame["second"]) - s) for s in gallery[frame["video"]])
+        assert gap >= 2, f"{frame['image']} is {gap} s from a gallery frame"
+    return parts
+
+
+def write(folder: Path, images: Path, frames: list[dict[str, str]], ids: dict[str, int]) -> None:
+    """A folder with links to the frames and the images.csv that names their places."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame in frames:
+        link = folder / frame["image"]
+        if not link.exists():
+            link.symlink_to((images / frame["image"]).resolve())
+    n = len(frames)
+    unknown = np.full(n, np.nan)
+    ImageTable(
+        paths=[frame["image"] for frame in frames],
+        place=np.array([ids[f"{frame['floor']}/{frame['area']}"] for frame in frames]),
+        easting=unknown,
+        northing=unknown,
+        zone=np.zeros(n, int),
+        letter=[""] * n,
+        lat=unknown,
+        lon=unknown,
+        heading=unknown,
+        time=[""] * n,
+    ).save(folder / "images.csv")
+
+
+def verb(*arguments: str | Path) -> str:
+    words = [str(a) for a in arguments]
+    print(f"$ edgevpr {' '.join(words)}", file=sys.stderr, flush=True)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "edgevpr", *words], stdout=subprocess.PIPE, text=True, check=True
+    )
+    print(f"  {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return done.stdout
+
+
+def prepare(tower: Path, out: Path) -> dict[str, int]:
+    """Write the data folders; returns how many frames each part has."""
+    with (tower / "frames.csv").open() as stream:
+        frames = list(csv.DictReader(stream))
+    ids = {name: i for i, name in enumerate(sorted({f"{f['floor']}/{f['area']}" for f in frames}))}
+    parts = split(frames)
+    images = tower / "images"
+    write(out / "database", images, parts["gallery"], ids)
+    for name in ("tuning", "queries", "walks"):
+        write(out / name / "queries", images, parts[name], ids)
+        write(out / name / "database", images, parts["gallery"], ids)
+    walk = max({f["video"] for f in parts["walks"]}, key=lambda v: sum(
+        f["video"] == v for f in parts["walks"]))  # fmt: skip
+    write(out / "walk", images, [f for f in parts["walks"] if f["video"] == walk], ids)
+    return {name: len(frames) for name, frames in parts.items()} | {"places": len(ids)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tower", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--gallery-epochs", type=int, default=12)
+    parser.add_argument("--query-epochs", type=int, default=40)
+    args = parser.parse_args()
+    out: Path = args.output
+    counts = prepare(args.tower, out / "data")
+    print(json.dumps(counts), file=sys.stderr)
+    data, database = out / "data", out / "data" / "database"
+    aggregator = [word for pair in BOQ for word in ("--aggregator-args", pair)]
+    verb(
+        "train", database, "-o", out / "gallery-network", "--backbone", "mobilenetv2_100",
+        "--backbone-args", "pad_type=same", "--backbone-weights", args.weights, "--out-index", 3,
+        "--mean", 0.5, 0.5, 0.5, "--std", 0.5, 0.5, 0.5, *aggregator, "--image-size", SIZE,
+        "--validation", data / "tuning", "--epochs", args.gallery_epochs, "--lr", 3e-4,
+        "--warmup-steps", 20,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

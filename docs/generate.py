@@ -1,0 +1,70 @@
+"""Write docs/verbs/<verb>.md: what ``edgevpr <verb> --help`` prints, as pages.
+
+    python docs/generate.py [--check]
+
+``--check`` writes nothing and ends with 1 where a page is not current.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "verbs"
+WIDTH = 88
+
+
+def pages() -> dict[str, str]:
+    """File name -> text, for every verb and an index."""
+    import typer
+
+    from edgevpr.cli.main import VERBS, app
+
+    group: Any = typer.main.get_command(app)
+    found = {}
+    lines = ["# Verbs", "", "Written by `python docs/generate.py`.", "", "```text"]
+    settings = dict(group.context_settings)
+    lines += [help_text(group, "edgevpr", settings), "```", ""]
+    for verb in VERBS:
+        command = group.commands[verb]
+        title = f"edgevpr {verb}"
+        text = f"# {title}\n\n```text\n{help_text(command, title, settings)}\n```\n"
+        found[f"{verb}.md"] = text
+        summary = (command.help or "").strip().splitlines()[0]
+        lines.append(f"- [{title}]({verb}.md): {summary}")
+    found["README.md"] = "\n".join(lines) + "\n"
+    return found
+
+
+def help_text(command: Any, name: str, settings: dict[str, Any]) -> str:
+    """Plain help of a fixed width, whatever the terminal is."""
+    command.rich_markup_mode = None
+    context = command.context_class(
+        command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, **settings
+    )
+    lines = command.get_help(context).splitlines()
+    return "\n".join(line.rstrip() for line in lines).strip()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args().check
+    current = {p.name: p.read_text(encoding="utf-8") for p in FOLDER.glob("*.md")}
+    wanted = pages()
+    if check:
+        differing = sorted({n for n, text in (wanted.items() ^ current.items())})
+        if differing:
+            print(f"not current: {', '.join(differing)}: run python docs/generate.py")
+        return 1 if differing else 0
+    FOLDER.mkdir(exist_ok=True)
+    for name in current.keys() - wanted.keys():
+        (FOLDER / name).unlink()
+    for name, text in wanted.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    print(f"wrote {len(wanted)} pages to {FOLDER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""``edgevpr city``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the city to.")],
+    seed: Annotated[int, typer.Option(help="Draws everything: the same seed, the same files.")] = 0,
+    train_cities: Annotated[int, typer.Option(help="Training districts, 1 to 6.")] = 3,
+    train_places: Annotated[int, typer.Option(help="Places in each training district.")] = 150,
+    val_places: Annotated[int, typer.Option(help="Validation places.")] = 80,
+    places: Annotated[int, typer.Option(help="Test places.")] = 250,
+    drive_frames: Annotated[int, typer.Option(help="Frames of the drive, 10 a second.")] = 300,
+    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
+) -> None:
+    """Draw a synthetic city: data sets to train and test on, and a drive as a video.
+
+    Training places in the GSV-Cities layout, validation and test places with @utm names, all of
+    different districts. Also prints what a nearest neighbour over 32 x 32 thumbnails scores on
+    the test places, which any network has to beat.
+    """
+    from edgevpr.synthetic.dataset import CitySize, write_city
+    from edgevpr.synthetic.thumbnail import thumbnail_recall
+
+    size = CitySize(
+        train_cities=train_cities,
+        train_places=train_places,
+        val_places=val_places,
+        test_places=places,
+        drive_frames=drive_frames,
+    )
+    summary = write_city(output, seed=seed, size=size, workers=workers, track=console.track)
+    score = thumbnail_recall(output / "images" / "test")
+    if json:
+        thumbnails = {f"r{k}": value for k, value in score.at.items()}
+        console.emit_json({"output": str(output), **summary, "thumbnail": thumbnails})
+        return
+    counts = summary["images"]
+    print(
+        f"{output}: {counts['train']} training, {counts['val']} validation and {counts['test']} "
+        f"test images, a drive of {drive_frames} frames"
+    )
+    print(f"32 x 32 thumbnails on the test places: {score.line()}")

@@ -1,0 +1,78 @@
+"""``edgevpr doctor``: what is installed here and which targets that is enough for."""
+
+from typing import Annotated, Any
+
+import typer
+
+from edgevpr.cli import console
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def command(json: Json = False) -> None:
+    """Say what is installed, and which targets can be built and run here, or why not."""
+    from edgevpr.profiles.doctor import examine
+
+    report = examine()
+    if json:
+        console.emit_json(report)
+        return
+    machine = report.machine
+    rows = [
+        ["edgevpr", report.edgevpr],
+        ["Python", f"{report.python} ({report.executable})"],
+        ["platform", f"{report.platform}, {report.cpus} CPUs, {report.memory_gb:g} GB"],
+        ["GPU", ", ".join(f"{g.name} (sm_{g.sm})" for g in machine.gpus) or machine.no_gpu],
+        ["TensorRT", _tensorrt(machine)],
+    ]
+    if board := machine.board:
+        jetpack = f"JetPack {board.jetpack or '?'} (L4T {board.l4t or '?'})"
+        rows.insert(3, ["board", f"{board.model}, {board.target or 'no profile'}, {jetpack}"])
+        rows.insert(4, ["power mode", board.power_mode or "unknown: run nvpmodel -q"])
+    console.table("This machine", ["", ""], rows)
+    console.table("Packages", ["extra", "state", "installed"], _extras(machine.packages))
+    console.table(
+        "Targets",
+        ["target", "build here", "run here", "why not, and the next command"],
+        _grouped(report.targets),
+    )
+    for problem in report.problems:
+        console.note(f"problem: {problem}")
+    if not report.problems:
+        console.note("no problems found")
+
+
+def _extras(packages: list[Any]) -> list[list[str]]:
+    """One row an extra: complete or what it lacks, and the versions found."""
+    rows = []
+    for extra in dict.fromkeys(p.extra for p in packages):
+        here = [p for p in packages if p.extra == extra]
+        lacks = [p.name for p in here if p.version is None]
+        found = [f"{p.name} {p.version}{'' if p.ok else ' (!)'}" for p in here if p.version]
+        command = f"edgevpr[{extra}]" if extra else "edgevpr"
+        state = f"lacks {', '.join(lacks)}: pip install '{command}'" if lacks else "complete"
+        rows.append([extra or "(none)", state, ", ".join(found)])
+    return rows
+
+
+def _grouped(states: list[Any]) -> list[list[str]]:
+    """One row a target; boards that fare like their family are counted beside it."""
+    from edgevpr.targets import load_target
+
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for state in states:
+        run = "yes" if state.run else "no"
+        reason = state.build_reason or state.run_reason
+        key = (load_target(state.target).family, state.build, run, reason)
+        rows.setdefault(key, []).append(state.target)
+    return [
+        [names[0] + (f" (+ {len(names) - 1})" if len(names) > 1 else ""), build, run, reason]
+        for (_, build, run, reason), names in rows.items()
+    ]
+
+
+def _tensorrt(machine: Any) -> str:
+    if not machine.tensorrt.location:
+        return "not installed"
+    origin = "JetPack's" if machine.tensorrt.from_system else "pip's"
+    return f"{machine.tensorrt.version} {origin}, {machine.tensorrt.location}"

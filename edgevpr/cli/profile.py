@@ -1,0 +1,89 @@
+"""``edgevpr profile``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of images, labelled for recall, or a video file.")
+    ],
+    bundle: Annotated[Path, typer.Option(help="Bundle artifact (edgevpr compile).")],
+    gallery: Annotated[Path, typer.Option(help="Gallery artifact (edgevpr index).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Profile artifact to write.")],
+    exact: Annotated[
+        Path | None,
+        typer.Option(
+            help="Features of the gallery images: also measure the engine with exact search."
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Name of the configuration; target and precision by default.")
+    ] = "",
+    exact_name: Annotated[
+        str, typer.Option(help="Name of the one with exact search; NAME-exact by default.")
+    ] = "",
+    frames: Annotated[
+        int, typer.Option(min=0, help="Frames to time, spread over the source; 0: all.")
+    ] = 300,
+    warmup: Annotated[int, typer.Option(min=0, help="Frames before those, not timed.")] = 20,
+    radius: Annotated[
+        float, typer.Option(min=0, help="Positives lie within this many metres.")
+    ] = 25.0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of one inference on the CPU; 0: one per core.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure a bundle with a gallery: latency of every stage, and recall.
+
+    End to end runs from a decoded frame to ranked places: preprocessing, engine, search. Decoding
+    a file is timed by itself and left out. Every sample is kept, with the machine it came from.
+    """
+    import msgspec
+
+    from edgevpr.profiles.measure import measure, write_profile
+    from edgevpr.profiles.profile import closing_row
+    from edgevpr.profiles.report import closing_table
+
+    record = measure(
+        bundle,
+        gallery,
+        source,
+        exact=exact,
+        name=name,
+        exact_name=exact_name,
+        timed=frames,
+        warmup=warmup,
+        radius_m=radius,
+        threads=threads,
+        track=console.track,
+    )
+    config = {
+        "source": str(source), "bundle": str(bundle), "gallery": str(gallery),
+        "exact": None if exact is None else str(exact), "name": name,
+        "exact_name": exact_name, "frames": frames,
+        "warmup": warmup, "radius_m": radius, "threads": threads,
+    }  # fmt: skip
+    drawn = write_profile(output, record, config)
+    if not record.queries:
+        console.note("no recall: the frames carry no places")
+    elif record.without_positives:
+        console.note(
+            f"{record.without_positives} of {record.queries} queries have no gallery image within "
+            f"{radius:g} m and are not counted"
+        )
+    if not drawn:
+        console.note("no report.html: run pip install 'edgevpr[report]', then edgevpr report")
+    if json:
+        rows = [closing_row(row) for row in record.rows]
+        device = msgspec.to_builtins(record.device)
+        console.emit_json({"profile": str(output), "device": device, "rows": rows})
+        return
+    table = closing_table(record.rows)
+    console.table(record.device.name, list(table.columns), [list(row) for row in table.rows])
+    console.note(f"wrote {output}")

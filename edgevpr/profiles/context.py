@@ -1,0 +1,93 @@
+"""What a number must carry to mean something: the machine, its settings, what else was running."""
+
+import os
+import platform
+import re
+import resource
+from datetime import datetime
+from pathlib import Path
+
+from edgevpr import __version__
+from edgevpr.profiles.board import read_board
+from edgevpr.profiles.gpu import find_gpus
+from edgevpr.profiles.packages import installed
+from edgevpr.records import DeviceContext
+
+#: Whose version changes latency or recall.
+PACKAGES = (
+    "numpy",
+    "faiss-cpu",
+    "onnxruntime",
+    "opencv-python-headless",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch",
+    "timm",
+)
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def device_context(
+    root: Path = Path("/"), *, threads: dict[str, str] | None = None
+) -> DeviceContext:
+    """Describe this machine as it is now.
+
+    Args:
+        root: where its /proc, /sys and /etc start.
+        threads: settings to record besides the environment's, for example {"faiss": "1"}.
+    """
+    board = read_board(root)
+    gpus, _ = find_gpus()
+    cpu = parse_cpu_model(_text(root / "proc/cpuinfo")) or platform.machine()
+    cpus = len(os.sched_getaffinity(0))
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    mhz = _text(frequency / "scaling_cur_freq").strip()
+    found = {name: installed(name) for name in PACKAGES}
+    return DeviceContext(
+        name=board.model if board and board.model else f"{cpu}, {cpus} cores",
+        time=datetime.now().astimezone().isoformat(timespec="seconds"),
+        cpu=cpu,
+        cpus=cpus,
+        arch=platform.machine(),
+        platform=platform.platform(),
+        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        governor=_text(frequency / "scaling_governor").strip(),
+        cpu_mhz=int(mhz) / 1000 if mhz.isdigit() else parse_cpu_mhz(_text(root / "proc/cpuinfo")),
+        load=os.getloadavg(),
+        threads={k: os.environ[k] for k in THREADS if k in os.environ} | (threads or {}),
+        rss_mb=peak_memory_mb(),
+        gpus=[f"{gpu.name} (sm_{gpu.sm}, {gpu.memory_gb:g} GB)" for gpu in gpus],
+        board=board.target if board else "",
+        power_mode=board.power_mode if board else "",
+        jetpack=f"{board.jetpack} (L4T {board.l4t})" if board else "",
+        python=platform.python_version(),
+        packages={"edgevpr": __version__} | {k: v for k, v in found.items() if v is not None},
+    )
+
+
+def parse_cpu_model(cpuinfo: str) -> str:
+    """The processor's name in /proc/cpuinfo; Arm kernels print an implementer and part instead."""
+    name = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    if name:
+        return " ".join(name[1].split())
+    part = re.search(r"^CPU part\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.MULTILINE | re.IGNORECASE)
+    known = {"0xd42": "Arm Cortex-A78AE", "0xd83": "Arm Neoverse-V3AE", "0x004": "NVIDIA Carmel"}
+    return known.get(part[1].lower(), f"Arm part {part[1]}") if part else ""
+
+
+def parse_cpu_mhz(cpuinfo: str) -> float | None:
+    """The clock of the first core in /proc/cpuinfo, where it is printed."""
+    found = re.search(r"^cpu MHz\s*:\s*([\d.]+)$", cpuinfo, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,169 @@
+"""The command line as a whole: what a user sees when something goes wrong."""
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from edgevpr.cli import main as cli
+from edgevpr.errors import (
+    CorruptArtifactError,
+    DataError,
+    EdgeVPRError,
+    MissingExtraError,
+    NumericsError,
+    ResourceError,
+    SpaceMismatchError,
+    TargetError,
+    UnknownTargetError,
+    UsageError,
+)
+from edgevpr.optional import require
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """run(error, *options) -> exit code, stdout, stderr of a verb that raises ``error``."""
+
+    def go(error: BaseException, *options: str) -> tuple[int, str, str]:
+        app = typer.Typer(pretty_exceptions_enable=False)
+
+        @app.callback()
+        def root(debug: bool = False) -> None:
+            """Stands for edgevpr's own options."""
+
+        @app.command()
+        def verb() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", app)
+        monkeypatch.setattr(sys, "argv", ["edgevpr", *options, "verb"])
+        monkeypatch.delenv("EDGEVPR_DEBUG", raising=False)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (EdgeVPRError("x"), 1),
+        (UsageError("x"), 2),
+        (UnknownTargetError("x"), 2),
+        (DataError("x"), 3),
+        (CorruptArtifactError("x"), 4),
+        (SpaceMismatchError("x"), 4),
+        (MissingExtraError("x"), 5),
+        (TargetError("x"), 6),
+        (ResourceError("x"), 7),
+        (MemoryError(), 7),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/out"), 7),
+        (OSError(errno.EROFS, "Read-only file system", "/data/out"), 7),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/out"), 7),
+        (NumericsError("x"), 8),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("x"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_one_sentence_and_the_code_of_its_class(run: Run, error: BaseException, code: int) -> None:
+    """Catches a traceback shown to a user, a wrong exit code, an error that says nothing."""
+    found, out, err = run(error)
+    assert found == code
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.startswith("edgevpr: ")
+    assert err.count("\n") == 1
+
+
+def test_full_disk_is_named(run: Run) -> None:
+    """Catches "unexpected OSError" where the user has to free space."""
+    _, _, err = run(OSError(errno.ENOSPC, "No space left on device", "/data/out/index.faiss"))
+    assert "no space left on the disk of /data/out/index.faiss" in err
+
+
+def test_interrupt_says_that_nothing_is_broken(run: Run) -> None:
+    """Catches the typer that swallows Ctrl-C without a word."""
+    code, _, err = run(KeyboardInterrupt())
+    assert code == 130
+    assert "nothing half-written" in err
+
+
+def test_missing_extra_gives_the_pip_command(run: Run) -> None:
+    """Catches an ImportError that leaves the user to search for the package's name."""
+    with pytest.raises(MissingExtraError) as caught:
+        require("no_such_package_at_all", extra="train")
+    _, _, err = run(caught.value)
+    assert "pip install 'edgevpr[train]'" in err
+
+
+def test_debug_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a --debug that hides what a bug report needs."""
+    with pytest.raises(DataError, match="the cause"):
+        run(DataError("the cause"), "--debug")
+
+
+def test_unexpected_error_asks_for_a_report(run: Run) -> None:
+    """Catches a bug that looks like the user's mistake."""
+    _, _, err = run(ZeroDivisionError("division by zero"))
+    assert "unexpected ZeroDivisionError" in err
+    assert "--debug" in err
+
+
+def test_help_lists_every_verb() -> None:
+    """Catches a verb that was written and never shown."""
+    done = edgevpr("--help")
+    assert done.returncode == 0
+    for verb in cli.VERBS:
+        assert f" {verb} " in done.stdout
+    assert "Exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_verbs_keep_the_common_options(verb: str) -> None:
+    """Catches a verb without --json, without help, or with a parameter that says nothing."""
+    command = typer.main.get_command(cli.app).commands[verb]  # type: ignore[attr-defined]
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert "--json" in options
+    assert command.help
+    assert command.help.strip()[0].isupper()
+    silent = [p.name for p in command.params if p.name != "help" and not getattr(p, "help", None)]
+    assert not silent, f"{verb}: no help for {silent}"
+    if verb in ("city", "demo", "embed", "train", "index", "compile", "profile", "report"):
+        assert {"--output", "-o"} <= options
+
+
+def test_usage_error_ends_with_two() -> None:
+    """Catches a misspelt option that ends like a crash."""
+    done = edgevpr("devices", "--no-such-option")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_unknown_target_on_the_real_command_line() -> None:
+    """Catches the whole way from main to an error of a room that prints a traceback."""
+    done = edgevpr("devices", "jetson-nano-2gb")
+    assert done.returncode == 2
+    assert done.stderr.startswith("edgevpr: found no target named 'jetson-nano-2gb'")
+
+
+def test_version() -> None:
+    """Catches --version that needs a verb."""
+    from edgevpr import __version__
+
+    assert edgevpr("--version").stdout == f"edgevpr {__version__}\n"
+
+
+def edgevpr(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgevpr", *arguments], capture_output=True, text=True, check=False
+    )

@@ -1,0 +1,195 @@
+"""A real bundle and a real gallery, measured end to end: what ``edgevpr profile`` writes."""
+
+import json
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from edgevpr.artifact import open_artifact
+from edgevpr.cli import profile as profile_verb
+from edgevpr.cli import report as report_verb
+from edgevpr.compile.index import IndexOptions, build_gallery
+from edgevpr.data import format_utm_name
+from edgevpr.errors import DataError, MissingExtraError, SpaceMismatchError, UsageError
+from edgevpr.places import to_latlon
+from edgevpr.profiles import report
+from edgevpr.profiles.frames import read_frames, timed_subset
+from edgevpr.profiles.measure import ExactMap, measure, write_profile
+from edgevpr.records import ProfileRecord
+from tests.runtime.build import (
+    DIM,
+    PLACES,
+    VIEWS,
+    World,
+    describe,
+    place_image,
+    write_bundle,
+    write_features,
+)
+
+QUERIES = 12
+STAGES = ["decode", "preprocess", "engine", "search", "end_to_end"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """40 places, 3 views each in the map; 12 queries of which the last shows a place far away."""
+    root = tmp_path_factory.mktemp("profile")
+    bundle = write_bundle(root / "bundle")
+    views = [place_image(p, v) for p in range(PLACES) for v in range(1, VIEWS + 1)]
+    features = write_features(root / "features", describe(views, bundle))
+    build_gallery(features, root / "gallery", options=IndexOptions(dim=16))
+    queries = root / "queries"
+    queries.mkdir()
+    for place in range(QUERIES):
+        east = 500_000 + 100.0 * place + (0 if place < QUERIES - 1 else 50_000)
+        lat, lon = to_latlon([east + 4], [6_000_003.0], [33], ["U"])
+        name = format_utm_name(east + 4, 6_000_003.0, 33, "U", lat[0], lon[0], ext=".png")
+        cv2.imwrite(str(queries / name), place_image(place))
+    return World(root, bundle, features, root / "gallery", queries)
+
+
+def test_labelled_queries(world: World) -> None:
+    """Catches a lost stage or sample, recall over the timed frames alone, a hidden query."""
+    record = measure(
+        world.bundle,
+        world.gallery,
+        world.drive,
+        exact=world.features,
+        exact_name="flat",
+        timed=5,
+        warmup=2,
+        threads=1,
+    )
+    first, exact = record.rows
+    assert [first.configuration, exact.configuration] == ["cpu-fp32", "flat"]
+    assert list(first.samples_ms) == STAGES
+    assert {len(values) for row in record.rows for values in row.samples_ms.values()} == {5}
+    assert (record.frames, record.warmup) == (5, 2)
+    assert (record.queries, record.without_positives) == (QUERIES, 1)
+    assert record.database == PLACES * VIEWS
+    assert (first.r1, exact.r1, exact.r5) == (100.0, 100.0, 100.0)
+    assert exact.bytes_per_image == 4 * DIM
+    assert first.bytes_per_image != exact.bytes_per_image
+    assert first.engine_ms_p50 == pytest.approx(np.percentile(first.samples_ms["engine"], 50))
+    assert first.end_to_end_ms_p95 >= first.end_to_end_ms_p50 >= first.engine_ms_p50 > 0
+    assert {row.provenance for row in record.rows} == {"measured"}
+    assert record.device.threads == {**record.device.threads, "engine": "1", "faiss": "1"}
+
+
+def test_unlabelled_frames_have_no_recall(world: World, tmp_path: Path) -> None:
+    """Catches recall invented for frames that say no place."""
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), place_image(i))
+    record = measure(world.bundle, world.gallery, tmp_path, timed=0, warmup=0)
+    assert record.rows[0].r1 is None
+    assert (record.queries, record.frames) == (0, 3)
+
+
+def test_video(world: World, tmp_path: Path) -> None:
+    """Catches a video read as one image, or in OpenCV's colour order."""
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(8):
+        writer.write(place_image(i))
+    writer.release()
+    frames = read_frames(path, limit=6)
+    assert len(frames.frames) == 6
+    first = np.asarray(frames.frames[0])
+    assert np.abs(first[..., ::-1].astype(int) - place_image(0)).mean() < 12
+    record = measure(world.bundle, world.gallery, path, timed=6, warmup=1)
+    assert record.frames == 6
+    assert "decode" not in record.rows[0].samples_ms
+
+
+def test_exact_map_ranks_like_numpy(world: World) -> None:
+    """Catches another order, or rows of another table, than an exact inner product gives."""
+    flat = ExactMap(world.features)
+    descriptors = np.asarray(flat.features.descriptors, np.float32)
+    found = flat.search(descriptors[[7, 50]])
+    expected = np.argsort(-(descriptors[[7, 50]] @ descriptors.T), axis=1, kind="stable")[:, :5]
+    assert found.shape == (2, 5)
+    assert (found[:, 0] == expected[:, 0]).all()
+    assert {tuple(sorted(row)) for row in found} == {tuple(sorted(row)) for row in expected}
+
+
+def test_exact_needs_the_full_descriptor(world: World, tmp_path: Path) -> None:
+    """Catches exact search among vectors of another width, after the projection was fused."""
+    fused = write_bundle(tmp_path / "fused", gallery=world.gallery)
+    with pytest.raises(UsageError, match="compiled without --gallery"):
+        measure(fused, world.gallery, world.drive, exact=world.features)
+    row = measure(fused, world.gallery, world.drive, timed=2, warmup=0).rows[0]
+    assert row.facts["projection"] == "in the engine"
+
+
+def test_artifacts_of_two_spaces_are_refused(world: World, tmp_path: Path) -> None:
+    """Catches a confident table about descriptors that must not be compared."""
+    other = write_bundle(tmp_path / "other", space="boq-48-ffffffffffff")
+    with pytest.raises(SpaceMismatchError):
+        measure(other, world.gallery, world.drive)
+
+
+def test_nothing_to_measure(world: World, tmp_path: Path) -> None:
+    """Catches a traceback on an empty folder, a missing file, a video that is none."""
+    with pytest.raises(DataError):
+        measure(world.bundle, world.gallery, tmp_path)
+    with pytest.raises(DataError, match="nothing at"):
+        measure(world.bundle, world.gallery, tmp_path / "missing.mp4")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match="no video"):
+        measure(world.bundle, world.gallery, tmp_path / "broken.mp4")
+
+
+def test_verbs_write_and_draw(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches an artifact without its samples or configuration, and JSON with more than JSON."""
+    out = tmp_path / "profile"
+    profile_verb.command(world.drive, world.bundle, world.gallery, out, frames=4, warmup=1,
+                         name="tiny", threads=1, json=True)  # fmt: skip
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert printed["rows"][0]["configuration"] == "tiny"
+    assert "1 of 12 queries have no gallery image" in captured.err
+    opened = open_artifact(out, "profile")
+    record = opened.read("profile.json", ProfileRecord)
+    assert len(record.rows[0].samples_ms["engine"]) == 4
+    assert json.loads(opened.file("config.json").read_bytes())["frames"] == 4
+    assert "tiny" in opened.file("report.html").read_text()
+
+    page = tmp_path / "page.html"
+    report_verb.command([out, out], page, title="Two", json=True)
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["configuration"] for row in rows] == ["tiny", "tiny"]
+    assert rows[0].keys() == {
+        "configuration", "r1", "r5", "engine_ms_p50", "engine_ms_p95", "search_ms_p50",
+        "end_to_end_ms_p50", "end_to_end_ms_p95", "bytes_per_image", "provenance",
+    }  # fmt: skip
+    assert "<h1>Two</h1>" in page.read_text()
+
+
+def test_profile_without_the_report_extra(
+    record: ProfileRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a board that measured for minutes and then threw the numbers away."""
+
+    def missing(*_: object, **__: object) -> str:
+        raise MissingExtraError("no jinja2")
+
+    monkeypatch.setattr(report, "report_from_records", missing)
+    assert not write_profile(tmp_path / "p", record, {})
+    opened = open_artifact(tmp_path / "p", "profile")
+    assert "report.html" not in opened.manifest.files
+    assert msgspec.json.decode(opened.file("profile.json").read_bytes(), type=ProfileRecord)
+
+
+def test_timed_frames_are_spread() -> None:
+    """Catches a subset that is only the beginning of a drive, or holds a frame twice."""
+    assert timed_subset(10, 0) == list(range(10))
+    assert timed_subset(3, 300) == [0, 1, 2]
+    chosen = timed_subset(1000, 7)
+    assert len(chosen) == len(set(chosen)) == 7
+    assert (chosen[0], chosen[-1]) == (0, 999)
