@@ -1,7 +1,7 @@
 """``edgevpr train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,12 @@ def command(
     aggregator_args: Annotated[
         list[str] | None, typer.Option(help="Its argument, NAME=VALUE; repeatable.")
     ] = None,
+    input_norm: Annotated[
+        str, typer.Option(help="none, or instance: standardize each image's channels first.")
+    ] = "none",
+    loss: Annotated[
+        str, typer.Option(help="multi-similarity or supcon (gallery networks).")
+    ] = "multi-similarity",
     validation: Annotated[
         Path | None, typer.Option(help="Folder with database/ and queries/, scored each epoch.")
     ] = None,
@@ -82,8 +88,6 @@ def command(
     from edgevpr.train.fit import fit
     from edgevpr.train.network import Architecture
 
-    if precision not in ("auto", "32", "bf16", "fp16"):
-        raise UsageError(f"--precision {precision}: expected auto, 32, bf16 or fp16")
     config = TrainConfig(
         images=images,
         architecture=Architecture(
@@ -92,6 +96,7 @@ def command(
             backbone_args=_named(backbone_args, "--backbone-args"),
             aggregator=aggregator,
             aggregator_args=_named(aggregator_args, "--aggregator-args"),
+            input_norm=_one_of("--input-norm", input_norm, ("none", "instance")),
         ),
         features=features,
         validation=validation,
@@ -100,6 +105,7 @@ def command(
         image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,
+        loss=_one_of("--loss", loss, ("multi-similarity", "supcon")),
         images_per_place=images_per_place,
         lr=lr,
         min_lr=min_lr,
@@ -107,7 +113,7 @@ def command(
         weight_decay=weight_decay,
         tau=tau,
         gamma=gamma,
-        precision=precision,  # type: ignore[arg-type]
+        precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
         workers=workers,
         seed=seed,
         mean=mean,
@@ -124,6 +130,12 @@ def command(
         f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
         f"loss {record['final_loss']:.3f}"
     )
+
+
+def _one_of(flag: str, value: str, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise UsageError(f"{flag} {value}: expected one of {', '.join(choices)}")
+    return value
 
 
 def _named(arguments: list[str] | None, flag: str) -> dict[str, int | float | str]:

@@ -32,6 +32,10 @@ class TrainConfig:
     image_size: int = 322
     epochs: int = 15
     batch_size: int = 64
+    #: metric-learning loss of a gallery network. Multi-similarity with its miner is what GSV-Cities
+    #: and BoQ train with, from pretrained backbones; supervised contrastive learns faster from
+    #: random weights.
+    loss: Literal["multi-similarity", "supcon"] = "multi-similarity"
     #: images of one place in a batch, for metric learning.
     images_per_place: int = 4
     lr: float = 5e-4

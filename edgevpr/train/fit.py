@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning
 import msgspec
 import torch
@@ -67,10 +68,13 @@ def fit(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Workers read the images; OpenCV's own threads would only fight the network's for the cores.
+    cv2.setNumThreads(0)
+    torch.set_flush_denormal(True)
     lightning.seed_everything(config.seed, verbose=False)
     preprocess = Preprocess(config.image_size, config.image_size, mean=config.mean, std=config.std)
     table = read_images(config.images)
-    network = Network(config.architecture)
+    network = Network(config.architecture).to(memory_format=torch.channels_last)
     if config.backbone_weights is not None:
         network.backbone.load_pretrained(config.backbone_weights)
     module: GalleryTraining | QueryTraining

@@ -48,7 +48,8 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images = np.stack([self._read(epoch, row) for epoch, row in batch])
         rows = torch.tensor([row for _, row in batch])
-        return torch.from_numpy(self.preprocess.normalize(images)), rows
+        pixels = torch.from_numpy(self.preprocess.normalize(images))
+        return pixels.contiguous(memory_format=torch.channels_last), rows
 
     def _read(self, epoch: int, row: int) -> NDArray[np.uint8]:
         image = read_image(self.root / self.paths[row])

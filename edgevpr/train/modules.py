@@ -1,11 +1,12 @@
 """The two training problems as Lightning modules: a gallery network and a query network."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import torch
-from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -16,6 +17,16 @@ from edgevpr.train.bank import Bank
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.losses import implicit
 from edgevpr.train.network import Network
+
+#: (loss, miner) of a gallery network. Multi-similarity as GSV-Cities and BoQ train with it (Wang et
+#: al., CVPR 2019; Ali-bey et al., 2022); supervised contrastive as Khosla et al., NeurIPS 2020.
+METRIC_LOSSES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "multi-similarity": lambda: (
+        MultiSimilarityLoss(alpha=1.0, beta=50.0, base=0.0),
+        MultiSimilarityMiner(epsilon=0.1),
+    ),
+    "supcon": lambda: (SupConLoss(temperature=0.07), None),
+}
 
 
 class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning is skipped
@@ -56,14 +67,13 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
 
 
 class GalleryTraining(_Training):
-    """Metric learning of a gallery network: multi-similarity loss and miner, as GSV-Cities and BoQ
-    train (Wang et al., CVPR 2019; Ali-bey et al., 2022), from pytorch-metric-learning."""
+    """Metric learning of a gallery network, with the losses of pytorch-metric-learning."""
 
     def __init__(self, network: Network, config: TrainConfig, places: Tensor) -> None:
         super().__init__(network, config)
-        self.loss = MultiSimilarityLoss(alpha=1.0, beta=50.0, base=0.0)
-        self.miner = MultiSimilarityMiner(epsilon=0.1)
-        self.register_buffer("places", places, persistent=False)
+        self.loss, self.miner = METRIC_LOSSES[config.loss]()
+        # Labels from 0: place ids made of positions do not survive a cast to float.
+        self.register_buffer("places", torch.unique(places, return_inverse=True)[1], persistent=False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, rows = batch
@@ -71,7 +81,8 @@ class GalleryTraining(_Training):
         labels = self.get_buffer("places")[rows]
         with torch.autocast(self.device.type, enabled=False):
             descriptors = descriptors.float()
-            loss: Tensor = self.loss(descriptors, labels, self.miner(descriptors, labels))
+            pairs = self.miner(descriptors, labels) if self.miner is not None else None
+            loss: Tensor = self.loss(descriptors, labels, pairs)
         return self._report(loss)
 
 

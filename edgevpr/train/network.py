@@ -1,7 +1,7 @@
 """A place-recognition network: a backbone's features, aggregated into one descriptor."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -28,6 +28,9 @@ class Architecture:
     aggregator: str = "boq"
     #: arguments of the aggregator other than its input channels.
     aggregator_args: dict[str, Any] = field(default_factory=dict)
+    #: "instance" standardizes each image's channels before the backbone: day and night come closer
+    #: without being learned. Published weights need "none".
+    input_norm: Literal["none", "instance"] = "none"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,6 +49,9 @@ class Network(nn.Module):
             known = ", ".join(sorted(AGGREGATORS))
             raise UsageError(f"unknown aggregator {architecture.aggregator!r}; known: {known}")
         self.architecture = architecture
+        self.standardize = (
+            nn.InstanceNorm2d(3) if architecture.input_norm == "instance" else nn.Identity()
+        )
         self.backbone = TimmFeatures(
             architecture.backbone, architecture.out_index, architecture.backbone_args
         )
@@ -54,7 +60,7 @@ class Network(nn.Module):
         self.dim: int = self.aggregator.dim
 
     def forward(self, images: Tensor) -> Tensor:
-        descriptors: Tensor = self.aggregator(self.backbone(images))
+        descriptors: Tensor = self.aggregator(self.backbone(self.standardize(images)))
         return descriptors
 
 

@@ -1,0 +1,89 @@
+"""``edgevpr run``."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, glob, image, video, file://, camera number, v4l2://, rtsp://, csi://N."
+        ),
+    ],
+    bundle: Annotated[Path, typer.Option(help="Bundle artifact (edgevpr compile).")],
+    gallery: Annotated[Path, typer.Option(help="Gallery artifact (edgevpr index).")],
+    top: Annotated[int, typer.Option(help="Places in an answer, best first.")] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File for the answers; stdout without it. OUT.part until done."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    parameters: Annotated[
+        str | None,
+        typer.Option(
+            help="FAISS search parameters, verbatim (nprobe=16,k_factor_rf=4); the gallery's own "
+            "choice without it."
+        ),
+    ] = None,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="The closing summary as JSON: on stdout with --output, else on stderr."
+        ),
+    ] = False,
+) -> None:
+    """Say where each frame was taken: one JSON line a frame, a summary on stderr.
+
+    A frame that cannot be read gets a line with "error" and the run goes on. Ctrl-C or SIGTERM
+    answers what is already decoded and ends: with code 0 for a live camera, 130 for files.
+    """
+    from edgevpr import runtime
+    from edgevpr.artifact import open_artifact
+    from edgevpr.errors import DataError
+    from edgevpr.records import BundleRecord
+
+    opened = open_artifact(bundle, "bundle")
+    record = opened.read("bundle.json", BundleRecord)
+    place_map = runtime.Gallery(gallery, parameters=parameters)
+    place_map.check_bundle(opened, record)
+    with ExitStack() as stack:
+        runner = stack.enter_context(runtime.runner_from_bundle(opened, record, threads=threads))
+        localizer = runtime.Localizer(runner, place_map, record.preprocess, top=top)
+        frames = stack.enter_context(runtime.open_source(source))
+        stop = stack.enter_context(runtime.stop_on_signals())
+        file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
+        sink = file or runtime.StandardOutput()
+        summary = runtime.run(frames, localizer, sink, limit=limit, stop=stop)
+        cut_short = summary.interrupted and not frames.live
+        if file:
+            file.complete = not cut_short
+    for remark in summary.remarks:
+        console.note(remark)
+    if not json:
+        console.note(summary.sentence())
+    elif output:
+        console.emit_json(summary)
+    else:
+        import msgspec
+
+        console.note(msgspec.json.encode(summary).decode())
+    if cut_short:
+        kept = f"; the answers so far are in {file.part}" if file else ""
+        console.note(f"interrupted before the end of {source}{kept}")
+        raise typer.Exit(130)
+    if summary.frames == summary.errors:
+        raise DataError(
+            f"none of the {summary.frames} frames of {source} could be read, expected images: "
+            "look at the errors above, and at the files"
+        )

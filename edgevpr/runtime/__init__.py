@@ -1,0 +1,34 @@
+"""What a device loads: sources, engine runners, the gallery, the loop.
+
+Nothing here imports torch, onnx or a compiler; OpenCV, FAISS and the engines load where they are
+used.
+"""
+
+from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
+from edgevpr.runtime.frames import Frame, Source
+from edgevpr.runtime.gallery import Gallery
+from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.pipeline import run, stop_on_signals
+from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
+from edgevpr.runtime.sinks import JsonLinesFile, StandardOutput
+from edgevpr.runtime.sources import open_source
+
+__all__ = [
+    "Answer",
+    "Frame",
+    "FrameError",
+    "Gallery",
+    "JsonLinesFile",
+    "Localizer",
+    "Match",
+    "OnnxRunner",
+    "Runner",
+    "Source",
+    "StageTimes",
+    "StandardOutput",
+    "Summary",
+    "open_source",
+    "run",
+    "runner_from_bundle",
+    "stop_on_signals",
+]

@@ -1,0 +1,94 @@
+"""What a run says: one answer a frame, and a summary at the end."""
+
+import msgspec
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A place of the map, shown by its most similar gallery image."""
+
+    #: place id; None where the map has none for the image.
+    place: int | None
+    #: degrees; None where the map has none.
+    lat: float | None
+    lon: float | None
+    #: cosine similarity, 1 is identical.
+    score: float
+    #: path of the gallery image, as in the gallery's table.
+    image: str
+
+
+class StageTimes(msgspec.Struct, frozen=True):
+    """Milliseconds of work for one frame. ``total`` is their sum: waiting is not work, and shows
+    in ``frame_age_ms``."""
+
+    capture: float
+    preprocess: float
+    engine: float
+    search: float
+    total: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Where the robot is, by one frame; place, lat, lon and score are the best match's."""
+
+    frame: int
+    source: str
+    #: seconds into the video, or Unix time for a live camera; None for image files.
+    time: float | None
+    #: from the moment the pixels were there to the answer, waiting included.
+    frame_age_ms: float
+    place: int | None
+    lat: float | None
+    lon: float | None
+    score: float | None
+    #: best first, every place once.
+    top: list[Match]
+    ms: StageTimes
+
+
+class FrameError(msgspec.Struct, frozen=True):
+    """In place of an answer, for a frame that could not be read."""
+
+    frame: int
+    source: str
+    time: float | None
+    error: str
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Median and 95th percentile, milliseconds."""
+
+    p50: float
+    p95: float
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Counts over a whole run; times over its last 10,000 answers."""
+
+    frames: int
+    #: frames that could not be read.
+    errors: int
+    #: frames of a live camera that came while another was worked on.
+    drops: int
+    seconds: float
+    fps: float
+    end_to_end_ms: Spread | None
+    engine_ms: Spread | None
+    search_ms: Spread | None
+    frame_age_ms: Spread | None
+    #: a signal ended it before its source did.
+    interrupted: bool
+    remarks: list[str]
+
+    def sentence(self) -> str:
+        """For the person at the terminal."""
+        text = f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} a second)"
+        for label, spread in (
+            ("end to end", self.end_to_end_ms),
+            ("engine", self.engine_ms),
+            ("search", self.search_ms),
+            ("frame age", self.frame_age_ms),
+        ):
+            if spread is not None:
+                text += f", {label} {spread.p50:.2f} ms (p95 {spread.p95:.2f})"
+        return f"{text}, {self.drops} dropped, {self.errors} unreadable"

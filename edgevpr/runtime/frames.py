@@ -1,0 +1,150 @@
+"""A frame, and the sources it comes from: image files and videos, every frame in order.
+
+Live cameras, where only the newest frame counts, are in ``edgevpr.runtime.live``.
+"""
+
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.errors import DataError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image, or the sentence that says why there is none."""
+
+    #: counts from 0 within a run.
+    id: int
+    #: file it comes from, or the address of the camera.
+    source: str
+    #: (H, W, 3) uint8 in BGR order, as OpenCV decodes; None when it could not be read.
+    image: NDArray[np.uint8] | None
+    #: ``time.monotonic()`` when its pixels were there: ages are measured from here, whatever the
+    #: wall clock does.
+    captured: float
+    #: seconds into the video, or Unix time for a live camera; None for image files.
+    time: float | None
+    #: milliseconds that reading and decoding took.
+    capture_ms: float
+    error: str = ""
+
+
+class Source(Protocol):
+    """A ``with`` block that gives frames until it ends or ``stop`` is set."""
+
+    #: newest frame wins, older ones are dropped; else every frame is given, in order.
+    live: bool
+    #: frames dropped so far.
+    drops: int
+    #: one sentence about how it ended, when there is something to say.
+    remark: str
+
+    def __enter__(self) -> "Source": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def frames(self, stop: threading.Event) -> Generator[Frame, None, None]: ...
+
+
+class ImageFiles:
+    """Image files in the order given. A file that cannot be read is a frame with an error."""
+
+    live = False
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.drops = 0
+        self.remark = ""
+
+    def __enter__(self) -> "ImageFiles":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def frames(self, stop: threading.Event) -> Generator[Frame, None, None]:
+        for i, path in enumerate(self.paths):
+            if stop.is_set():
+                return
+            started = time.monotonic()
+            image, error = _read(path)
+            now = time.monotonic()
+            yield Frame(i, str(path), image, now, None, (now - started) * 1e3, error)
+
+
+class VideoFile:
+    """Every frame of a video file, in order.
+
+    Raises:
+        DataError: OpenCV cannot open it (not a video, or cut off before its index).
+    """
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        import cv2
+
+        self.path = path
+        self.drops = 0
+        self.remark = ""
+        self._capture: Any = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise DataError(
+                f"{path} ({path.stat().st_size} bytes) cannot be opened as a video; expected a "
+                "complete file in a format OpenCV reads (mp4, mkv, avi): copy it again or convert "
+                "it with ffmpeg"
+            )
+        self._expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def frames(self, stop: threading.Event) -> Generator[Frame, None, None]:
+        import cv2
+
+        count = 0
+        while not stop.is_set():
+            started = time.monotonic()
+            found, image = self._capture.read()
+            now = time.monotonic()
+            if not found:
+                # What a container announces is an estimate: a frame or two less is no news.
+                if count < self._expected - 2:
+                    self.remark = (
+                        f"{self.path} ended after {count} of the {self._expected} frames it "
+                        "announces; it was cut off or is damaged from there on"
+                    )
+                return
+            at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+            yield Frame(count, str(self.path), image, now, at, (now - started) * 1e3)
+            count += 1
+
+
+def _read(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
+    """(image in BGR order, "") or (None, why not)."""
+    import cv2
+
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        return None, f"{path} cannot be read ({error.strerror}); expected an image file"
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        return None, f"{path} ({data.size} bytes) is not a readable image; it was left out"
+    return np.asarray(image, np.uint8), ""

@@ -1,0 +1,163 @@
+"""The map a robot searches: a gallery artifact, opened."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr import artifact
+from edgevpr.artifact import Artifact
+from edgevpr.errors import (
+    ArtifactError,
+    ArtifactVersionError,
+    CorruptArtifactError,
+    NumericsError,
+    UsageError,
+)
+from edgevpr.places import ImageTable
+from edgevpr.projection import Projection
+from edgevpr.records import BundleRecord, GalleryRecord
+from edgevpr.search import SEARCH_DEPTH
+from edgevpr.space import check_same_space
+
+
+class Gallery:
+    """``record``, ``images`` (row i is FAISS id i) and a search with the chosen parameters.
+
+    Args:
+        path: folder of the artifact.
+        parameters: FAISS parameter string to search with, for example ``nprobe=8,k_factor_rf=4``;
+            the operating point that ``edgevpr index`` chose when left out.
+        verify: hash every file before reading it.
+
+    Raises:
+        DataError, ArtifactError: no artifact, not a gallery, truncated or changed.
+        ArtifactVersionError: the index needs a newer FAISS than the one installed.
+        UsageError: FAISS does not know ``parameters``.
+    """
+
+    def __init__(self, path: Path, *, parameters: str | None = None, verify: bool = True) -> None:
+        self.artifact = artifact.open_artifact(path, "gallery", verify=verify)
+        self.record = self.artifact.read("gallery.json", GalleryRecord)
+        self.images = ImageTable.load(self.artifact.file("images.csv"))
+        self.parameters = self.record.chosen.parameters if parameters is None else parameters
+        self.projection: Projection | None = None
+        if self.record.projection:
+            self.projection = Projection.load(self.artifact.file("projection.npy"))
+        self._index = _read_index(self.artifact, self.record)
+        self._check_sizes()
+        self._set_parameters()
+
+    def check_bundle(self, bundle: Artifact, record: BundleRecord) -> None:
+        """Raise unless the bundle's descriptors may be searched in this gallery.
+
+        Raises:
+            SpaceMismatchError: they are of another descriptor space.
+            ArtifactError: the projection of another gallery is fused into the graph.
+        """
+        here = self.artifact.path
+        check_same_space(bundle.space, str(bundle.path), self.artifact.space, str(here))
+        if record.projection and record.projection != self.record.projection:
+            of_this = self.record.projection[:12] or "no projection"
+            raise ArtifactError(
+                f"{bundle.path} has projection {record.projection[:12]} fused into its graph, but "
+                f"{here} was built with {of_this}: run edgevpr compile again with --gallery {here}"
+            )
+        if record.dim != self.record.dim:
+            raise ArtifactError(
+                f"{bundle.path} is for descriptors of {record.dim} numbers, but {here} is for "
+                f"{self.record.dim}: use a bundle and a gallery made from the same networks"
+            )
+
+    def search(
+        self, descriptors: NDArray[np.float32], k: int = SEARCH_DEPTH
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The k most similar gallery images of each descriptor, best first.
+
+        Args:
+            descriptors: (B, d) in the index's space, or (B, D) in the full one, which are
+                projected first; L2-normalized.
+
+        Returns:
+            (B, k) cosine similarities and (B, k) rows of ``images``, -1 where fewer were found.
+
+        Raises:
+            NumericsError: a descriptor holds NaN or infinity.
+            ArtifactError: the width is neither d nor D.
+        """
+        import faiss
+
+        if not np.isfinite(descriptors).all():
+            raise NumericsError(
+                "the engine gave a descriptor with NaN or infinity, expected finite numbers: "
+                "compile the bundle again in FP32, and look at the network if that fails too"
+            )
+        width = descriptors.shape[1]
+        if width == self.record.dim and self.projection is not None:
+            descriptors = self.projection.apply(descriptors)
+        elif width != self.record.index_dim:
+            raise ArtifactError(
+                f"found descriptors of {width} numbers, but {self.artifact.path} takes "
+                f"{self.record.index_dim} or {self.record.dim}: use a bundle compiled with "
+                f"--gallery {self.artifact.path}"
+            )
+        # One thread: a team of them costs more than a single search. The setting belongs to the
+        # calling thread in OpenMP, so it is made here and not where the gallery was opened.
+        faiss.omp_set_num_threads(1)
+        scores, rows = self._index.search(descriptors, min(k, self.record.count))
+        return scores, rows
+
+    def _check_sizes(self) -> None:
+        index, record = self._index, self.record
+        found = (int(index.ntotal), int(index.d), len(self.images))
+        expected = (record.count, record.index_dim, record.count)
+        if found != expected:
+            raise CorruptArtifactError(
+                f"{self.artifact.path} holds {found[0]} vectors of {found[1]} numbers and "
+                f"{found[2]} images, its record says {expected[0]}, {expected[1]} and "
+                f"{expected[2]}: write it again with edgevpr index"
+            )
+
+    def _set_parameters(self) -> None:
+        import faiss
+
+        space: Any = faiss.ParameterSpace()
+        try:
+            space.set_index_parameters(self._index, self.parameters)
+        except RuntimeError as error:
+            raise UsageError(
+                f"FAISS does not accept the search parameters {self.parameters!r} for "
+                f"{self.record.factory}; expected a string such as "
+                f"{self.record.chosen.parameters!r}: correct --parameters or leave it out"
+            ) from error
+
+
+def _read_index(gallery: Artifact, record: GalleryRecord) -> Any:
+    import faiss
+
+    path = gallery.file("index.faiss")
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        if _version(record.faiss_version) > _version(faiss.__version__):
+            raise ArtifactVersionError(
+                f"{path} was written by FAISS {record.faiss_version} and FAISS "
+                f"{faiss.__version__} cannot read it: run pip install "
+                f"'faiss-cpu>={record.faiss_version}', or edgevpr index again on this machine"
+            ) from error
+        raise CorruptArtifactError(
+            f"FAISS {faiss.__version__} cannot read {path}, written by FAISS "
+            f"{record.faiss_version}: write the gallery again with edgevpr index"
+        ) from error
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """``1.15.1`` -> (1, 15, 1); what follows the numbers is left out."""
+    parts = []
+    for part in text.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        parts.append(int(digits))
+    return tuple(parts)

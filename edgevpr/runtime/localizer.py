@@ -1,0 +1,130 @@
+"""One frame to one answer: preprocess, engine, search."""
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.errors import UsageError
+from edgevpr.places import ImageTable
+from edgevpr.preprocess import Preprocess
+from edgevpr.runtime.answers import Answer, Match, StageTimes
+from edgevpr.runtime.frames import Frame
+from edgevpr.runtime.gallery import Gallery
+from edgevpr.runtime.runners import Runner
+from edgevpr.search import SEARCH_DEPTH
+
+
+class Localizer:
+    """Answers frames with a runner that has been entered and a gallery that accepts its bundle.
+
+    Args:
+        preprocess: the bundle's.
+        top: places in an answer, best first.
+    """
+
+    def __init__(
+        self, runner: Runner, gallery: Gallery, preprocess: Preprocess, *, top: int = 5
+    ) -> None:
+        if top < 1:
+            raise UsageError(f"found --top {top}, expected 1 or more: pass --top 5")
+        self.runner = runner
+        self.gallery = gallery
+        self.preprocess = preprocess
+        self.top = top
+        # Several images of one place are merged, so more are searched than are told.
+        self._depth = max(SEARCH_DEPTH, 4 * top)
+        # Reused for every frame: the engine reads it, nobody keeps it.
+        self._input = np.empty((1, preprocess.height, preprocess.width, 3), np.uint8)
+
+    def warm_up(self, count: int = 3) -> None:
+        """Run noise through engine and search: first calls allocate and load."""
+        self._input[:] = np.random.default_rng(0).integers(0, 256, self._input.shape)
+        for _ in range(count):
+            descriptor = self.runner.infer(self._input)
+            # Not the descriptor itself: what a network makes of noise is nobody's error.
+            self.gallery.search(np.zeros_like(descriptor), self._depth)
+
+    def locate(self, frame: Frame) -> Answer:
+        """Answer a frame that has an image.
+
+        Raises:
+            NumericsError: the engine gave NaN or infinity.
+        """
+        import cv2
+
+        if frame.image is None:
+            raise ValueError(f"frame {frame.id} has no image: {frame.error}")
+        started = time.perf_counter()
+        # Resized first, then to RGB: fewer pixels to swap, the same result to the bit.
+        small = self.preprocess.resize(frame.image)
+        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._input[0])
+        resized = time.perf_counter()
+        descriptor = self.runner.infer(self._input)
+        inferred = time.perf_counter()
+        scores, rows = self.gallery.search(descriptor, self._depth)
+        top = places(scores[0], rows[0], self.gallery.images, self.top)
+        searched = time.perf_counter()
+        best = top[0] if top else None
+        return Answer(
+            frame=frame.id,
+            source=frame.source,
+            time=frame.time,
+            frame_age_ms=round((time.monotonic() - frame.captured) * 1e3, 3),
+            place=best.place if best else None,
+            lat=best.lat if best else None,
+            lon=best.lon if best else None,
+            score=best.score if best else None,
+            top=top,
+            ms=_stage_times(frame.capture_ms, started, resized, inferred, searched),
+        )
+
+
+def places(
+    scores: NDArray[np.float32], rows: NDArray[np.int64], images: ImageTable, top: int
+) -> list[Match]:
+    """The first ``top`` different places of one frame's (K,) ranked gallery images.
+
+    An image without a place id is a place of its own; rows of -1 (nothing found) are left out.
+    """
+    matches: list[Match] = []
+    seen: set[int] = set()
+    for score, row in zip(scores.tolist(), rows.tolist(), strict=True):
+        if row < 0:
+            continue
+        place = int(images.place[row])
+        key = place if place >= 0 else -1 - row
+        if key in seen:
+            continue
+        seen.add(key)
+        matches.append(
+            Match(
+                place=place if place >= 0 else None,
+                lat=_known(images.lat[row]),
+                lon=_known(images.lon[row]),
+                score=round(score, 5),
+                image=images.paths[row],
+            )
+        )
+        if len(matches) == top:
+            break
+    return matches
+
+
+def _stage_times(
+    capture_ms: float, started: float, resized: float, inferred: float, searched: float
+) -> StageTimes:
+    stages = (
+        capture_ms,
+        (resized - started) * 1e3,
+        (inferred - resized) * 1e3,
+        (searched - inferred) * 1e3,
+    )
+    capture, preprocess, engine, search = (round(ms, 3) for ms in stages)
+    return StageTimes(capture, preprocess, engine, search, round(sum(stages), 3))
+
+
+def _known(degrees: np.float64) -> float | None:
+    value = float(degrees)
+    return None if math.isnan(value) else value

@@ -1,0 +1,170 @@
+"""``edgevpr run`` as a process: lines, exit codes, signals, a reader that goes away."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .build import PLACES, World, place_image, write_bundle
+
+MANY = 3000
+
+
+def command(world: World, source: Path | str, *more: str, bundle: Path | None = None) -> list[str]:
+    return [
+        *(sys.executable, "-m", "edgevpr", "run", str(source), "--threads", "1"),
+        *("--bundle", str(bundle or world.bundle), "--gallery", str(world.gallery), *more),
+    ]
+
+
+def finish(args: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(args, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def long_drive(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of many frames: links to a few images."""
+    folder = tmp_path_factory.mktemp("long")
+    for i in range(MANY):
+        (folder / f"{i:05d}.png").symlink_to(world.image(i % PLACES))
+    return folder
+
+
+def test_lines_on_stdout_summary_on_stderr(world: World) -> None:
+    """Would catch remarks among the data, or fields that readers rely on gone missing."""
+    done = finish(command(world, world.drive, "--top", "3", "--limit", "4"))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["place"] for line in lines] == [0, 1, 2, 3]
+    first = lines[0]
+    assert list(first) == [
+        *("frame", "source", "time", "frame_age_ms", "place", "lat", "lon", "score", "top", "ms"),
+    ]
+    assert list(first["top"][0]) == ["place", "lat", "lon", "score", "image"]
+    assert list(first["ms"]) == ["capture", "preprocess", "engine", "search", "total"]
+    assert len(first["top"]) == 3
+    assert first["top"][0]["image"].startswith("place-000-")
+    assert 54 < first["lat"] < 55
+    assert first["source"] == str(world.image(0))
+    assert "4 frames in" in done.stderr
+    assert "0 dropped, 0 unreadable" in done.stderr
+
+
+def test_output_file_and_json_summary(world: World, tmp_path: Path) -> None:
+    """Would catch --output leaving its temporary file, or --json mixing with the lines."""
+    out = tmp_path / "out.jsonl"
+    done = finish(command(world, world.drive, "-o", str(out), "--json"))
+    assert done.returncode == 0, done.stderr
+    assert len(out.read_text().splitlines()) == PLACES
+    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
+    summary = json.loads(done.stdout)
+    assert summary["frames"] == PLACES
+    assert summary["end_to_end_ms"]["p50"] > 0
+
+
+def test_nothing_readable(world: World, tmp_path: Path) -> None:
+    """Would catch a run over garbage that reports success."""
+    (tmp_path / "a.jpg").write_bytes(b"garbage")
+    done = finish(command(world, tmp_path))
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]
+    assert "none of the 1 frames" in done.stderr
+
+
+def test_bundle_of_another_space(world: World, tmp_path: Path) -> None:
+    """Would catch a run that answers nonsense instead of stopping with exit code 4."""
+    other = write_bundle(tmp_path / "b", space="boq-48-ffffffffffff")
+    done = finish(command(world, world.drive, bundle=other))
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert "boq-48-ffffffffffff" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_drains_and_closes(world: World, long_drive: Path, number: int) -> None:
+    """Would catch a signal that cuts a line, loses the summary, or is only seen at the end."""
+    with subprocess.Popen(
+        command(world, long_drive), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        # The pipe holds some hundred lines at most: the run cannot be over yet.
+        process.send_signal(number)
+        rest, stderr = process.communicate(timeout=120)
+    lines = [json.loads(line) for line in [first, *rest.splitlines()]]
+    assert process.returncode == 130, stderr
+    assert [line["frame"] for line in lines] == list(range(len(lines)))
+    assert len(lines) < MANY
+    assert f"{len(lines)} frames in" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path: Path) -> None:
+    """Would catch an interrupted run passing for a complete one, or losing its answers."""
+    out = tmp_path / "out.jsonl"
+    out.write_text("an older run\n")
+    part = tmp_path / "out.jsonl.part"
+    with subprocess.Popen(
+        command(world, long_drive, "-o", str(out)), stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (part.exists() and part.stat().st_size):
+            assert process.poll() is None
+            os.sched_yield()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert out.read_text() == "an older run\n"
+    lines = part.read_text().splitlines()
+    assert 0 < len(lines) < MANY
+    assert json.loads(lines[-1])["frame"] == len(lines) - 1
+    assert str(part) in stderr
+
+
+def test_reader_that_goes_away(world: World, long_drive: Path) -> None:
+    """Would catch ``edgevpr run ... | head -1`` ending in a traceback, or never."""
+    with subprocess.Popen(
+        command(world, long_drive), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["frame"] == 0
+        process.stdout.close()
+        assert process.stderr is not None
+        stderr = process.stderr.read()
+        assert process.wait(timeout=120) == 1
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr
+    assert len(stderr.splitlines()) <= 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_behind_stdout(world: World) -> None:
+    """Would catch answers lost without a word when the disk is full."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(world, world.drive), stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+        )
+    assert done.returncode == 7
+    assert "no space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_video_of_places(world: World, tmp_path: Path) -> None:
+    """Would catch a video being answered with frame numbers or times that are not its own."""
+    import cv2
+
+    path = tmp_path / "drive.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
+    for place in range(12):
+        writer.write(place_image(place))
+    writer.release()
+    done = finish(command(world, path))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(12))
+    assert [line["time"] for line in lines] == pytest.approx([i / 5 for i in range(12)])
+    # compression shifts the colours a little: measured 12 of 12 places right
+    assert sum(line["place"] == i for i, line in enumerate(lines)) >= 11
