@@ -16,9 +16,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Features artifact to write.")],
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     workers: Annotated[int, typer.Option(help="Processes that read images.")] = 1,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print what was made.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was made.")] = False,
 ) -> None:
     """Describe every image of a folder with a network: the features artifact."""
     from edgevpr.optional import require

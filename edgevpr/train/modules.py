@@ -73,7 +73,8 @@ class GalleryTraining(_Training):
         super().__init__(network, config)
         self.loss, self.miner = METRIC_LOSSES[config.loss]()
         # Labels from 0: place ids made of positions do not survive a cast to float.
-        self.register_buffer("places", torch.unique(places, return_inverse=True)[1], persistent=False)
+        labels = torch.unique(places, return_inverse=True)[1]
+        self.register_buffer("places", labels, persistent=False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, rows = batch

@@ -1,0 +1,51 @@
+"""``edgevpr demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the city and of both trainings.")] = 0,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Train from random weights, not from the backbones shipped (another city's).",
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+) -> None:
+    """Run the whole chain on a synthetic city: no download, no GPU, a report at the end.
+
+    Draws the city, trains a gallery and a query network, indexes the map, compiles for three
+    targets, answers a drive and measures four configurations. Prints each command line.
+    """
+    from edgevpr.optional import require
+
+    for package, extra in {
+        "torch": "train", "lightning": "train", "timm": "train", "modelopt": "compile",
+        "onnx": "compile", "tensorrt_rtx": "rtx", "jinja2": "report", "matplotlib": "report",
+    }.items():  # fmt: skip
+        require(package, extra=extra)
+    from edgevpr.demo import run_demo
+
+    summary = run_demo(output, seed=seed, from_scratch=from_scratch, say=console.note)
+    if json:
+        console.emit_json(summary)
+        return
+    columns = ["configuration", "R@1", "R@5", "engine ms", "p95", "search ms", "end to end ms",
+               "p95", "bytes per image"]  # fmt: skip
+    rows = [[getattr(row, name) for name in row.__struct_fields__] for row in summary.rows]
+    console.table("Test queries of the synthetic city, this machine's CPU", columns, rows)
+    console.note(
+        f"thumbnail baseline R@1 {summary.thumbnail_r1:.1f}; drive: "
+        f"{summary.drive_within_25m:.1f} % of {summary.drive_frames} frames within 25 m"
+    )
+    console.note(f"{summary.seconds:.0f} s; open {summary.report}")

@@ -1,0 +1,261 @@
+"""``edgevpr compile``: from an exported graph to a bundle for one target, with its evidence."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgevpr import artifact
+from edgevpr.compile.build import build_ahead_of_time
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.downgrade import to_opset_17
+from edgevpr.compile.engines import write_engine
+from edgevpr.compile.evidence import (
+    latency_evidence,
+    node_evidence,
+    parity_evidence,
+    versions,
+)
+from edgevpr.compile.fuse import clean_up, fuse_projection
+from edgevpr.compile.graph import load_graph, signature
+from edgevpr.compile.host import cpu_name
+from edgevpr.compile.parity import check_finite, compare, gate
+from edgevpr.compile.precision import Typed, check_calibration, to_fp16, to_int8
+from edgevpr.compile.quantize_cpu import to_int8_cpu
+from edgevpr.compile.recipe import RECIPE, Graph, make_recipe
+from edgevpr.compile.reference import describe
+from edgevpr.compile.source import Source
+from edgevpr.errors import CorruptArtifactError, UsageError
+from edgevpr.progress import Track, silent
+from edgevpr.records import BundleRecord
+from edgevpr.targets import Target, load_target
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+T = TypeVar("T")
+
+#: What a target's engine can compute in, its default first.
+OFFERED: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("fp32", "int8"),
+    "tensorrt": ("fp16", "int8", "fp32"),
+    "tensorrt-rtx": ("fp16", "int8", "fp32"),
+}
+#: Golden images kept in the bundle.
+GOLDEN = 8
+#: Graphs of a bundle beside model.onnx, for TensorRT releases before 10.
+FLAGS_GRAPH = "model-flags.onnx"
+
+
+@dataclass
+class _Clock:
+    """Runs steps under a progress bar each and keeps their seconds."""
+
+    track: Track
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def step(self, name: str, description: str, work: Callable[[], T], *, bar: bool = True) -> T:
+        started = time.perf_counter()
+        result = [work() for _ in (self.track([None], description, 1) if bar else [None])]
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+        return result[0]
+
+
+def resolve_precision(target: Target, precision: str | None) -> Precision:
+    """The precision to compile in; None takes the target's default.
+
+    Raises:
+        UsageError: the target does not compute in it.
+    """
+    offered = OFFERED[target.runtime]
+    if precision is None:
+        return offered[0]
+    for known in offered:
+        if precision == known:
+            return known
+    raise UsageError(
+        f"found --precision {precision}, expected {' or '.join(sorted(offered))} for target "
+        f"{target.name}: choose one of those"
+    )
+
+
+def compile_model(
+    source: Source,
+    *,
+    target: str,
+    precision: str | None,
+    out: Path,
+    images: CalibrationImages,
+    config: dict[str, Any] | None = None,
+    track: Track = silent,
+) -> BundleRecord:
+    """Compile a graph for a target and write the bundle artifact.
+
+    Args:
+        precision: "fp32", "fp16" or "int8"; None: the target's default.
+        out: the bundle's folder; one that is there is replaced at the very end.
+        images: calibration images; parity and golden vectors come from the held-out ones.
+        config: resolved options, saved beside the result.
+
+    Raises:
+        UsageError: an unknown target, or a precision it does not have.
+        DataError: INT8 with fewer than 8 calibration images.
+        NumericsError: NaN, or parity with FP32 below the gate.
+        TargetError: an operator that the target cannot build, named with its node.
+    """
+    chosen = load_target(target)
+    resolved = resolve_precision(chosen, precision)
+    if resolved == "int8":
+        check_calibration(images.calibration)
+    clock = _Clock(track)
+    with artifact.create(out, "bundle", space=source.space) as folder:
+        exported = load_graph(source.graph)
+        _check_size(exported, source)
+        golden = clock.step(
+            "reference", "FP32 reference", lambda: _reference(exported, source, images.held_out)
+        )
+        fused = fuse_projection(exported, source.projection) if source.projection else exported
+        clean = clock.step("clean", "cleaning up", lambda: clean_up(fused, images.held_out[:4]))
+        typed = _typed(clean, chosen, resolved, images.calibration, clock)
+        found = clock.step(
+            "parity", "parity", lambda: _describe_as(chosen, typed.graph, images.held_out)
+        )
+        check_finite(found, f"the {resolved} graph")
+        parity = compare(found, golden)
+        warnings = gate(parity, resolved)
+        onnx.save(typed.graph, str(folder / "model.onnx"))
+        digest = artifact.sha256_file(folder / "model.onnx")
+        np.save(folder / "golden_inputs.npy", images.held_out[:GOLDEN])
+        np.save(folder / "golden_descriptors.npy", golden[:GOLDEN])
+        evidence: dict[str, Any] = {
+            "parity": parity_evidence(parity, chosen, resolved, images),
+            "nodes": node_evidence(exported, clean, typed.graph),
+            "fp32_nodes": typed.fp32_nodes,
+            "int8_nodes": typed.int8_nodes,
+            "engines": {},
+        }
+        if chosen.runtime == "onnxruntime":
+            evidence["latency"], slow = clock.step(
+                "latency", "latency", lambda: latency_evidence(clean, typed.graph, resolved, images)
+            )
+            warnings += slow
+        if chosen.runtime == "tensorrt":
+            _write_recipe(folder, chosen, resolved, typed, digest)
+        if chosen.runtime == "tensorrt-rtx":
+            evidence["engines"] = clock.step(
+                "engines",
+                "engines",
+                lambda: _write_engines(folder, chosen, resolved, digest, track),
+                bar=False,
+            )
+        evidence["bytes"] = {
+            file.relative_to(folder).as_posix(): file.stat().st_size
+            for file in sorted(folder.rglob("*"))
+            if file.suffix in (".onnx", ".engine")
+        }
+        evidence["warnings"] = warnings
+        evidence["seconds"] = clock.seconds
+        ends = signature(typed.graph)
+        record = BundleRecord(
+            target=chosen.name,
+            runtime=chosen.runtime,
+            precision=resolved,
+            preprocess=source.preprocess,
+            input=ends.input,
+            output=ends.output,
+            dim=signature(exported).dim,
+            output_dim=ends.dim,
+            projection=source.projection_sha256,
+            model_digest=source.model_digest,
+            graph_sha256=digest,
+            engines=list(evidence["engines"]),
+            evidence=evidence,
+        )
+        artifact.write_json(folder / "bundle.json", record)
+        artifact.write_json(folder / "config.json", {**(config or {}), "versions": versions()})
+    return record
+
+
+def _reference(
+    exported: onnx.ModelProto, source: Source, images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """What the bundle must give: the exported graph in FP32, then the projection in numpy."""
+    full = describe(exported, images)
+    check_finite(full, "the exported FP32 graph")
+    return source.projection.apply(full) if source.projection else full
+
+
+def _typed(
+    clean: onnx.ModelProto,
+    target: Target,
+    precision: Precision,
+    images: NDArray[np.uint8],
+    clock: _Clock,
+) -> Typed:
+    if precision == "fp32":
+        return Typed(clean, clean, {}, [])
+    if target.runtime == "onnxruntime":
+        graph, layers = clock.step(
+            "int8", "INT8", lambda: to_int8_cpu(clean, images, track=clock.track), bar=False
+        )
+        return Typed(graph, graph, {}, layers)
+    if precision == "fp16":
+        return clock.step("fp16", "typing FP16", lambda: to_fp16(clean, images))
+    return clock.step("int8", "calibrating INT8, typing FP16", lambda: to_int8(clean, images))
+
+
+def _describe_as(
+    target: Target, graph: onnx.ModelProto, images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """The graph as its engine would round: on a CPU target that engine is ONNX Runtime itself."""
+    return describe(graph, images, as_written=target.runtime != "onnxruntime")
+
+
+def _write_recipe(
+    folder: Path, target: Target, precision: Precision, typed: Typed, digest: str
+) -> None:
+    graphs = {"typed": Graph("model.onnx", digest)}
+    flags_graph = to_opset_17(typed.flags_graph)
+    if flags_graph is not None:
+        onnx.save(flags_graph, str(folder / FLAGS_GRAPH))
+        graphs["flags"] = Graph(FLAGS_GRAPH, artifact.sha256_file(folder / FLAGS_GRAPH))
+    recipe = make_recipe(target, precision, graphs, list(typed.fp32_nodes))
+    artifact.write_json(folder / RECIPE, recipe)
+
+
+def _write_engines(
+    folder: Path, target: Target, precision: Precision, digest: str, track: Track
+) -> dict[str, dict[str, Any]]:
+    """Engines of every GPU generation of the target; name -> seconds and TensorRT's remarks."""
+    board = f"built ahead of time on {cpu_name()}"
+    built = build_ahead_of_time(folder / "model.onnx", target.name, precision, track)
+    report: dict[str, dict[str, Any]] = {}
+    for sm, engine in built.items():
+        sidecar = write_engine(
+            folder,
+            engine,
+            runtime=target.runtime,
+            precision=precision,
+            sm=sm,
+            graph_sha256=digest,
+            board=board,
+        )
+        report[sidecar.engine] = {
+            "seconds": sidecar.build_seconds,
+            "messages": engine.messages,
+        }
+    return report
+
+
+def _check_size(exported: onnx.ModelProto, source: Source) -> None:
+    shape = signature(exported).input_shape
+    size = (source.preprocess.height, source.preprocess.width)
+    if shape[1:3] != size:
+        raise CorruptArtifactError(
+            f"the graph takes {shape[2]}x{shape[1]} pixels, the model's preprocessing gives "
+            f"{size[1]}x{size[0]}: export it again with edgevpr compile MODEL"
+        )

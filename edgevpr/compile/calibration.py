@@ -1,0 +1,120 @@
+"""Images to calibrate with: spread over places, never evaluation queries, some held out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.data.files import list_images
+from edgevpr.data.read import read_images
+from edgevpr.errors import DataError, MissingExtraError
+from edgevpr.places import ImageTable
+from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.progress import Track, silent
+
+#: Fewer images than this calibrate nothing.
+FEWEST = 8
+#: Images kept from calibration to measure parity on, and to keep as golden inputs.
+HELD_OUT = 64
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Real images of the size the network takes."""
+
+    #: (n, H, W, 3) uint8 RGB, to set ranges with.
+    calibration: NDArray[np.uint8]
+    #: (m, H, W, 3) uint8 RGB, to judge the result with.
+    held_out: NDArray[np.uint8]
+    #: False when there were too few images to keep any back: both sets are then the same.
+    separate: bool
+    #: where they come from, in words.
+    source: str
+
+
+def spread_over_places(table: ImageTable, count: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Rows of up to ``count`` images: one of every place first, then a second of every place.
+
+    Places, and the images of a place, come in seeded random order. An image without a place id
+    is a place of its own.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(table))
+    place = table.place[order]
+    alone = place < 0
+    place = np.where(alone, place.max(initial=0) + 1 + np.arange(len(place)), place)
+    # Turn k of a place is its k-th image in the shuffled order; sort by turn, keep the shuffle.
+    by_place = np.argsort(place, kind="stable")
+    first = np.r_[True, np.diff(place[by_place]) != 0]
+    starts = np.maximum.accumulate(np.where(first, np.arange(len(place)), 0))
+    turn = np.empty(len(place), np.int64)
+    turn[by_place] = np.arange(len(place)) - starts
+    return order[np.argsort(turn, kind="stable")][:count]
+
+
+def read_calibration(
+    folder: Path,
+    preprocess: Preprocess,
+    count: int = 128,
+    *,
+    seed: int = 0,
+    track: Track = silent,
+) -> CalibrationImages:
+    """Choose and read calibration images from a folder of gallery or training images.
+
+    Raises:
+        DataError: no such folder, fewer than 8 images, an unreadable image, or a folder that
+            holds evaluation queries.
+    """
+    folder = Path(folder)
+    _refuse_queries(folder)
+    table = _table(folder)
+    if len(table) < FEWEST:
+        raise DataError(
+            f"found {len(table)} images in {folder}, expected at least {FEWEST} to calibrate "
+            "with, better 100: pass --calibration with a folder of gallery or training images"
+        )
+    rows = spread_over_places(table, count + HELD_OUT, seed=seed)
+    paths = [folder / table.paths[row] for row in rows]
+    images = np.stack(
+        [preprocess.resize(read_image(path)) for path in track(paths, "reading calibration images")]
+    )
+    source = f"{len(images)} images of {folder.name}, spread over places, seed {seed}"
+    if len(images) < 2 * FEWEST:
+        return CalibrationImages(images, images, separate=False, source=source)
+    kept = min(HELD_OUT, max(FEWEST, len(images) - count, len(images) // 4))
+    return CalibrationImages(images[:-kept], images[-kept:], separate=True, source=source)
+
+
+def synthetic_images(
+    preprocess: Preprocess, count: int = FEWEST, *, seed: int = 0
+) -> CalibrationImages:
+    """Smooth coloured noise, for parity and golden vectors where no real image was given."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    size = (preprocess.width, preprocess.height)
+    images = np.stack([cv2.resize(c, size, interpolation=cv2.INTER_CUBIC) for c in coarse])
+    return CalibrationImages(
+        images, images, separate=False, source="synthetic noise, no real images"
+    )
+
+
+def _table(folder: Path) -> ImageTable:
+    """The images of a folder; calibration needs no positions, so any images will do."""
+    try:
+        return read_images(folder)
+    except (DataError, MissingExtraError):
+        if (folder / "images.csv").is_file() or (folder / "Dataframes").is_dir():
+            raise
+        return ImageTable.build(list_images(folder))
+
+
+def _refuse_queries(folder: Path) -> None:
+    if folder.resolve().name == "queries" or (folder / "queries").is_dir():
+        raise DataError(
+            f"{folder} holds evaluation queries, expected gallery or training images: a network "
+            "calibrated on what it is scored on scores too well; pass the database/ folder beside"
+        )

@@ -1,0 +1,115 @@
+"""What changes between the TensorRT releases we build with, in one table.
+
+TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 can be told that a
+network is strongly typed; 11 and TensorRT-RTX know nothing else. Names were read from the real
+bindings of 8.6, 10.3, 10.7, 10.13, 10.16, 11.4 and RTX 1.7.
+"""
+
+from dataclasses import dataclass, field
+
+from edgevpr.errors import TargetError
+
+#: (release, SM) pairs that cannot be built, and what would work.
+IMPOSSIBLE = {
+    ((10, 13), 87): "TensorRT 10.13 has no sm_87; JetPack 6.2 brings 10.3, JetPack 7.2 brings 10.16"
+}
+
+#: What to do about messages that TensorRT is known to give.
+ADVICE = {
+    "FP32 GEMM is not supported": "TensorRT-RTX multiplies no FP32 matrices on Turing, and this "
+    "network keeps some in FP32; compile for rtx-ampere or newer, or for cuda",
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one range of releases wants to be told what to build."""
+
+    #: "tensorrt" or "tensorrt-rtx".
+    runtime: str
+    #: first release, and the first one after it that is spoken to differently.
+    first: tuple[int, int]
+    end: tuple[int, int]
+    #: which graph of the bundle: "typed" (precision in the graph) or "flags" (FP32 types).
+    graph: str
+    #: names of NetworkDefinitionCreationFlag.
+    network_flags: tuple[str, ...]
+    #: precision -> names of BuilderFlag.
+    builder_flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: FP32 islands are told layer by layer.
+    layer_constraints: bool = False
+    #: IProgressMonitor is there.
+    progress: bool = True
+    #: builds ahead of time for a GPU that is not there.
+    ahead_of_time: bool = False
+    #: precision -> arguments of trtexec beside --onnx, --saveEngine and the workspace.
+    trtexec: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> str:
+        """For example ``>=10.0,<11.0``."""
+        return f">={self.first[0]}.{self.first[1]},<{self.end[0]}.{self.end[1]}"
+
+
+_OBEY = "OBEY_PRECISION_CONSTRAINTS"
+DIALECTS = (
+    Dialect(
+        "tensorrt", (8, 5), (10, 0), "flags", ("EXPLICIT_BATCH",),
+        builder_flags={"fp16": ("FP16", _OBEY), "int8": ("FP16", "INT8", _OBEY)},
+        layer_constraints=True,
+        progress=False,
+        trtexec={
+            "fp16": ("--fp16", "--precisionConstraints=obey"),
+            "int8": ("--fp16", "--int8", "--precisionConstraints=obey"),
+        },
+    ),
+    Dialect(
+        "tensorrt", (10, 0), (11, 0), "typed", ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
+        trtexec=dict.fromkeys(("fp32", "fp16", "int8"), ("--stronglyTyped",)),
+    ),
+    Dialect("tensorrt", (11, 0), (12, 0), "typed", ()),
+    Dialect("tensorrt-rtx", (1, 0), (2, 0), "typed", ("STRONGLY_TYPED",), ahead_of_time=True),
+)  # fmt: skip
+
+
+def dialect_of(runtime: str, version: str) -> Dialect:
+    """The dialect of an installed release, for example ("tensorrt", "10.3.0").
+
+    Raises:
+        TargetError: a release that nobody has looked at.
+    """
+    release = _release(version)
+    for dialect in DIALECTS:
+        if dialect.runtime == runtime and dialect.first <= release < dialect.end:
+            return dialect
+    known = ", ".join(d.versions for d in DIALECTS if d.runtime == runtime)
+    raise TargetError(
+        f"found {runtime} {version}, expected one of {known}: install one of those, or a newer "
+        "edgevpr"
+    )
+
+
+def check_possible(version: str, sm: int) -> None:
+    """Raise TargetError for a release that cannot build for this compute capability."""
+    reason = IMPOSSIBLE.get((_release(version), sm))
+    if reason:
+        raise TargetError(
+            f"found TensorRT {version} and sm_{sm}, expected a pair that can be built: {reason}"
+        )
+
+
+def advice(message: str) -> str:
+    """What to do when TensorRT says this."""
+    known = (text for sign, text in ADVICE.items() if sign in message)
+    return next(known, "compile with another --precision or --target")
+
+
+def _release(version: str) -> tuple[int, int]:
+    numbers = version.split(".")
+    try:
+        return int(numbers[0]), int(numbers[1])
+    except (ValueError, IndexError):
+        raise TargetError(
+            f"cannot read the version {version!r} of TensorRT, expected for example 10.3.0: "
+            "reinstall it"
+        ) from None

@@ -1,0 +1,78 @@
+"""What a bundle says of itself: parity, sizes, latency, each with where it was measured."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+import onnx
+import onnxruntime
+
+from edgevpr import __version__
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.graph import node_counts
+from edgevpr.compile.host import cpu_name, has_int8_dot_product
+from edgevpr.compile.latency import latencies
+from edgevpr.compile.parity import Parity
+from edgevpr.targets import Target
+
+#: Packages that decide what a graph looks like.
+PACKAGES = ("onnx", "onnxruntime", "onnxslim", "nvidia-modelopt", "tensorrt_rtx", "torch")
+
+
+def parity_evidence(
+    parity: Parity, target: Target, precision: str, images: CalibrationImages
+) -> dict[str, Any]:
+    own = target.runtime == "onnxruntime"
+    return {
+        "graph": precision,
+        "against": "the exported FP32 graph (and the projection in numpy) in ONNX Runtime",
+        **msgspec.structs.asdict(parity),
+        "source": images.source,
+        "held_out": images.separate,
+        "provenance": "measured" if own else "emulated",
+        "device": f"ONNX Runtime {onnxruntime.__version__} on {cpu_name()}",
+    }
+
+
+def node_evidence(
+    exported: onnx.ModelProto, clean: onnx.ModelProto, final: onnx.ModelProto
+) -> dict[str, Any]:
+    """Nodes after each stage, and the final graph's operators."""
+    stages = {"exported": exported, "clean": clean, "final": final}
+    counts: dict[str, Any] = {name: len(graph.graph.node) for name, graph in stages.items()}
+    return {**counts, "operators": node_counts(final)}
+
+
+def latency_evidence(
+    clean: onnx.ModelProto, graph: onnx.ModelProto, precision: str, images: CalibrationImages
+) -> tuple[dict[str, Any], list[str]]:
+    """Latency beside FP32's on this machine, and a warning if INT8 does not pay."""
+    graphs = {"fp32": clean} if precision == "fp32" else {"fp32": clean, precision: graph}
+    measured = latencies(graphs, images.held_out[0])
+    evidence: dict[str, Any] = {
+        **{name: msgspec.structs.asdict(value) for name, value in measured.items()},
+        "provenance": "measured",
+        "device": f"ONNX Runtime {onnxruntime.__version__} on {cpu_name()}",
+    }
+    if precision != "int8":
+        return evidence, []
+    ratio = measured["fp32"].p50_ms / measured["int8"].p50_ms
+    evidence["speedup"] = round(ratio, 3)
+    evidence["int8_dot_product"] = has_int8_dot_product()
+    if ratio >= 1:
+        return evidence, []
+    return evidence, [
+        f"int8 takes {measured['int8'].p50_ms:.2f} ms and fp32 {measured['fp32'].p50_ms:.2f} ms on "
+        "this CPU: compile with --precision fp32 unless the size matters"
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of edgevpr and of the packages that took part."""
+    found = {"edgevpr": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

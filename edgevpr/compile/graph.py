@@ -1,0 +1,139 @@
+"""An exported graph, checked: what every later step may rely on.
+
+One input (1, H, W, 3) uint8 RGB, one output (1, D) float32, static shapes, finite weights, known
+operators, and a unique name on every node.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgevpr.errors import CorruptArtifactError, NumericsError, TargetError
+
+#: Operator domains that every runtime we compile for reads.
+DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names and shapes at the two ends of a graph."""
+
+    input: str
+    output: str
+    #: (1, H, W, 3)
+    input_shape: tuple[int, ...]
+    #: D
+    dim: int
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Read an exported graph and check it.
+
+    Raises:
+        CorruptArtifactError: it is not ONNX, or has another signature.
+        NumericsError: a weight is NaN.
+        TargetError: an operator that ONNX does not define; named with its node.
+    """
+    try:
+        model = onnx.load(str(path))
+    except FileNotFoundError:
+        raise CorruptArtifactError(
+            f"found no graph at {path}, expected an ONNX file: run edgevpr compile MODEL, which "
+            "exports it"
+        ) from None
+    except Exception as error:  # protobuf's errors have no common base
+        raise CorruptArtifactError(
+            f"{path} cannot be read as ONNX ({_first_line(error)}): export it again with edgevpr "
+            "compile"
+        ) from error
+    signature(model)
+    check_operators(model)
+    check_weights(model)
+    return name_nodes(model)
+
+
+def signature(model: onnx.ModelProto) -> Signature:
+    """Names and shapes of the graph's ends.
+
+    Raises:
+        CorruptArtifactError: more than one input or output, another type, or a dynamic shape.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    outputs = list(model.graph.output)
+    expected = "expected one input (1, H, W, 3) uint8 and one output (1, D) float32"
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise CorruptArtifactError(
+            f"the graph has {len(inputs)} inputs and {len(outputs)} outputs, {expected}: export "
+            "it again with edgevpr compile"
+        )
+    (source, sink) = (inputs[0].type.tensor_type, outputs[0].type.tensor_type)
+    shapes = [tuple(d.dim_value for d in end.shape.dim) for end in (source, sink)]
+    good = (
+        source.elem_type == onnx.TensorProto.UINT8
+        and sink.elem_type == onnx.TensorProto.FLOAT
+        and [len(shape) for shape in shapes] == [4, 2]
+        and all(min(shape) > 0 for shape in shapes)
+        and (shapes[0][0], shapes[0][3], shapes[1][0]) == (1, 3, 1)
+    )
+    if not good:
+        types = [onnx.TensorProto.DataType.Name(end.elem_type) for end in (source, sink)]
+        raise CorruptArtifactError(
+            f"the graph takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, {expected}, "
+            "fixed shapes: export it again with edgevpr compile"
+        )
+    return Signature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
+
+
+def check_operators(model: onnx.ModelProto) -> None:
+    """Raise TargetError for the first operator that ONNX itself does not define."""
+    version = opset(model)
+    for node in model.graph.node:
+        known = node.domain in DOMAINS and onnx.defs.has(node.op_type, version, "")
+        if not known:
+            operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            raise TargetError(
+                f"node {node.name!r} uses operator {operator}, which opset {version} of ONNX does "
+                "not define and no target can build: replace that layer and export again"
+            )
+
+
+def check_weights(model: onnx.ModelProto) -> None:
+    """Raise NumericsError if a weight is NaN. (An infinity may be an attention mask.)"""
+    for tensor in model.graph.initializer:
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+            values = numpy_helper.to_array(tensor)
+            bad = int(np.isnan(values).sum())
+            if bad:
+                raise NumericsError(
+                    f"weight {tensor.name!r} has {bad} NaN of {values.size} values, expected "
+                    "numbers: train the model again with a lower --lr, then compile it"
+                )
+
+
+def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give every node a unique name, so that rules and messages can speak of it."""
+    taken: set[str] = set()
+    for i, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{i}_{node.name}".rstrip("_")
+        taken.add(node.name)
+    return model
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the standard operator set that the graph was written for."""
+    return max(int(entry.version) for entry in model.opset_import if entry.domain in DOMAINS)
+
+
+def node_counts(model: onnx.ModelProto) -> dict[str, int]:
+    """Operator -> how many, the most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

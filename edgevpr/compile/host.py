@@ -1,0 +1,32 @@
+"""The machine that compiles: its name for evidence, and what its CPU can do."""
+
+import functools
+import os
+import platform
+from pathlib import Path
+
+
+@functools.cache
+def cpu_name() -> str:
+    """For example ``AMD EPYC, 2 cores``."""
+    model = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+@functools.cache
+def has_int8_dot_product() -> bool:
+    """True if the CPU multiplies and adds int8 into 32 bits in one step, without saturation."""
+    flags = _cpuinfo().get("flags", "").split()
+    if platform.machine() in ("aarch64", "arm64"):
+        return True
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags))
+
+
+@functools.cache
+def _cpuinfo() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    fields = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in reversed(list(fields))}

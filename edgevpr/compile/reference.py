@@ -1,0 +1,75 @@
+"""ONNX Runtime on the CPU as the reference that every graph is compared with."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from edgevpr.errors import TargetError
+
+
+def session(
+    model: onnx.ModelProto, *, threads: int = 0, as_written: bool = False
+) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime CPU session of a graph.
+
+    Args:
+        threads: 0: one per core.
+        as_written: run node by node without ONNX Runtime's own fusions, so that every Cast and
+            every rounding that a GPU would do is done.
+
+    Raises:
+        TargetError: an operator that ONNX Runtime does not implement; named with its node.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime has one class per status code
+        reason = " ".join(str(error).split())
+        raise TargetError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph ({reason}): replace "
+            "that layer and export again"
+        ) from error
+
+
+def describe(
+    model: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False
+) -> NDArray[np.float32]:
+    """(n, H, W, 3) uint8 -> (n, D) float32 descriptors, on the CPU."""
+    runner = session(model, as_written=as_written)
+    name = runner.get_inputs()[0].name
+    rows = [runner.run(None, {name: images[i : i + 1]})[0][0] for i in range(len(images))]
+    return np.asarray(rows, np.float32)
+
+
+def activation_peaks(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, float]:
+    """Largest magnitude of every floating-point tensor that a node puts out, over some images.
+
+    One image at a time, so that memory is that of one image's activations.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    types = {v.name: v for v in [*model.graph.value_info, *model.graph.output]}
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    for node in model.graph.node:
+        watched.graph.output.extend(
+            types[name]
+            for name in node.output
+            if name in types and types[name].type.tensor_type.elem_type in floats
+        )
+    runner = session(watched, as_written=True)
+    names = [output.name for output in runner.get_outputs()]
+    feed = runner.get_inputs()[0].name
+    peaks = dict.fromkeys(names, 0.0)
+    for i in range(len(images)):
+        for name, values in zip(names, runner.run(None, {feed: images[i : i + 1]}), strict=True):
+            peaks[name] = max(peaks[name], float(np.abs(values).max(initial=0)))
+    return peaks

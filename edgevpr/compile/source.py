@@ -1,0 +1,57 @@
+"""What to compile, read from the artifacts that the other verbs wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevpr import artifact
+from edgevpr.preprocess import Preprocess
+from edgevpr.projection import Projection
+from edgevpr.records import GalleryRecord, ModelRecord
+from edgevpr.space import check_same_space
+
+PROJECTION = "projection.npy"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled, and which descriptors it must give."""
+
+    #: an exported graph: images (1, H, W, 3) uint8 -> descriptor (1, D) float32.
+    graph: Path
+    preprocess: Preprocess
+    #: descriptor space id and digest of the model artifact.
+    space: str
+    model_digest: str
+    #: the gallery's, fused into the graph, with the SHA-256 of its file; None leaves width D.
+    projection: Projection | None = None
+    projection_sha256: str = ""
+
+
+def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source:
+    """A model artifact and its exported graph, with a gallery's projection if one is given.
+
+    Args:
+        model: model artifact.
+        graph: where its export lies, or will lie.
+        gallery: gallery artifact whose index space the bundle shall emit.
+
+    Raises:
+        SpaceMismatchError: the gallery was built in another descriptor space.
+    """
+    opened = artifact.open_artifact(model, "model")
+    record = opened.read("model.json", ModelRecord)
+    projection, digest = None, ""
+    if gallery is not None:
+        index = artifact.open_artifact(gallery, "gallery")
+        check_same_space(opened.space, str(model), index.space, str(gallery))
+        digest = index.read("gallery.json", GalleryRecord).projection
+        if digest:
+            projection = Projection.load(index.file(PROJECTION))
+    return Source(
+        graph=graph,
+        preprocess=record.preprocess,
+        space=opened.space,
+        model_digest=opened.digest,
+        projection=projection,
+        projection_sha256=digest,
+    )

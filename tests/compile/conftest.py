@@ -1,0 +1,132 @@
+"""One small network, exported once per session, and what is made from it."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from edgevpr.compile.bundle import Precision, compile_model
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.fuse import clean_up, fuse_projection
+from edgevpr.compile.graph import load_graph
+from edgevpr.compile.source import Source
+from edgevpr.preprocess import Preprocess
+from edgevpr.projection import Projection
+
+SIDE, DIM, INDEX_DIM = 128, 256, 48
+SPACE = "boq-256-0123456789ab"
+
+
+def export_small_network(path: Path) -> None:
+    """MobileViTv2-0.5's first three stages, linear attention as in LiteMLA, attention, L2 norm."""
+    import timm
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = timm.create_model(
+                "mobilevitv2_050", pretrained=False, features_only=True, out_indices=(2,)
+            )
+            self.narrow = nn.Conv2d(128, 64, 3, stride=2, padding=1)
+            self.qkv = nn.Conv2d(64, 192, 1)
+            self.encoder = nn.TransformerEncoderLayer(64, 2, 128, dropout=0.0, batch_first=True)
+            self.queries = nn.Parameter(torch.randn(1, 8, 64))
+            self.self_attention = nn.MultiheadAttention(64, 2, batch_first=True)
+            self.cross_attention = nn.MultiheadAttention(64, 2, batch_first=True)
+            self.norm = nn.LayerNorm(64)
+            self.rows = nn.Linear(8, DIM // 64)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            x = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+            x = self.narrow(self.features(x)[0])
+            q, k, v = self.qkv(x).flatten(2).chunk(3, dim=1)
+            q, k = functional.relu(q), functional.relu(k)
+            v = functional.pad(v, (0, 0, 0, 1), value=1.0)
+            attended = (v @ k.transpose(1, 2)) @ q
+            x = x.flatten(2) + attended[:, :-1] / (attended[:, -1:] + 1e-6)
+            x = self.encoder(x.transpose(1, 2))
+            queries = self.queries + self.self_attention(*[self.queries] * 3)[0]
+            out = self.norm(self.cross_attention(queries, x, x)[0])
+            return functional.normalize(self.rows(out.transpose(1, 2)).flatten(1), dim=-1)
+
+    torch.manual_seed(0)
+    example = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
+    with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        program = torch.onnx.export(
+            Small().eval(),
+            (example,),
+            dynamo=True,
+            opset_version=20,
+            input_names=["images"],
+            output_names=["descriptor"],
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph as the exporter leaves it."""
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    logging.disable(logging.WARNING)
+    try:
+        export_small_network(path)
+    finally:
+        logging.disable(logging.NOTSET)
+    return path
+
+
+@pytest.fixture(scope="session")
+def images() -> CalibrationImages:
+    """24 images to calibrate with and 8 held out: coloured blobs."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (32, 9, 9, 3), dtype=np.uint8)
+    fine = [cv2.resize(c, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for c in coarse]
+    return CalibrationImages(np.stack(fine[:24]), np.stack(fine[24:]), True, "coloured blobs")
+
+
+@pytest.fixture(scope="session")
+def projection() -> Projection:
+    rng = np.random.default_rng(1)
+    basis, _ = np.linalg.qr(rng.standard_normal((DIM, INDEX_DIM)))
+    mean = 0.5 * rng.standard_normal(DIM) / np.sqrt(DIM)
+    return Projection(mean.astype(np.float32), np.ascontiguousarray(basis.T.astype(np.float32)))
+
+
+@pytest.fixture(scope="session")
+def source(exported: Path, projection: Projection) -> Source:
+    preprocess = Preprocess(SIDE, SIDE)
+    return Source(exported, preprocess, SPACE, "0" * 64, projection, "1" * 64)
+
+
+@pytest.fixture(scope="session")
+def clean(exported: Path, projection: Projection, images: CalibrationImages) -> onnx.ModelProto:
+    """The graph that precision works on: projection fused, cleaned up."""
+    return clean_up(fuse_projection(load_graph(exported), projection), images.held_out[:2])
+
+
+@pytest.fixture(scope="session")
+def compiled(
+    source: Source, images: CalibrationImages, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Precision], Path]:
+    """Bundles by target and precision, each compiled once."""
+    root, done = tmp_path_factory.mktemp("bundles"), dict[tuple[str, str], Path]()
+
+    def bundle(target: str, precision: Precision) -> Path:
+        key = (target, precision)
+        if key not in done:
+            done[key] = root / f"{target}-{precision}"
+            compile_model(source, target=target, precision=precision, out=done[key], images=images)
+        return done[key]
+
+    return bundle

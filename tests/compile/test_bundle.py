@@ -1,0 +1,208 @@
+"""Bundles: everything a device needs, with evidence, or the old one untouched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from edgevpr import artifact
+from edgevpr.compile.bundle import compile_model
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.graph import load_graph
+from edgevpr.compile.reference import describe
+from edgevpr.compile.source import Source
+from edgevpr.errors import (
+    CorruptArtifactError,
+    DataError,
+    NumericsError,
+    UnknownTargetError,
+    UsageError,
+)
+from edgevpr.preprocess import Preprocess
+from edgevpr.projection import Projection
+from edgevpr.records import BundleRecord, EngineSidecar
+
+Compiled = Callable[..., Path]
+
+
+def test_a_cpu_bundle(
+    compiled: Compiled, exported: Path, projection: Projection, images: CalibrationImages
+) -> None:
+    """The graph gives the gallery's own index descriptors, the golden ones included."""
+    bundle = artifact.open_artifact(compiled("cpu", "fp32"), "bundle")
+    record = bundle.read("bundle.json", BundleRecord)
+    assert (record.target, record.runtime, record.precision) == ("cpu", "onnxruntime", "fp32")
+    assert (record.dim, record.output_dim, record.projection) == (256, 48, "1" * 64)
+    assert record.graph_sha256 == artifact.sha256_file(bundle.file("model.onnx"))
+    assert bundle.space == "boq-256-0123456789ab"
+    golden = np.load(bundle.file("golden_inputs.npy"))
+    assert golden.shape == (8, 128, 128, 3)
+    assert golden.dtype == np.uint8
+    expected = projection.apply(describe(load_graph(exported), golden))
+    np.testing.assert_allclose(np.load(bundle.file("golden_descriptors.npy")), expected, atol=1e-6)
+    found = describe(onnx.load(str(bundle.file("model.onnx"))), golden)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
+    """A cosine without its images and device is a rumour."""
+    for target, precision, provenance in (
+        ("cpu", "int8", "measured"),
+        ("jetson-orin", "int8", "emulated"),
+    ):
+        bundle = artifact.open_artifact(compiled(target, precision), "bundle")
+        evidence = bundle.read("bundle.json", BundleRecord).evidence
+        parity = evidence["parity"]
+        assert parity["provenance"] == provenance
+        assert parity["images"] == 8
+        assert parity["held_out"] is True
+        assert "ONNX Runtime" in parity["device"]
+        assert 0 < parity["min_cosine"] <= parity["mean_cosine"] <= 1
+        assert evidence["nodes"]["exported"] > evidence["nodes"]["clean"]
+        assert evidence["bytes"]["model.onnx"] > 0
+        assert evidence["int8_nodes"]
+        assert all(seconds >= 0 for seconds in evidence["seconds"].values())
+    cpu = artifact.open_artifact(compiled("cpu", "int8"), "bundle")
+    latency = cpu.read("bundle.json", BundleRecord).evidence["latency"]
+    assert latency["fp32"]["p50_ms"] > 0
+    assert latency["provenance"] == "measured"
+    config = json.loads(cpu.file("config.json").read_text())
+    assert config["versions"]["onnxruntime"]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_an_engine_is_built_ahead_of_time(compiled: Compiled, precision: str) -> None:
+    """Plain TensorRT bytes and a sidecar with their hash, the graph's, the GPU and the version."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    bundle = artifact.open_artifact(compiled("rtx-ada", precision), "bundle")
+    record = bundle.read("bundle.json", BundleRecord)
+    (name,) = record.engines
+    engine = bundle.file(f"engines/{name}")
+    sidecar = bundle.read(f"engines/{name.removesuffix('.engine')}.json", EngineSidecar)
+    assert sidecar.sha256 == artifact.sha256_file(engine)
+    assert sidecar.graph_sha256 == record.graph_sha256
+    assert (sidecar.sm, sidecar.runtime, sidecar.version) == (
+        "sm_89", "tensorrt-rtx", trt.__version__,
+    )  # fmt: skip
+    assert sidecar.precision == precision
+    assert engine.stat().st_size > 100_000
+    if precision == "fp16":
+        assert record.evidence["parity"]["min_cosine"] > 0.9999
+
+
+def test_a_flipped_byte_in_the_plan_is_found(compiled: Compiled, tmp_path: Path) -> None:
+    """TensorRT deserializes what it is given: the hash is checked before."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(compiled("rtx-ada", "fp16"), copy)
+    (engine,) = copy.glob("engines/*.engine")
+    data = bytearray(engine.read_bytes())
+    data[len(data) // 2] ^= 1
+    engine.write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match=r"\.engine has changed"):
+        artifact.open_artifact(copy, "bundle")
+
+
+def test_usage_errors_come_first(source: Source, images: CalibrationImages, tmp_path: Path) -> None:
+    """Nothing is computed for a target that does not exist or a precision it does not have."""
+
+    def compile_for(target: str, precision: str | None) -> None:
+        compile_model(source, target=target, precision=precision, out=tmp_path / "b", images=images)
+
+    with pytest.raises(UnknownTargetError, match=r"rtx-adda.*did you mean rtx-ada.*jetson-orin"):
+        compile_for("rtx-adda", None)
+    with pytest.raises(UsageError, match="expected fp32 or int8 for target cpu"):
+        compile_for("cpu", "fp16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_needs_images(source: Source, images: CalibrationImages, tmp_path: Path) -> None:
+    """Three images are refused before anything is written."""
+    few = CalibrationImages(images.calibration[:3], images.held_out, True, "three")
+    for target in ("cpu", "rtx-ada"):
+        with pytest.raises(DataError, match="found 3 calibration images"):
+            compile_model(source, target=target, precision="int8", out=tmp_path / "b", images=few)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_gives_nan_is_refused(
+    source: Source, images: CalibrationImages, tmp_path: Path
+) -> None:
+    """Finite weights can still give NaN: the square root of a negative bias, for one."""
+    model = load_graph(source.graph)
+    make = onnx.helper.make_node
+    last = model.graph.node[-1]
+    last.output[0] = "before"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(-2), "shift"))
+    model.graph.node.extend(
+        [make("Add", ["before", "shift"], ["sum"], "a"), make("Sqrt", ["sum"], ["descriptor"], "s")]
+    )
+    onnx.save(model, str(tmp_path / "nan.onnx"))
+    broken = Source(tmp_path / "nan.onnx", source.preprocess, source.space, source.model_digest)
+    with pytest.raises(NumericsError, match="FP32 graph gives NaN or infinity on 8 of 8 images"):
+        compile_model(broken, target="cpu", precision=None, out=tmp_path / "b", images=images)
+    assert not (tmp_path / "b").exists()
+
+
+def test_another_size_than_the_model_was_trained_for(
+    source: Source, images: CalibrationImages, tmp_path: Path
+) -> None:
+    """A stale export must not meet another preprocessing."""
+    other = Source(source.graph, Preprocess(64, 128), source.space, source.model_digest)
+    with pytest.raises(CorruptArtifactError, match=r"128x128 pixels, .* gives 128x64"):
+        compile_model(other, target="cpu", precision=None, out=tmp_path / "b", images=images)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import msgspec, numpy as np
+from edgevpr.compile.bundle import compile_model
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.source import Source
+from edgevpr.preprocess import Preprocess
+
+def track(items, description, total=None):
+    if description == "parity":
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from items
+
+graph, out, inputs = map(Path, sys.argv[1:])
+images = np.load(inputs)
+compile_model(
+    Source(graph, Preprocess(128, 128), "boq-256-0123456789ab", "0" * 64),
+    target="cpu", precision="fp32", out=out,
+    images=CalibrationImages(images, images, False, "golden"), track=track,
+)
+"""
+
+
+def test_a_killed_compile_leaves_the_old_bundle(
+    compiled: Compiled, source: Source, images: CalibrationImages, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle: the old bundle verifies, and the next run clears what was left."""
+    import shutil
+
+    out = tmp_path / "bundle"
+    shutil.copytree(compiled("cpu", "fp32"), out)
+    before = artifact.open_artifact(out, "bundle").digest
+    inputs = out / "golden_inputs.npy"
+    command = [sys.executable, "-c", KILLED, str(source.graph), str(out), str(inputs)]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ})
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert artifact.open_artifact(out, "bundle").digest == before
+    assert len(list(tmp_path.iterdir())) == 2, "the killed run's folder is beside it"
+    record = compile_model(source, target="cpu", precision="fp32", out=out, images=images)
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    opened = artifact.open_artifact(out, "bundle").read("bundle.json", BundleRecord)
+    assert msgspec.to_builtins(opened) == msgspec.to_builtins(record)
