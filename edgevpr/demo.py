@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import math
 import shlex
 import subprocess
 import sys
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from edgevpr import artifact
 from edgevpr.artifact import read_json
+from edgevpr.data import read_images
 from edgevpr.demo_report import demo_report
 from edgevpr.errors import EdgeVPRError, UsageError
+from edgevpr.places import ImageTable
 from edgevpr.records import ProfileRecord, ProfileRow
 
 #: The rows of the closing table, in its order.
@@ -40,7 +42,7 @@ QUERY = (
 class Budget:
     """How much of everything; the defaults fit two CPU cores and 8 minutes."""
 
-    gallery_epochs: int = 6
+    gallery_epochs: int = 7
     query_epochs: int = 6
     #: further options of ``edgevpr city``.
     city: tuple[str, ...] = ()
@@ -60,6 +62,17 @@ class Row(msgspec.Struct, frozen=True):
     bytes_per_image: float | None
 
 
+class DriveScore(msgspec.Struct, frozen=True):
+    """Answers of a drive within 25 m of the truth, percent, and the frames they are a share of."""
+
+    #: frames whose view the map holds: a gallery image within 6 m and 30 degrees of heading.
+    seen: float
+    seen_frames: int
+    #: frames within 25 m of a mapped place, whatever way they look.
+    near: float
+    near_frames: int
+
+
 class Summary(msgspec.Struct, frozen=True):
     """``summary.json``."""
 
@@ -71,9 +84,7 @@ class Summary(msgspec.Struct, frozen=True):
     #: R@1 and R@5 of a 32x32 grey thumbnail's nearest neighbour on the same test queries.
     thumbnail_r1: float
     thumbnail_r5: float
-    #: share (percent) of the drive's frames near a mapped place whose answer lies within 25 m.
-    drive_within_25m: float
-    drive_frames: int
+    drive: DriveScore
 
 
 @dataclass
@@ -156,6 +167,7 @@ def run_demo(
         "train", training, "-o", out / "query-network", "--features", features / "training",
         *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
         "--validation-features", features / "validation",
+        "--aggregator-from", out / "gallery-network",
         *_start("mobilevitv2_050", from_scratch),
     )  # fmt: skip
     chain.verb("embed", out / "query-network", test / "tuning", "-o", features / "tuning")
@@ -171,7 +183,6 @@ def run_demo(
     records = _profile(chain, out, test / "queries")
     rows = _closing(records)
     thumbnail = _thumbnail(test)
-    within, frames = drive_score(out / "drive.jsonl", city / "drive" / "drive.csv")
     report = out / "report.html"
     summary = Summary(
         seconds=round(time.perf_counter() - started, 1),
@@ -180,8 +191,9 @@ def run_demo(
         steps=chain.seconds,
         thumbnail_r1=thumbnail[0],
         thumbnail_r5=thumbnail[1],
-        drive_within_25m=within,
-        drive_frames=frames,
+        drive=drive_score(
+            out / "drive.jsonl", city / "drive" / "drive.csv", read_images(test / "database")
+        ),
     )
     artifact.write_atomic(
         report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode()
@@ -238,27 +250,45 @@ def _row(row: ProfileRow) -> Row:
     return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
 
 
-def drive_score(answers: Path, truth: Path, radius_m: float = 25.0) -> tuple[float, int]:
-    """(percent answered within ``radius_m``, frames) of a drive, by ``run`` and by ground truth.
+def drive_score(
+    answers: Path, truth: Path, gallery: ImageTable, *, radius_m: float = 25.0
+) -> DriveScore:
+    """Score what ``run`` said of each frame against the drive's ground truth.
 
-    Frames farther than ``radius_m`` from every mapped place (place -1) have no right answer and
-    are left out.
+    Args:
+        answers: JSON lines of ``edgevpr run``.
+        truth: CSV with frame, easting, northing and heading.
+        gallery: the map's images.
     """
     from edgevpr.places import to_utm
 
+    said = {a["frame"]: a for a in map(json.loads, answers.read_text().splitlines())}
+    counts = {"seen": [0, 0], "near": [0, 0]}
     with truth.open() as stream:
-        positions = {int(row["frame"]): row for row in csv.DictReader(stream)}
-    right = total = 0
-    for line in answers.read_text().splitlines():
-        answer = json.loads(line)
-        at = positions.get(answer["frame"])
-        if at is None or int(at["place"]) < 0 or answer.get("lat") is None:
-            continue
-        east, north, _, _ = to_utm([answer["lat"]], [answer["lon"]])
-        away = math.hypot(east[0] - float(at["easting"]), north[0] - float(at["northing"]))
-        right += away <= radius_m
-        total += 1
-    return (100.0 * right / total if total else 0.0), total
+        for row in csv.DictReader(stream):
+            answer = said.get(int(row["frame"]))
+            at = np.array([float(row["easting"]), float(row["northing"])])
+            away = np.hypot(*(gallery.xy - at).T)
+            if answer is None or away.min() > radius_m:
+                continue
+            turned = np.abs((gallery.heading - float(row["heading"]) + 180) % 360 - 180)
+            kinds = ["near", "seen"] if ((away <= 6) & (turned <= 30)).any() else ["near"]
+            right = False
+            if answer.get("lat") is not None:
+                east, north, _, _ = to_utm([answer["lat"]], [answer["lon"]])
+                right = float(np.hypot(east[0] - at[0], north[0] - at[1])) <= radius_m
+            for kind in kinds:
+                counts[kind][0] += right
+                counts[kind][1] += 1
+    share = {
+        kind: 100.0 * hits / frames if frames else 0.0 for kind, (hits, frames) in counts.items()
+    }
+    return DriveScore(
+        seen=share["seen"],
+        seen_frames=counts["seen"][1],
+        near=share["near"],
+        near_frames=counts["near"][1],
+    )
 
 
 def _thumbnail(test: Path) -> tuple[float, float]:

@@ -11,6 +11,7 @@ pytest.importorskip("modelopt")
 
 from edgevpr.demo import CONFIGURATIONS, Budget, drive_score, run_demo
 from edgevpr.errors import UsageError
+from edgevpr.places import ImageTable, to_utm
 
 
 def test_the_whole_chain(tmp_path: Path) -> None:
@@ -56,17 +57,20 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_drive_score_counts_frames_with_an_answer_to_give(tmp_path: Path) -> None:
+def test_drive_score_tells_seen_from_near(tmp_path: Path) -> None:
     """Catches frames between places counted as misses, and a radius in degrees."""
-    header = "frame,time_s,easting,northing,zone,letter,lat,lon,heading,place\n"
-    (tmp_path / "drive.csv").write_text(
-        header
-        + "0,0.0,500000.0,5538630.7,32,U,50.0,9.0,0,7\n"
-        + "1,0.1,500030.0,5538630.7,32,U,50.0,9.00042,0,7\n"
-        + "2,0.2,500060.0,5538630.7,32,U,50.0,9.00084,0,-1\n"
-    )
-    answer = {"lat": 50.0, "lon": 9.0, "place": 7}
-    (tmp_path / "run.jsonl").write_text(
-        "".join(json.dumps({"frame": i} | answer) + "\n" for i in range(3))
-    )
-    assert drive_score(tmp_path / "run.jsonl", tmp_path / "drive.csv") == (50.0, 2)
+    east, north, _, _ = to_utm([50.0], [9.0])
+    gallery = ImageTable.build(
+        ["a.jpg"], place=[7], easting=east, northing=north, zone=[32], letter=["U"],
+        lat=[50.0], lon=[9.0], heading=[0.0],
+    )  # fmt: skip
+    lines = ["frame,easting,northing,heading"]
+    for frame, (away, heading) in enumerate([(1, 10), (1, 90), (20, 0), (60, 0)]):
+        lines.append(f"{frame},{east[0] + away},{north[0]},{heading}")
+    (tmp_path / "drive.csv").write_text("\n".join(lines))
+    far = {"lat": 50.01, "lon": 9.0}
+    said = [{"frame": i, "lat": 50.0, "lon": 9.0} for i in (0, 1, 3)] + [{"frame": 2} | far]
+    (tmp_path / "run.jsonl").write_text("".join(json.dumps(a) + "\n" for a in said))
+    score = drive_score(tmp_path / "run.jsonl", tmp_path / "drive.csv", gallery)
+    assert (score.seen, score.seen_frames) == (100.0, 1)
+    assert (score.near, score.near_frames) == (pytest.approx(200 / 3), 3)

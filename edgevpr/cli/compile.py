@@ -76,6 +76,13 @@ def command(
             ]
         ],
     )
+    if latency := record.evidence.get("latency"):
+        figures = [
+            f"{name} {latency[name]['p50_ms']:.2f} ms"
+            for name in ("fp32", "int8")
+            if name in latency
+        ]
+        console.note(f"one image on one thread of {latency['device']}: {', '.join(figures)}")
     for warning in record.evidence["warnings"]:
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")

@@ -46,6 +46,7 @@ def command(
     console.table("Test queries of the synthetic city, this machine's CPU", columns, rows)
     console.note(
         f"thumbnail baseline R@1 {summary.thumbnail_r1:.1f}; drive: "
-        f"{summary.drive_within_25m:.1f} % of {summary.drive_frames} frames within 25 m"
+        f"{summary.drive.seen:.0f} % of the {summary.drive.seen_frames} frames whose view the map "
+        "holds within 25 m"
     )
     console.note(f"{summary.seconds:.0f} s; open {summary.report}")

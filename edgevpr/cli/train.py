@@ -27,6 +27,10 @@ def command(
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Safetensors to start the backbone from.")
     ] = None,
+    aggregator_from: Annotated[
+        Path | None,
+        typer.Option(help="Start the aggregator from this model's (the gallery network's)."),
+    ] = None,
     aggregator: Annotated[str, typer.Option(help="boq.")] = "boq",
     aggregator_args: Annotated[
         list[str] | None, typer.Option(help="Its argument, NAME=VALUE; repeatable.")
@@ -102,6 +106,7 @@ def command(
         validation=validation,
         validation_features=validation_features,
         backbone_weights=backbone_weights,
+        aggregator_from=aggregator_from,
         image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,

@@ -127,6 +127,8 @@ def compile_model(
         check_finite(found, f"the {resolved} graph")
         parity = compare(found, golden)
         warnings = gate(parity, resolved)
+        if resolved == "int8" and not typed.int8_nodes:
+            warnings.append("no layer of this network is worth INT8: none is in this bundle")
         onnx.save(typed.graph, str(folder / "model.onnx"))
         digest = artifact.sha256_file(folder / "model.onnx")
         np.save(folder / "golden_inputs.npy", images.held_out[:GOLDEN])

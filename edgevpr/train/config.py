@@ -29,6 +29,9 @@ class TrainConfig:
     validation_features: Path | None = None
     #: safetensors to start the backbone from.
     backbone_weights: Path | None = None
+    #: model artifact whose aggregator a query network starts from: same kind, same arguments.
+    #: What depends on the backbone's channels starts at random.
+    aggregator_from: Path | None = None
     image_size: int = 322
     epochs: int = 15
     batch_size: int = 64

@@ -30,7 +30,7 @@ from edgevpr.train.config import TrainConfig
 from edgevpr.train.describe import describe
 from edgevpr.train.evaluate import recall_of
 from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader
-from edgevpr.train.model import save_model
+from edgevpr.train.model import copy_aggregator, save_model
 from edgevpr.train.modules import GalleryTraining, QueryTraining
 from edgevpr.train.network import Network, parameters_m
 
@@ -77,6 +77,8 @@ def fit(
     network = Network(config.architecture).to(memory_format=torch.channels_last)
     if config.backbone_weights is not None:
         network.backbone.load_pretrained(config.backbone_weights)
+    if config.aggregator_from is not None:
+        copy_aggregator(config.aggregator_from, network)
     module: GalleryTraining | QueryTraining
     batches: PlaceBatches | ShuffledBatches
     space = None

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from edgevpr import artifact
-from edgevpr.errors import CorruptArtifactError, NumericsError
+from edgevpr.errors import CorruptArtifactError, NumericsError, UsageError
 from edgevpr.preprocess import Preprocess
 from edgevpr.records import ModelRecord
 from edgevpr.space import space_id
@@ -77,3 +77,28 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, artifact.Artifact]:
             "write the model again with edgevpr train"
         ) from error
     return network.eval(), record, opened
+
+
+def copy_aggregator(source: Path, network: Network) -> int:
+    """Start a network's aggregator from another model's; returns how many tensors were copied.
+
+    The query network answers in the gallery network's words: queries, attention and output
+    weights of the same shape mean the same there. The first projection, whose shape follows the
+    backbone, stays as it is where the channels differ.
+
+    Raises:
+        UsageError: the aggregators are of another kind or have other arguments.
+    """
+    other, _, _ = load_model(source)
+    theirs, ours = other.architecture, network.architecture
+    if (theirs.aggregator, theirs.aggregator_args) != (ours.aggregator, ours.aggregator_args):
+        raise UsageError(
+            f"--aggregator-from {source} has {theirs.aggregator} {theirs.aggregator_args}, this "
+            f"network {ours.aggregator} {ours.aggregator_args}; expected the same: pass the "
+            "same --aggregator-args"
+        )
+    own = network.aggregator.state_dict()
+    state = other.aggregator.state_dict()
+    fitting = {name: value for name, value in state.items() if own[name].shape == value.shape}
+    network.aggregator.load_state_dict(fitting, strict=False)
+    return len(fitting)

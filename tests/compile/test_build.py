@@ -1,6 +1,8 @@
 """``edgevpr build``: on this machine, on the wrong machine, and when the new engine is wrong."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,17 @@ def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
     assert report.parity is None
     assert "no parity gate" in report.remarks[0]
     assert artifact.open_artifact(path, "bundle").space == "boq-256-0123456789ab"
+
+
+def test_a_board_needs_no_compiler() -> None:
+    """A board has TensorRT and the bare install: building must not import what it lacks."""
+    code = """
+import sys
+for name in ("onnx", "torch", "modelopt", "onnxslim", "onnxruntime", "tensorrt", "tensorrt_rtx"):
+    sys.modules[name] = None
+import edgevpr.compile.build, edgevpr.compile.builder, edgevpr.cli.build
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture

@@ -11,15 +11,20 @@ pytest.importorskip("lightning")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from edgevpr.errors import DataError, SpaceMismatchError, UsageError  # noqa: E402
+from edgevpr.errors import (  # noqa: E402
+    DataError,
+    NumericsError,
+    SpaceMismatchError,
+    UsageError,
+)
 from edgevpr.features import Features  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.describe import embed  # noqa: E402
 from edgevpr.train.evaluate import evaluate  # noqa: E402
 from edgevpr.train.export import export_onnx  # noqa: E402
 from edgevpr.train.fit import Step, fit  # noqa: E402
-from edgevpr.train.model import load_model  # noqa: E402
-from edgevpr.train.network import Architecture  # noqa: E402
+from edgevpr.train.model import copy_aggregator, load_model  # noqa: E402
+from edgevpr.train.network import Architecture, Network  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 
@@ -154,3 +159,25 @@ def test_export_matches_torch(trained: Path, tmp_path: Path) -> None:
     (entry,) = session.get_inputs()
     assert (entry.name, entry.shape, entry.type) == ("images", [1, 64, 64, 3], "tensor(uint8)")
     assert session.get_outputs()[0].shape == [1, 128]
+
+
+def test_aggregator_from_the_gallery_network(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches a copy that misses tensors, or takes those of another shape."""
+    gallery, _, _ = load_model(trained / "gallery")
+    config = _query_config(tiny, trained)
+    network = Network(config.architecture)
+    fresh = network.aggregator.proj_c.weight.clone()
+    assert copy_aggregator(trained / "gallery", network) == len(gallery.aggregator.state_dict()) - 1
+    assert torch.equal(network.aggregator.fc.weight, gallery.aggregator.fc.weight)
+    assert torch.equal(network.aggregator.proj_c.weight, fresh)
+    other = Network(Architecture("resnet10t", 1, aggregator_args=BOQ | {"num_queries": 8}))
+    with pytest.raises(UsageError, match="--aggregator-args"):
+        copy_aggregator(trained / "gallery", other)
+
+
+def test_a_loss_that_diverges_is_named(tiny: Path, tmp_path: Path) -> None:
+    """Catches NaN weights saved as a model."""
+    config = _gallery_config(tiny, lr=1e9, epochs=2)
+    with pytest.raises(NumericsError, match="--lr"):
+        fit(config, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
