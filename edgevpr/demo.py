@@ -1,8 +1,6 @@
 """``edgevpr demo``: the whole chain on a synthetic city, through the verbs a user would type."""
 
 import contextlib
-import csv
-import json
 import shlex
 import subprocess
 import sys
@@ -14,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgevpr import artifact
 from edgevpr.artifact import read_json
 from edgevpr.data import read_images
+from edgevpr.demo_drive import DriveScore, drive_score
 from edgevpr.demo_report import demo_report
 from edgevpr.errors import EdgeVPRError, UsageError
-from edgevpr.places import ImageTable
 from edgevpr.records import ProfileRecord, ProfileRow
 
 #: The rows of the closing table, in its order.
@@ -60,17 +57,6 @@ class Row(msgspec.Struct, frozen=True):
     end_to_end_ms_p50: float
     end_to_end_ms_p95: float
     bytes_per_image: float | None
-
-
-class DriveScore(msgspec.Struct, frozen=True):
-    """Answers of a drive within 25 m of the truth, percent, and the frames they are a share of."""
-
-    #: frames whose view the map holds: a gallery image within 6 m and 30 degrees of heading.
-    seen: float
-    seen_frames: int
-    #: frames within 25 m of a mapped place, whatever way they look.
-    near: float
-    near_frames: int
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -248,47 +234,6 @@ def _closing(records: list[ProfileRecord]) -> list[ProfileRow]:
 
 def _row(row: ProfileRow) -> Row:
     return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
-
-
-def drive_score(
-    answers: Path, truth: Path, gallery: ImageTable, *, radius_m: float = 25.0
-) -> DriveScore:
-    """Score what ``run`` said of each frame against the drive's ground truth.
-
-    Args:
-        answers: JSON lines of ``edgevpr run``.
-        truth: CSV with frame, easting, northing and heading.
-        gallery: the map's images.
-    """
-    from edgevpr.places import to_utm
-
-    said = {a["frame"]: a for a in map(json.loads, answers.read_text().splitlines())}
-    counts = {"seen": [0, 0], "near": [0, 0]}
-    with truth.open() as stream:
-        for row in csv.DictReader(stream):
-            answer = said.get(int(row["frame"]))
-            at = np.array([float(row["easting"]), float(row["northing"])])
-            away = np.hypot(*(gallery.xy - at).T)
-            if answer is None or away.min() > radius_m:
-                continue
-            turned = np.abs((gallery.heading - float(row["heading"]) + 180) % 360 - 180)
-            kinds = ["near", "seen"] if ((away <= 6) & (turned <= 30)).any() else ["near"]
-            right = False
-            if answer.get("lat") is not None:
-                east, north, _, _ = to_utm([answer["lat"]], [answer["lon"]])
-                right = float(np.hypot(east[0] - at[0], north[0] - at[1])) <= radius_m
-            for kind in kinds:
-                counts[kind][0] += right
-                counts[kind][1] += 1
-    share = {
-        kind: 100.0 * hits / frames if frames else 0.0 for kind, (hits, frames) in counts.items()
-    }
-    return DriveScore(
-        seen=share["seen"],
-        seen_frames=counts["seen"][1],
-        near=share["near"],
-        near_frames=counts["near"][1],
-    )
 
 
 def _thumbnail(test: Path) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgevpr import artifact
-from edgevpr.data import read_split
+from edgevpr.data import read_images, read_split
+from edgevpr.demo_drive import is_right, read_answers, read_truth
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import read_image
 from edgevpr.profiles.figures import curves_figure
@@ -93,15 +94,10 @@ def _answers(out: Path, summary: dict[str, Any]) -> Section:
     import cv2
 
     database = out / "city" / "images" / "test" / "database"
-    answers = {}
-    for line in (out / "drive.jsonl").read_text().splitlines():
-        answer = json.loads(line)
-        if answer.get("top"):
-            answers[answer["frame"]] = answer
-    with (out / "city" / "drive" / "drive.csv").open() as stream:
-        truth = {int(row["frame"]): int(row["place"]) for row in csv.DictReader(stream)}
-    mapped = [frame for frame in sorted(answers) if truth.get(frame, -1) >= 0]
-    wanted = set(mapped[:: max(1, len(mapped) // 8)][:8])
+    answers = read_answers(out / "drive.jsonl")
+    truth = read_truth(out / "city" / "drive" / "drive.csv", read_images(database))
+    shown = [frame for frame in sorted(answers) if truth[frame].seen and "top" in answers[frame]]
+    wanted = set(shown[:: max(1, len(shown) // 8)][:8])
     capture = cv2.VideoCapture(str(out / "city" / "drive" / "drive.mp4"))
     pictures = []
     frame = 0
@@ -111,14 +107,13 @@ def _answers(out: Path, summary: dict[str, Any]) -> Section:
             break
         if frame in wanted:
             answer = answers[frame]
-            best = answer["top"][0]
-            right = answer["place"] == truth[frame]
+            right = is_right(answer, truth[frame])
             seen = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
             pictures.append(picture(seen, f"frame {frame}", verdict="query"))
             caption = f"place {answer['place']}, score {answer['score']:.2f}"
             pictures.append(
                 picture(
-                    read_image(database / best["image"]),
+                    read_image(database / answer["top"][0]["image"]),
                     caption,
                     verdict="hit" if right else "miss",
                 )
@@ -135,7 +130,7 @@ def _answers(out: Path, summary: dict[str, Any]) -> Section:
             "within 25 m of a mapped place whatever way they look. The map has one viewing "
             "direction a place, the drive looks straight ahead and turns corners."
         ],
-        strips=[Strip(pictures, "Frames of the drive, each beside the gallery image found first.")],
+        strips=[Strip(pictures, "Such frames, each beside the gallery image that answered it.")],
     )
 
 

@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 pytest.importorskip("tensorrt_rtx")
 pytest.importorskip("modelopt")
 
-from edgevpr.demo import CONFIGURATIONS, Budget, drive_score, run_demo
+from edgevpr.demo import CONFIGURATIONS, Budget, run_demo
+from edgevpr.demo_drive import drive_score
 from edgevpr.errors import UsageError
 from edgevpr.places import ImageTable, to_utm
 
@@ -64,9 +65,9 @@ def test_drive_score_tells_seen_from_near(tmp_path: Path) -> None:
         ["a.jpg"], place=[7], easting=east, northing=north, zone=[32], letter=["U"],
         lat=[50.0], lon=[9.0], heading=[0.0],
     )  # fmt: skip
-    lines = ["frame,easting,northing,heading"]
+    lines = ["frame,easting,northing,heading,place"]
     for frame, (away, heading) in enumerate([(1, 10), (1, 90), (20, 0), (60, 0)]):
-        lines.append(f"{frame},{east[0] + away},{north[0]},{heading}")
+        lines.append(f"{frame},{east[0] + away},{north[0]},{heading},7")
     (tmp_path / "drive.csv").write_text("\n".join(lines))
     far = {"lat": 50.01, "lon": 9.0}
     said = [{"frame": i, "lat": 50.0, "lon": 9.0} for i in (0, 1, 3)] + [{"frame": 2} | far]

@@ -118,7 +118,7 @@ def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
     figures = [figure for figure in (recall_figure(rows), stage_figure(rows)) if figure]
     found = [
         Section("Recall and latency", figures=figures),
-        Section("How it was measured", text=[how_measured(record) for record in records]),
+        Section("How it was measured", text=list(dict.fromkeys(how_measured(r) for r in records))),
         Section("Measured on", tables=[device_table(record.device) for record in records]),
         Section("All stages", tables=[stage_table(rows)]),
         Section("Configurations", tables=[facts_table(rows)]),
