@@ -26,8 +26,6 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
 import edgevpr
 from edgevpr.places import ImageTable
 
@@ -66,19 +64,9 @@ def write(folder: Path, images: Path, frames: list[dict[str, str]], ids: dict[st
         link = folder / frame["image"]
         if not link.exists():
             link.symlink_to((images / frame["image"]).resolve())
-    n = len(frames)
-    unknown = np.full(n, np.nan)
-    ImageTable(
-        paths=[frame["image"] for frame in frames],
-        place=np.array([ids[f"{frame['floor']}/{frame['area']}"] for frame in frames]),
-        easting=unknown,
-        northing=unknown,
-        zone=np.zeros(n, int),
-        letter=[""] * n,
-        lat=unknown,
-        lon=unknown,
-        heading=unknown,
-        time=[""] * n,
+    ImageTable.build(
+        [frame["image"] for frame in frames],
+        place=[ids[f"{frame['floor']}/{frame['area']}"] for frame in frames],
     ).save(folder / "images.csv")
 
 

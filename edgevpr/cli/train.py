@@ -126,8 +126,12 @@ def command(
         crop=crop,
         light=light,
     )
-    with console.training_bar(f"training {backbone} ({config.role})") as on_step:
-        record = fit(config, output, resume=resume, on_step=on_step, track=console.track)
+    try:
+        with console.training_bar(f"training {backbone} ({config.role})") as on_step:
+            record = fit(config, output, resume=resume, on_step=on_step, track=console.track)
+    except KeyboardInterrupt:
+        console.note("with --resume the same command goes on from the last finished epoch")
+        raise
     if json:
         console.emit_json(record)
         return

@@ -29,20 +29,7 @@ def write_images(root: Path, places: range, views: range) -> None:
             assert cv2.imwrite(str(root / name), _draw(place, view))
             paths.append(name)
             ids.append(place)
-    n = len(paths)
-    unknown = np.full(n, np.nan)
-    ImageTable(
-        paths=paths,
-        place=np.array(ids),
-        easting=unknown,
-        northing=unknown,
-        zone=np.zeros(n, int),
-        letter=[""] * n,
-        lat=unknown,
-        lon=unknown,
-        heading=unknown,
-        time=[""] * n,
-    ).save(root / "images.csv")
+    ImageTable.build(paths, place=ids).save(root / "images.csv")
 
 
 @pytest.fixture(scope="session")
