@@ -103,15 +103,15 @@ def main() -> None:
     parser.add_argument("tower", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--gallery-epochs", type=int, default=12)
-    parser.add_argument("--query-epochs", type=int, default=40)
+    parser.add_argument("--gallery-epochs", type=int, default=6)
+    parser.add_argument("--query-epochs", type=int, default=12)
     args = parser.parse_args()
     out: Path = args.output
     counts = prepare(args.tower, out / "data")
     print(json.dumps(counts), file=sys.stderr)
     data, database = out / "data", out / "data" / "database"
     common = [word for pair in BOQ for word in ("--aggregator-args", pair)]
-    common += ["--image-size", str(SIZE), "--validation", data / "tuning", "--warmup-steps", "20"]
+    common += ["--image-size", str(SIZE), "--warmup-steps", "20"]
     if not (out / "gallery-network").exists():
         verb(
             "train", database, "-o", out / "gallery-network", "--backbone", "mobilenetv2_100",
@@ -125,7 +125,9 @@ def main() -> None:
         start = Path(edgevpr.__file__).parent / "synthetic/weights/mobilevitv2_050.safetensors"
         verb(
             "train", database, "-o", out / "query-network", "--features", out / "features",
-            "--validation-features", out / "features", "--backbone", "mobilevitv2_050",
+            "--validation", data / "tuning", "--validation-features", out / "features",
+            "--aggregator-from", out / "gallery-network", "--backbone", "mobilevitv2_050",
+            "--out-index", "3",
             "--backbone-weights", start, "--input-norm", "instance",
             "--epochs", args.query_epochs, "--lr", "1e-3", "--min-lr", "1e-5", *common,
         )  # fmt: skip

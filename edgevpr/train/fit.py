@@ -70,7 +70,6 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     # Workers read the images; OpenCV's own threads would only fight the network's for the cores.
     cv2.setNumThreads(0)
-    torch.set_flush_denormal(True)
     lightning.seed_everything(config.seed, verbose=False)
     preprocess = Preprocess(config.image_size, config.image_size, mean=config.mean, std=config.std)
     table = read_images(config.images)

@@ -59,7 +59,7 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
     def _report(self, loss: Tensor) -> Tensor:
         if not bool(loss.isfinite()):
             raise NumericsError(
-                f"the loss became {float(loss)} at step {self.global_step}; "
+                f"the loss became {loss.item()} at step {self.global_step}; "
                 "train with a lower --lr, a longer --warmup-steps or --precision 32"
             )
         self.log("loss", loss.detach(), on_step=True, on_epoch=True)
