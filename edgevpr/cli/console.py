@@ -60,8 +60,12 @@ def table(title: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
     body = [["-" if cell is None else _cell(cell) for cell in row] for row in rows]
     for i, name in enumerate(columns):
         numeric = bool(body) and all(_is_number(row[i]) for row in body)
+        # The first column and numbers never break over lines: half a number is another number.
         grid.add_column(
-            name, justify="right" if numeric else "left", overflow="fold", no_wrap=i == 0
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric or i == 0,
         )
     for row in body:
         # As Text: rich would take the [compile] of 'edgevpr[compile]' for markup.

@@ -43,7 +43,7 @@ def command(
     columns = ["configuration", "R@1", "R@5", "engine", "p95", "search", "total", "p95", "bytes"]
     rows = [[_cell(getattr(row, n), n) for n in row.__struct_fields__] for row in summary.rows]
     console.table(
-        "Test queries of the synthetic city: recall in %, ms on this CPU, bytes a gallery image",
+        "Test queries: recall in %, ms on this CPU, bytes a gallery image",
         columns,
         rows,
     )
