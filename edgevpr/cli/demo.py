@@ -40,10 +40,10 @@ def command(
     if json:
         console.emit_json(summary)
         return
-    columns = ["configuration", "R@1", "R@5", "engine", "p95", "search", "total", "p95", "bytes"]
+    columns = ["configuration", "R@1", "R@5", "engine", "p95", "search", "e2e", "p95", "bytes"]
     rows = [[_cell(getattr(row, n), n) for n in row.__struct_fields__] for row in summary.rows]
     console.table(
-        "Test queries: recall in %, ms on this CPU, bytes a gallery image",
+        "Test queries: recall in %, ms on this CPU (e2e: end to end), bytes an image",
         columns,
         rows,
     )
