@@ -39,7 +39,7 @@ QUERY = (
 class Budget:
     """How much of everything; the defaults fit two CPU cores and 8 minutes."""
 
-    gallery_epochs: int = 7
+    gallery_epochs: int = 5
     query_epochs: int = 6
     #: further options of ``edgevpr city``.
     city: tuple[str, ...] = ()
