@@ -14,6 +14,7 @@ from edgevpr.errors import EdgeVPRError
 VERBS = (
     "demo",
     "city",
+    "models",
     "embed",
     "train",
     "eval",

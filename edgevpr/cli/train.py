@@ -19,10 +19,16 @@ def command(
             "network into their space. Without it, a gallery network is trained."
         ),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="A timm model.")] = "mobilevitv2_100",
+    backbone: Annotated[
+        str, typer.Option(help="A timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.")
+    ] = "mobilevitv2_100",
     out_index: Annotated[int, typer.Option(help="Its feature level; -1 is the deepest.")] = -1,
     backbone_args: Annotated[
         list[str] | None, typer.Option(help="Further timm argument, NAME=VALUE; repeatable.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Safetensors of a whole network of this architecture to start from."),
     ] = None,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="Safetensors to start the backbone from.")
@@ -31,7 +37,7 @@ def command(
         Path | None,
         typer.Option(help="Start the aggregator from this model's (the gallery network's)."),
     ] = None,
-    aggregator: Annotated[str, typer.Option(help="boq.")] = "boq",
+    aggregator: Annotated[str, typer.Option(help="boq, salad, supervlad, gem or mlp.")] = "boq",
     aggregator_args: Annotated[
         list[str] | None, typer.Option(help="Its argument, NAME=VALUE; repeatable.")
     ] = None,
@@ -39,8 +45,16 @@ def command(
         str, typer.Option(help="none, or instance: standardize each image's channels first.")
     ] = "none",
     loss: Annotated[
-        str, typer.Option(help="multi-similarity or supcon (gallery networks).")
-    ] = "multi-similarity",
+        str | None,
+        typer.Option(
+            help="Gallery networks: multi-similarity (default), supcon or crls. Query networks: "
+            "implicit (default, Eq. 8), asymmetric, explicit, queue, csd, rop, msp, d3still, raml "
+            "or regression."
+        ),
+    ] = None,
+    loss_args: Annotated[
+        list[str] | None, typer.Option(help="A number of the loss, NAME=VALUE; repeatable.")
+    ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="Folder with database/ and queries/, scored each epoch.")
     ] = None,
@@ -105,12 +119,14 @@ def command(
         features=features,
         validation=validation,
         validation_features=validation_features,
+        weights=weights,
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
         image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,
-        loss=_one_of("--loss", loss, ("multi-similarity", "supcon")),
+        loss=loss or "",
+        loss_args=_named(loss_args, "--loss-args"),
         images_per_place=images_per_place,
         lr=lr,
         min_lr=min_lr,

@@ -1,12 +1,13 @@
 """What a training run is told; the defaults are the paper's settings."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgevpr.errors import UsageError
 from edgevpr.train.losses import check_temperature
 from edgevpr.train.network import Architecture
+from edgevpr.train.objectives import GALLERY_LOSSES, QUERY_LOSSES, loss_arguments
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class TrainConfig:
     validation: Path | None = None
     #: gallery-network features of the validation database (query networks only).
     validation_features: Path | None = None
+    #: safetensors of a whole network of this architecture to start from.
+    weights: Path | None = None
     #: safetensors to start the backbone from.
     backbone_weights: Path | None = None
     #: model artifact whose aggregator a query network starts from: same kind, same arguments.
@@ -35,10 +38,13 @@ class TrainConfig:
     image_size: int = 322
     epochs: int = 15
     batch_size: int = 64
-    #: metric-learning loss of a gallery network. Multi-similarity with its miner is what GSV-Cities
-    #: and BoQ train with, from pretrained backbones; supervised contrastive learns faster from
-    #: random weights.
-    loss: Literal["multi-similarity", "supcon"] = "multi-similarity"
+    #: Gallery networks: multi-similarity (the default; with its miner it is what GSV-Cities and BoQ
+    #: train with, from pretrained backbones), supcon (learns faster from random weights) or crls.
+    #: Query networks: implicit (the default, Eq. 8), asymmetric (Eq. 3), explicit (Eq. 5), queue,
+    #: or a baseline. "" is the default of the role.
+    loss: str = ""
+    #: the loss's own numbers, by name; see ``objectives.loss_arguments``.
+    loss_args: dict[str, Any] = field(default_factory=dict)
     #: images of one place in a batch, for metric learning.
     images_per_place: int = 4
     lr: float = 5e-4
@@ -60,6 +66,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_temperature(self.tau, self.gamma)
+        choices = GALLERY_LOSSES if self.features is None else QUERY_LOSSES
+        if self.loss_name not in choices:
+            other = "with" if self.features is None else "without"
+            raise UsageError(
+                f"--loss {self.loss}: a {self.role} network is trained with one of "
+                f"{', '.join(choices)} ({other} --features the other kind is trained)"
+            )
+        loss_arguments(self.loss_name, self.loss_args)
         positive = {
             "--image-size": self.image_size,
             "--epochs": self.epochs,
@@ -86,7 +100,12 @@ class TrainConfig:
     def role(self) -> str:
         return "gallery" if self.features is None else "query"
 
+    @property
+    def loss_name(self) -> str:
+        """The loss, the role's default where none was named."""
+        return self.loss or (GALLERY_LOSSES if self.features is None else QUERY_LOSSES)[0]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for config.json."""
-        plain = asdict(self) | {"role": self.role}
+        plain = asdict(self) | {"role": self.role, "loss": self.loss_name}
         return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}

@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import lightning
 import msgspec
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import nn
 
 from edgevpr import __version__, artifact
 from edgevpr.data import read_images, read_split
@@ -25,14 +27,23 @@ from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.space import check_same_space
-from edgevpr.train.bank import build_bank
+from edgevpr.train.bank import Bank, build_bank
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.describe import describe
 from edgevpr.train.evaluate import recall_of
 from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader
-from edgevpr.train.model import copy_aggregator, save_model
+from edgevpr.train.model import copy_aggregator, save_model, start_from
 from edgevpr.train.modules import GalleryTraining, QueryTraining
+from edgevpr.train.neighbours import precompute_neighbours
 from edgevpr.train.network import Network, parameters_m
+from edgevpr.train.objectives import (
+    BANK_LOSSES,
+    NEIGHBOUR_LOSSES,
+    BankObjective,
+    BaselineObjective,
+    QueueObjective,
+    loss_arguments,
+)
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,17 @@ def fit(
     lightning.seed_everything(config.seed, verbose=False)
     preprocess = Preprocess(config.image_size, config.image_size, mean=config.mean, std=config.std)
     table = read_images(config.images)
-    network = Network(config.architecture).to(memory_format=torch.channels_last)
+    size = (config.image_size, config.image_size)
+    network = Network(config.architecture, size).to(memory_format=torch.channels_last)
+    if config.weights is not None:
+        start_from(config.weights, network)
     if config.backbone_weights is not None:
         network.backbone.load_pretrained(config.backbone_weights)
     if config.aggregator_from is not None:
         copy_aggregator(config.aggregator_from, network)
     module: GalleryTraining | QueryTraining
     batches: PlaceBatches | ShuffledBatches
-    space = None
+    space, prepared = None, {}
     if config.features is None:
         per_batch = max(2, config.batch_size // config.images_per_place)
         batches = PlaceBatches(table.place, per_batch, config.images_per_place, config.seed)
@@ -89,13 +103,16 @@ def fit(
         features = Features(config.features)
         space = features.space
         _check_same_images(table, features, config)
+        _check_dim(network, features)
+        started = time.perf_counter()
         bank = build_bank(features.descriptors, table.place, track=track)
         known = (table.place >= 0).nonzero()[0]
         own = torch.zeros(len(table), dtype=torch.long)
         own[known] = torch.from_numpy(bank.rows(table.place[known]))
         batches = ShuffledBatches(known, config.batch_size, config.seed)
-        module = QueryTraining(network, config, features.descriptors, own, bank)
-        _check_dim(network, features)
+        objective = _objective(config, features, bank, out, track)
+        prepared = {"prepared_s": round(time.perf_counter() - started, 2)}
+        module = QueryTraining(network, config, features.descriptors, own, objective)
     augment = Augment(config.crop, config.light) if config.crop < 1 or config.light > 0 else None
     images = Images(config.images, table.paths, preprocess, augment, config.seed)
     record = _Record(config, preprocess, space, on_step)
@@ -129,12 +146,16 @@ def fit(
         except SystemExit:
             # Lightning turns Ctrl-C into exit(1); the command line has its own code for it.
             raise KeyboardInterrupt from None
-    training = record.summary() | {
-        "parameters_m": round(parameters_m(network), 4),
-        "precision": str(trainer.precision),
-        "device": str(module.device),
-        "torch": str(torch.__version__),
-    }
+    training = (
+        record.summary()
+        | prepared
+        | {
+            "parameters_m": round(parameters_m(network), 4),
+            "precision": str(trainer.precision),
+            "device": str(module.device),
+            "torch": str(torch.__version__),
+        }
+    )
     save_model(
         out,
         network,
@@ -146,6 +167,7 @@ def fit(
         metrics_csv=record.to_csv(),
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
+    out.with_name(f".{out.name}.neighbours.npy").unlink(missing_ok=True)
     return training
 
 
@@ -235,6 +257,22 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
             score = self.scores.get(epoch, "") if last else ""
             writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
         return text.getvalue()
+
+
+def _objective(
+    config: TrainConfig, features: Features, bank: Bank, out: Path, track: Track
+) -> nn.Module:
+    """The loss of a query network, with what it has to compute before training."""
+    if config.loss_name in BANK_LOSSES:
+        return BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
+    if config.loss_name == "queue":
+        return QueueObjective(config.loss_args, features.record.dim, config.tau)
+    neighbours = None
+    if config.loss_name in NEIGHBOUR_LOSSES:
+        top_k = int(loss_arguments(config.loss_name, config.loss_args)["top_k"])
+        stored = out.with_name(f".{out.name}.neighbours.npy")
+        neighbours = precompute_neighbours(features.descriptors, top_k, stored, track=track)
+    return BaselineObjective(config.loss_name, config.loss_args, neighbours)
 
 
 def _check_same_images(table: ImageTable, features: Features, config: TrainConfig) -> None:

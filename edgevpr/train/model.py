@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from edgevpr import artifact
-from edgevpr.errors import CorruptArtifactError, NumericsError, UsageError
+from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
 from edgevpr.preprocess import Preprocess
 from edgevpr.records import ModelRecord
 from edgevpr.space import space_id
@@ -67,7 +67,8 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, artifact.Artifact]:
     """Open a model artifact and rebuild its network in evaluation mode, on the CPU."""
     opened = artifact.open_artifact(path, "model")
     record = opened.read("model.json", ModelRecord)
-    network = Network(Architecture.from_dict(record.architecture))
+    size = (record.preprocess.height, record.preprocess.width)
+    network = Network(Architecture.from_dict(record.architecture), size)
     try:
         network.load_state_dict(load_file(opened.file("weights.safetensors")), strict=True)
     except (SafetensorError, RuntimeError) as error:
@@ -77,6 +78,22 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, artifact.Artifact]:
             "write the model again with edgevpr train"
         ) from error
     return network.eval(), record, opened
+
+
+def start_from(path: Path, network: Network) -> None:
+    """Fill a network from a safetensors file of all its tensors; half precision is lifted.
+
+    Raises:
+        DataError: the file is no safetensors file, or of another architecture.
+    """
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path} does not hold the weights of this network ({first}): expected a safetensors "
+            "file of the same backbone and aggregator arguments"
+        ) from error
 
 
 def copy_aggregator(source: Path, network: Network) -> int:

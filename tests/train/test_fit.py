@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from edgevpr.errors import (  # noqa: E402
     DataError,
@@ -23,8 +23,9 @@ from edgevpr.train.describe import embed  # noqa: E402
 from edgevpr.train.evaluate import evaluate  # noqa: E402
 from edgevpr.train.export import export_onnx  # noqa: E402
 from edgevpr.train.fit import Step, fit  # noqa: E402
-from edgevpr.train.model import copy_aggregator, load_model  # noqa: E402
+from edgevpr.train.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.network import Architecture, Network  # noqa: E402
+from edgevpr.train.objectives import QUERY_LOSSES  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 
@@ -173,6 +174,59 @@ def test_aggregator_from_the_gallery_network(tiny: Path, trained: Path, tmp_path
     other = Network(Architecture("resnet10t", 1, aggregator_args=BOQ | {"num_queries": 8}))
     with pytest.raises(UsageError, match="--aggregator-args"):
         copy_aggregator(trained / "gallery", other)
+
+
+@pytest.mark.parametrize("loss", [name for name in QUERY_LOSSES if name != "implicit"])
+def test_every_query_loss_trains(tiny: Path, trained: Path, tmp_path: Path, loss: str) -> None:
+    """Catches a loss that the training loop cannot call, or that does not fall."""
+    arguments = {"top_k": 8} if loss in ("csd", "rop", "msp", "d3still") else {}
+    config = _query_config(tiny, trained, loss=loss, loss_args=arguments, epochs=6)
+    losses: list[float] = []
+    record = fit(config, tmp_path / loss, on_step=lambda step: losses.append(step.loss))
+    if loss != "queue":  # its first steps have nothing to contrast with
+        assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert record["final_loss"] == pytest.approx(np.mean(losses[-20:]))
+    assert [p.name for p in tmp_path.iterdir()] == [loss]  # neighbours and checkpoints are gone
+
+
+@pytest.mark.parametrize("loss", ["supcon", "crls"])
+def test_every_gallery_loss_trains(tiny: Path, tmp_path: Path, loss: str) -> None:
+    """Catches a classifier that the optimizer does not hold."""
+    losses: list[float] = []
+    config = _gallery_config(tiny, loss=loss, epochs=8)
+    fit(config, tmp_path / loss, on_step=lambda step: losses.append(step.loss))
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_losses_of_the_other_role_are_refused(tiny: Path) -> None:
+    """Catches a query loss silently ignored when a gallery network is trained."""
+    with pytest.raises(UsageError, match="--loss csd: a gallery network"):
+        _gallery_config(tiny, loss="csd")
+    with pytest.raises(UsageError, match="these numbers: top_k"):
+        _query_config(tiny, tiny, loss="d3still", loss_args={"topk": 3})
+
+
+def test_starting_from_a_whole_network(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches a start that leaves a tensor at random, and a file of another network."""
+    weights = tmp_path / "half.safetensors"
+    state = load_file(trained / "gallery" / "weights.safetensors")
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    network = Network(_gallery_config(tiny).architecture)
+    start_from(weights, network)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, state[name], atol=1e-3, rtol=1e-3)
+    with pytest.raises(DataError, match="does not hold the weights of this network"):
+        start_from(weights, Network(Architecture("resnet10t", 1, aggregator_args=BOQ)))
+
+
+def test_sizes_a_network_cannot_work_on() -> None:
+    """Catches SALAD with fewer patches than clusters reaching training, or without advice."""
+    with pytest.raises(UsageError, match=r"7 x 7 = 49 patches.*--image-size 288"):
+        Network(Architecture("efficientvit_b2", aggregator="salad"), (224, 224))
+    with pytest.raises(UsageError, match="322 x 322"):
+        Network(Architecture("dinov2_vits14", aggregator="gem"), (320, 320))
+    with pytest.raises(UsageError, match="unexpected keyword"):
+        Network(Architecture("resnet10t", aggregator="gem", aggregator_args={"q": 1}))
 
 
 def test_a_loss_that_diverges_is_named(tiny: Path, tmp_path: Path) -> None:

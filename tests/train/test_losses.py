@@ -6,7 +6,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgevpr.errors import UsageError  # noqa: E402
-from edgevpr.train.losses import asymmetric, check_temperature, implicit  # noqa: E402
+from edgevpr.train.losses import (  # noqa: E402
+    QueueBank,
+    asymmetric,
+    check_temperature,
+    explicit,
+    implicit,
+    negatives,
+)
 
 TAU, GAMMA = 0.05, 15.0
 
@@ -95,6 +102,86 @@ def test_half_precision_inputs_stay_finite() -> None:
         loss = implicit(**halves, tau=0.01, gamma=100.0)
     assert loss.dtype == torch.float32
     assert loss.isfinite()
+
+
+def test_explicit_is_equation_5() -> None:
+    """Catches a sample scaled by the variance instead of its root, or a sum for the mean."""
+    case = _case(6)
+    noise = np.random.default_rng(7).normal(size=(3, *case["gallery"].shape))
+    direct = np.mean(
+        [
+            _direct(case | {"gallery": case["gallery"] + e * np.sqrt(GAMMA * case["variance"])}, 0)
+            for e in noise
+        ]
+    )
+    loss = explicit(**_tensors(case), tau=TAU, gamma=GAMMA, noise=torch.from_numpy(noise))
+    assert loss.item() == pytest.approx(direct, rel=1e-12)
+    with pytest.raises(UsageError, match="--samples 0"):
+        explicit(**_tensors(case), samples=0)
+
+
+def test_explicit_draws_stay_under_equation_8() -> None:
+    """Eq. 7 with the loss's own samples: catches noise of another variance than gamma S."""
+    tensors = _tensors(_case(2))
+    tensors["variance"] *= 0.05
+    torch.manual_seed(0)
+    mean = explicit(**tensors, tau=TAU, gamma=GAMMA, samples=4000).item()
+    assert asymmetric(*(tensors[k] for k in ("query", "gallery", "centroids", "own"))) < mean
+    assert mean <= implicit(**tensors, tau=TAU, gamma=GAMMA).item()
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 100])
+def test_blocks_change_nothing(block: int) -> None:
+    """Catches the running maximum, the mask or the gradient being lost between blocks."""
+    tensors = _tensors(_case(8))
+    results = []
+    for size in (block, 1000):
+        q = tensors["query"].clone().requires_grad_(True)
+        negatives(q, tensors["centroids"], tensors["own"], TAU, size).sum().backward()
+        loss = implicit(**(tensors | {"query": q}), tau=TAU, gamma=GAMMA, block=size)
+        results.append((loss.item(), q.grad.clone()))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
+    torch.testing.assert_close(results[0][1], results[1][1])
+
+
+def test_gradient_over_blocks_against_finite_differences() -> None:
+    """Catches a wrong own-place mask in the gathered gradient."""
+    tensors = _tensors(_case(9, b=3, m=7, d=6))
+    q = tensors["query"].requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda x: negatives(x, tensors["centroids"], tensors["own"], 0.3, 2), (q,)
+    )
+
+
+def test_a_far_negative_does_not_overflow() -> None:
+    """Catches exp before the maximum is taken off."""
+    q = torch.eye(4)[:1].requires_grad_(True)
+    loss = asymmetric(q, -torch.eye(4)[:1], torch.eye(4), torch.tensor([3]), tau=0.001)
+    loss.backward()
+    assert loss.item() == pytest.approx(2000, rel=1e-5)
+    assert q.grad.isfinite().all()
+
+
+def test_queue_is_equation_3_over_its_entries() -> None:
+    """Catches empty slots counting as negatives, and the own place not being masked."""
+    case = _case(10, b=4, m=6)
+    queue = QueueBank(8, 16).double()
+    tensors = _tensors(case)
+    plain = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
+    assert plain.item() == 0  # nothing to contrast with yet
+    queue.push(tensors["centroids"], torch.arange(6))
+    loss = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
+    assert loss.item() == pytest.approx(_direct(case, 0.0), rel=1e-12)
+
+
+def test_queue_forgets_the_oldest() -> None:
+    """Catches a queue that stops taking entries once it is full."""
+    queue = QueueBank(3, 2)
+    for start in range(5):
+        queue.push(torch.full((1, 2), float(start)), torch.tensor([start]))
+    assert sorted(queue.get_buffer("places").tolist()) == [2, 3, 4]
+    queue.push(torch.arange(10.0).reshape(5, 2), torch.arange(10, 15))
+    assert sorted(queue.get_buffer("places").tolist()) == [12, 13, 14]
 
 
 @pytest.mark.parametrize(("tau", "gamma"), [(0, 1), (-1, 1), (2, 1), (0.05, -1), (0.05, np.inf)])

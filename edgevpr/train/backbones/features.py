@@ -45,6 +45,10 @@ class TimmFeatures(nn.Module):
         features: Tensor = self.body(x)[-1]
         return features
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of an image."""
+        return -(-height // self.reduction), -(-width // self.reduction)
+
     def load_pretrained(self, path: Path) -> int:
         """Start from a safetensors state dict with timm's own parameter names.
 

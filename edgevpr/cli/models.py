@@ -1,0 +1,79 @@
+"""``edgevpr models``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    gallery: Annotated[
+        str | None,
+        typer.Option(help="Write this published gallery network: boq-dinov2 or salad-dinov2."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Model artifact to write.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Digest to demand of the checkpoint.")] = None,
+    image_size: Annotated[int, typer.Option(help="Side in pixels to count at.")] = 322,
+    json: Annotated[bool, typer.Option("--json", help="Print what was found.")] = False,
+) -> None:
+    """List networks with what they cost, or turn a published checkpoint into a model artifact.
+
+    Multiply-adds are those of matrix products, convolutions and attention for one image.
+    """
+    from edgevpr.errors import UsageError
+    from edgevpr.optional import require
+
+    for package in ("torch", "timm", "safetensors"):
+        require(package, extra="train")
+    if gallery is not None:
+        from edgevpr.train.published import import_published
+
+        if output is None:
+            raise UsageError(f"--gallery {gallery} without -o: expected a folder to write it to")
+        millions = import_published(
+            gallery, output, weights=weights, sha256=sha256, track=console.track
+        )
+        console.note(f"wrote {output}: gallery network {gallery}, {millions:.1f} M parameters")
+        return
+    if output is not None or weights is not None:
+        raise UsageError("-o or --weights without --gallery: expected the network's name too")
+    from edgevpr.train.cost import cost_of
+    from edgevpr.train.published import PUBLISHED, TABLE_2
+
+    rows = []
+    for name, architecture in TABLE_2.items():
+        cost = cost_of(architecture, _side(name, image_size))
+        rows.append(
+            {
+                "backbone": architecture.backbone,
+                "aggregator": architecture.aggregator,
+                "dim": cost.dim,
+                "parameters_m": round(cost.parameters_m, 2),
+                "multiply_adds_g": round(cost.multiply_adds_g, 2),
+            }
+        )
+    if json:
+        console.emit_json(rows)
+        return
+    console.table(
+        f"Networks, at {image_size} px",
+        ["backbone", "aggregator", "D", "parameters, M", "multiply-adds, G"],
+        [list(row.values()) for row in rows],
+    )
+    console.note(
+        f"published: {', '.join(PUBLISHED)} (edgevpr models --gallery NAME -o MODEL); any timm "
+        "backbone can be trained: edgevpr train --backbone NAME --aggregator KIND"
+    )
+
+
+def _side(name: str, asked: int) -> int:
+    """DINOv2 takes multiples of 14: the nearest."""
+    return round(asked / 14) * 14 if name.startswith("dinov2") else asked
