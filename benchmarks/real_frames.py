@@ -122,7 +122,7 @@ def main() -> None:
         )  # fmt: skip
     verb("embed", out / "gallery-network", database, "-o", out / "features")
     if not (out / "query-network").exists():
-        start = Path(edgevpr.__file__).parent / "synthetic/weights/mobilevitv2_050.safetensors"
+        start = Path(edgevpr.__file__).parent / "synthetic/weights/query.safetensors"
         verb(
             "train", database, "-o", out / "query-network", "--features", out / "features",
             "--validation", data / "tuning", "--validation-features", out / "features",

@@ -29,6 +29,9 @@ def pages() -> dict[str, str]:
         command = group.commands[verb]
         title = f"edgevpr {verb}"
         text = f"# {title}\n\n```text\n{help_text(command, title, settings)}\n```\n"
+        for name, below in getattr(command, "commands", {}).items():
+            named = f"{title} {name}"
+            text += f"\n## {named}\n\n```text\n{help_text(below, named, settings)}\n```\n"
         found[f"{verb}.md"] = text
         summary = (command.help or "").strip().splitlines()[0]
         lines.append(f"- [{title}]({verb}.md): {summary}")

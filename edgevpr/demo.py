@@ -28,7 +28,7 @@ BOQ = ("proj_channels=128", "num_queries=16", "num_layers=2", "row_dim=8")
 SHARED = ("--image-size", "128", "--input-norm", "instance", "--min-lr", "1e-5")
 GALLERY = (
     "--backbone", "resnet18", "--out-index", "3", "--loss", "supcon",
-    "--lr", "1e-3", "--warmup-steps", "30",
+    "--lr", "3e-4", "--warmup-steps", "30",
 )  # fmt: skip
 QUERY = (
     "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "30",
@@ -39,8 +39,8 @@ QUERY = (
 class Budget:
     """How much of everything; the defaults fit two CPU cores and 8 minutes."""
 
-    gallery_epochs: int = 5
-    query_epochs: int = 6
+    gallery_epochs: int = 3
+    query_epochs: int = 4
     #: further options of ``edgevpr city``.
     city: tuple[str, ...] = ()
 
@@ -122,8 +122,8 @@ def run_demo(
     Args:
         out: folder to write to.
         seed: of the city and of both trainings.
-        from_scratch: train both backbones from random weights instead of the ones shipped, which
-            were trained on another city.
+        from_scratch: train both networks from random weights instead of the ones shipped, which
+            were trained on other cities.
         budget: of the city and the trainings.
 
     Raises:
@@ -143,7 +143,7 @@ def run_demo(
     chain.verb(
         "train", training, "-o", out / "gallery-network", *GALLERY, *common,
         "--epochs", str(budget.gallery_epochs), "--validation", validation,
-        *_start("resnet18", from_scratch),
+        *_start("gallery", from_scratch),
     )  # fmt: skip
     for name, images in {
         "training": training, "validation": validation / "database", "map": test / "database"
@@ -154,7 +154,7 @@ def run_demo(
         *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
         "--validation-features", features / "validation",
         "--aggregator-from", out / "gallery-network",
-        *_start("mobilevitv2_050", from_scratch),
+        *_start("query", from_scratch),
     )  # fmt: skip
     chain.verb("embed", out / "query-network", test / "tuning", "-o", features / "tuning")
     chain.verb(
@@ -243,12 +243,12 @@ def _thumbnail(test: Path) -> tuple[float, float]:
     return recall.at[1], recall.at[5]
 
 
-def _start(backbone: str, from_scratch: bool) -> list[str]:
-    """The shipped start of a backbone, trained on another city (docs/results.md says how)."""
+def _start(role: str, from_scratch: bool) -> list[str]:
+    """The shipped start of a network, trained on other cities (docs/reproduce.md says how)."""
     if from_scratch:
         return []
-    path = resources.files("edgevpr") / "synthetic" / "weights" / f"{backbone}.safetensors"
-    return ["--backbone-weights", str(path)]
+    path = resources.files("edgevpr") / "synthetic" / "weights" / f"{role}.safetensors"
+    return ["--weights", str(path)]
 
 
 def _prepare(out: Path) -> None:

@@ -17,7 +17,7 @@ def command(
         bool,
         typer.Option(
             "--from-scratch",
-            help="Train from random weights, not from the backbones shipped (another city's).",
+            help="Train from random weights, not from the shipped ones (of other cities).",
         ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,

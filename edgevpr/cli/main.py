@@ -14,6 +14,7 @@ from edgevpr.errors import EdgeVPRError
 VERBS = (
     "demo",
     "city",
+    "data",
     "models",
     "embed",
     "train",
@@ -58,7 +59,10 @@ def options(
 
 for verb in VERBS:
     module = importlib.import_module(f"edgevpr.cli.{verb.replace('-', '_')}")
-    app.command(verb)(module.command)
+    if hasattr(module, "group"):
+        app.add_typer(module.group, name=verb)
+    else:
+        app.command(verb)(module.command)
 
 
 def main() -> None:

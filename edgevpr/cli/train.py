@@ -86,6 +86,10 @@ def command(
     crop: Annotated[float, typer.Option(help="Smallest random crop, share of a side.")] = 0.75,
     light: Annotated[float, typer.Option(help="Largest random change of exposure.")] = 0.3,
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or fp16.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(help="GPUs (or CPU processes) that share each batch, on each machine.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines; start one command on each.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that read images.")] = 2,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     resume: Annotated[
@@ -135,6 +139,8 @@ def command(
         tau=tau,
         gamma=gamma,
         precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
+        devices=devices,
+        nodes=nodes,
         workers=workers,
         seed=seed,
         mean=mean,
@@ -148,6 +154,8 @@ def command(
     except KeyboardInterrupt:
         console.note("with --resume the same command goes on from the last finished epoch")
         raise
+    if "parameters_m" not in record:
+        return  # one of several processes, not the one that writes
     if json:
         console.emit_json(record)
         return

@@ -55,6 +55,10 @@ class TrainConfig:
     tau: float = 0.05
     gamma: float = 15.0
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    #: processes on each machine, one a GPU where there are some, and machines; they share each
+    #: batch of ``batch_size`` images.
+    devices: int = 1
+    nodes: int = 1
     workers: int = 2
     seed: int = 0
     #: normalization constants; ImageNet's unless the backbone weights ask for others.
@@ -83,6 +87,17 @@ class TrainConfig:
         for flag, value in positive.items():
             if not value > 0:
                 raise UsageError(f"{flag} {value}: expected a number above 0")
+        if self.devices < 1 or self.nodes < 1:
+            raise UsageError(
+                f"--devices {self.devices} --nodes {self.nodes}: expected at least 1 of each"
+            )
+        share = self.batch_size if self.features else self.batch_size // self.images_per_place
+        if share % (self.devices * self.nodes):
+            raise UsageError(
+                f"--batch-size {self.batch_size} does not divide over {self.devices} x "
+                f"{self.nodes} processes (in whole places, for a gallery network): expected a "
+                "multiple"
+            )
         if not 0 <= self.min_lr <= self.lr:
             raise UsageError(
                 f"--min-lr {self.min_lr}: expected between 0 and --lr ({self.lr}), "

@@ -16,6 +16,7 @@ import cv2
 import lightning
 import msgspec
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
@@ -34,7 +35,7 @@ from edgevpr.train.evaluate import recall_of
 from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader
 from edgevpr.train.model import copy_aggregator, save_model, start_from
 from edgevpr.train.modules import GalleryTraining, QueryTraining
-from edgevpr.train.neighbours import precompute_neighbours
+from edgevpr.train.neighbours import precompute_neighbours, stored_neighbours
 from edgevpr.train.network import Network, parameters_m
 from edgevpr.train.objectives import (
     BANK_LOSSES,
@@ -71,6 +72,7 @@ def fit(
 
     A checkpoint is kept beside ``out`` after every epoch and removed at the end; with ``resume``
     the run goes on from it and ends with the same weights, to the bit, as one never interrupted.
+    Of several processes, the first one writes; the others return what they know of the run.
 
     Raises:
         UsageError: ``resume`` with other settings than the checkpoint's.
@@ -120,7 +122,10 @@ def fit(
     checkpoint = _prepare_checkpoints(checkpoints, config, resume)
     trainer = lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
+        sync_batchnorm=torch.cuda.is_available() and config.devices * config.nodes > 1,
         max_epochs=config.epochs,
         precision=_precision(config.precision),
         callbacks=[
@@ -206,7 +211,7 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.losses.append(float(outputs["loss"]))
-        if self.on_step is not None:
+        if self.on_step is not None and trainer.is_global_zero:
             self.on_step(
                 Step(
                     step=trainer.global_step,
@@ -219,7 +224,9 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
             )
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if self.validation is None or (self.config.role == "query" and self.stored is None):
+        if self.validation is None or not trainer.is_global_zero:
+            return
+        if self.config.role == "query" and self.stored is None:
             return
         database, queries = self.validation
         root = self.config.validation
@@ -271,7 +278,11 @@ def _objective(
     if config.loss_name in NEIGHBOUR_LOSSES:
         top_k = int(loss_arguments(config.loss_name, config.loss_args)["top_k"])
         stored = out.with_name(f".{out.name}.neighbours.npy")
-        neighbours = precompute_neighbours(features.descriptors, top_k, stored, track=track)
+        if rank_zero_only.rank == 0:
+            stored.unlink(missing_ok=True)
+            neighbours = precompute_neighbours(features.descriptors, top_k, stored, track=track)
+        else:
+            neighbours = stored_neighbours(stored, features.descriptors)
     return BaselineObjective(config.loss_name, config.loss_args, neighbours)
 
 
@@ -304,6 +315,8 @@ def _prepare_checkpoints(folder: Path, config: TrainConfig, resume: bool) -> str
                 "options to go on, or leave out --resume to start afresh"
             )
         return str(last)
+    if rank_zero_only.rank != 0:  # the first process has prepared it, or is about to
+        return None
     shutil.rmtree(folder, ignore_errors=True)
     artifact.write_atomic(stamp, digest.encode())
     return None

@@ -79,6 +79,18 @@ def _single_threaded(_: int) -> None:
     torch.set_num_threads(1)
 
 
+def _share(batch: Batch) -> Batch:
+    """This process's part of a batch, when several train together.
+
+    All of them draw the same batches, so the same run gives the same gradient on any number.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return batch
+    size = len(batch) // torch.distributed.get_world_size()
+    rank = torch.distributed.get_rank()
+    return batch[rank * size : (rank + 1) * size]
+
+
 class InOrder(Sampler[Batch]):
     """Every row once, in order, in batches."""
 
@@ -135,7 +147,7 @@ class ShuffledBatches(Sampler[Batch]):
         order = rng.permutation(self.rows)
         for i in range(len(self)):
             batch = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield [(self.epoch, int(row)) for row in batch]
+            yield _share([(self.epoch, int(row)) for row in batch])
 
 
 class PlaceBatches(Sampler[Batch]):
@@ -184,4 +196,4 @@ class PlaceBatches(Sampler[Batch]):
             chosen = [
                 rng.choice(self.groups[g], self.images_per_place, replace=False) for g in batch
             ]
-            yield [(self.epoch, int(row)) for row in np.concatenate(chosen)]
+            yield _share([(self.epoch, int(row)) for row in np.concatenate(chosen)])

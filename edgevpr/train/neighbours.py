@@ -4,6 +4,7 @@ What the k-NN baselines (CSD, ROP, MSP, D3still) compute and store before traini
 and exactly, so that its cost can be set beside the memory bank's.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
 
 
@@ -64,3 +66,19 @@ def precompute_neighbours(
     del rows
     partial.replace(out)
     return Neighbours(np.load(out, mmap_mode="r"), features)
+
+
+def stored_neighbours(
+    path: Path, features: NDArray[np.float16], *, wait_s: float = 86400.0
+) -> Neighbours:
+    """What another process is precomputing at ``path``, once it is there.
+
+    Raises:
+        DataError: it did not come in time.
+    """
+    until = time.monotonic() + wait_s
+    while not path.is_file():
+        if time.monotonic() > until:
+            raise DataError(f"{path} did not appear within {wait_s:g} s: see the first process")
+        time.sleep(0.2)
+    return Neighbours(np.load(path, mmap_mode="r"), features)

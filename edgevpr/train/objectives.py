@@ -79,7 +79,7 @@ class GalleryObjective(nn.Module):
 
     def forward(self, descriptors: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(descriptors.device.type, enabled=False):
-            descriptors = descriptors.float()
+            descriptors, labels = _of_all(descriptors.float()), _of_all(labels)
             mined = () if self.miner is None else (self.miner(descriptors, labels),)
             loss: Tensor = self.loss(descriptors, labels, *mined)
             return loss
@@ -118,7 +118,8 @@ class QueueObjective(nn.Module):
 
     def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
         loss: Tensor = self.queue(query, gallery, own, self.tau)
-        self.queue.push(_of_all(gallery), _of_all(own))
+        with torch.no_grad():
+            self.queue.push(_of_all(gallery), _of_all(own))
         return loss
 
 
@@ -136,15 +137,21 @@ class BaselineObjective(nn.Module):
         extra: dict[str, Any] = {} if self.mapping is None else {"mapping": self.mapping}
         if self.neighbours is not None:
             near = torch.from_numpy(self.neighbours.descriptors(rows.cpu().numpy()))
-            extra["neighbours"] = near.to(query.device)
+            extra["neighbours"] = _of_all(near.to(query.device))
+        query, gallery = _of_all(query.float()), _of_all(gallery)
         with torch.autocast(query.device.type, enabled=False):
             return self.loss(query, gallery, **self.arguments, **extra)
 
 
 def _of_all(values: Tensor) -> Tensor:
-    """The batches of all processes, in rank order."""
+    """The batches of all processes, in rank order; gradients flow back to each.
+
+    Every process then computes the loss of the whole batch. The backward pass of the gathering
+    adds up the gradients of all of them, and DDP averages them: what remains is the gradient that
+    one process would have had.
+    """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return values
-    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values.contiguous()))  # type: ignore[no-untyped-call]

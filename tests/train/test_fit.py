@@ -1,8 +1,11 @@
 """Training, embedding, evaluation and export through their public functions."""
 
+import csv
 import dataclasses
+import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,12 +23,13 @@ from edgevpr.errors import (  # noqa: E402
 from edgevpr.features import Features  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.describe import embed  # noqa: E402
-from edgevpr.train.evaluate import evaluate  # noqa: E402
+from edgevpr.train.evaluate import evaluate, save_descriptors  # noqa: E402
 from edgevpr.train.export import export_onnx  # noqa: E402
 from edgevpr.train.fit import Step, fit  # noqa: E402
 from edgevpr.train.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.network import Architecture, Network  # noqa: E402
 from edgevpr.train.objectives import QUERY_LOSSES  # noqa: E402
+from edgevpr.train.sheet import save_sheet  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 
@@ -79,11 +83,31 @@ def test_the_chain_of_files(tiny: Path, trained: Path) -> None:
     norms = np.linalg.norm(features.descriptors.astype(np.float32), axis=1)
     np.testing.assert_allclose(norms, 1, atol=2e-3)
     assert set(query.training["validation_r1"]) == {"1", "2", "3"}
-    symmetric = evaluate(trained / "gallery", tiny / "val")
-    asymmetric = evaluate(trained / "query", tiny / "val", features=trained / "database")
+    symmetric = evaluate(trained / "gallery", tiny / "val").recall
+    answered = evaluate(trained / "query", tiny / "val", features=trained / "database")
+    asymmetric = answered.recall
     assert symmetric.queries == asymmetric.queries == 12
     # A random guess is 1 in 6; the recorded score of the last epoch is this very evaluation's.
     assert asymmetric.at[1] == pytest.approx(query.training["validation_r1"]["3"])
+
+
+def test_what_an_evaluation_leaves(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches a per-query file or a picture that disagrees with the recall."""
+    done = evaluate(trained / "query", tiny / "val", features=trained / "database")
+    rows = list(csv.DictReader(io.StringIO(done.to_csv())))
+    right = sum(int(row["correct"]) for row in rows)
+    assert 100 * right / len(rows) == pytest.approx(done.recall.at[1])
+    for row in rows:
+        assert (row["first_positive_rank"] == "1") == (row["correct"] == "1")
+        assert (tiny / "val" / row["answer"]).is_file()
+    save_sheet(done, tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    frames = [tuple(int(c) for c in sheet[2 + 144 * i, 2][::-1]) for i in range(8)]
+    assert frames.count((70, 110, 200)) == min(8, len(rows) - right)
+    save_descriptors(done, tmp_path / "d")
+    assert np.load(tmp_path / "d" / "queries.npy").shape == done.query_descriptors.shape
+    with pytest.raises(UsageError, match=r"\.jpg or \.png"):
+        save_sheet(done, tmp_path / "sheet.txt")
 
 
 def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class TimmFeatures(nn.Module):
         return -(-height // self.reduction), -(-width // self.reduction)
 
     def load_pretrained(self, path: Path) -> int:
-        """Start from a safetensors state dict with timm's own parameter names.
+        """Start from a safetensors state dict with timm's own parameter names, or of a model.
 
         Returns:
             how many of this network's tensors were filled.
@@ -60,7 +60,8 @@ class TimmFeatures(nn.Module):
         """
         from safetensors.torch import load_file
 
-        state = load_file(path)
+        prefix = "backbone.body."
+        state = {name.removeprefix(prefix): value for name, value in load_file(path).items()}
         own = self.body.state_dict()
         # A features_only model flattens "blocks.0.1" style names only for some families.
         fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}

@@ -1,0 +1,114 @@
+"""``edgevpr data``: data sets and their protocols."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="Check data sets against the protocols papers use, and convert photos.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@group.command("list")
+def list_protocols(json: Json = False) -> None:
+    """List the evaluation protocols: counts, what makes a positive, who uses them."""
+    from edgevpr.data.protocols import PROTOCOLS
+
+    if json:
+        console.emit_json(list(PROTOCOLS.values()))
+        return
+    console.table(
+        "Protocols",
+        ["name", "database", "queries", "positives", "used by"],
+        [[p.name, p.database, p.queries, p.rule, p.used_by] for p in PROTOCOLS.values()],
+    )
+
+
+@group.command("check")
+def check_data(
+    name: Annotated[str, typer.Argument(help="Protocol (edgevpr data list), or gsv-cities.")],
+    path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    images: Annotated[
+        bool, typer.Option("--images", help="Open every image, too: finds damaged files.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say what a folder holds, which protocol that is, and what is missing."""
+    from edgevpr.data.protocols import check, check_gsv
+    from edgevpr.errors import DataError
+    from edgevpr.preprocess import read_image
+
+    def unreadable(file: Path) -> bool:
+        try:
+            read_image(file)
+        except DataError:
+            return True
+        return False
+
+    if name == "gsv-cities":
+        cities = check_gsv(path)
+        if json:
+            console.emit_json(cities)
+            return
+        console.table(
+            "GSV-Cities",
+            ["city", "places", "images", "images per place"],
+            [[c.city, c.places, c.images, round(c.images / c.places, 1)] for c in cities],
+        )
+        places, count = sum(c.places for c in cities), sum(c.images for c in cities)
+        console.note(
+            f"{len(cities)} cities, {places:,} places, {count:,} images; the whole training set "
+            "has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
+        )
+        return
+    found = check(name, path, unreadable=unreadable if images else None)
+    if json:
+        console.emit_json(found)
+    else:
+        console.table(
+            f"{name}: {found.used_by}",
+            ["", "found", "expected"],
+            [
+                ["database", found.found[0], found.expected[0]],
+                ["queries", found.found[1], found.expected[1]],
+                ["queries without a positive", found.without_positives, None],
+            ],
+        )
+        console.note(f"positives: {found.rule}")
+    if found.problems:
+        raise DataError(f"{path} is not {name}: {'; '.join(found.problems)}")
+
+
+@group.command("convert")
+def convert_photos(
+    source: Annotated[Path, typer.Argument(help="Folder of photos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, @utm names.")],
+    positions: Annotated[
+        Path | None,
+        typer.Option(help=".csv, .gpx or .kml; without it the photos' EXIF or images.csv."),
+    ] = None,
+    clock_offset: Annotated[
+        float, typer.Option(help="Seconds from the camera's clock to UTC, for .gpx.")
+    ] = 0.0,
+    json: Json = False,
+) -> None:
+    """Copy photos to names that say where they were taken, as every verb reads them."""
+    from edgevpr.data.convert import convert
+
+    made = convert(
+        source, output, positions=positions, clock_offset_s=clock_offset, track=console.track
+    )
+    if json:
+        console.emit_json(made)
+        return
+    left = made.without_position
+    console.note(
+        f"wrote {output}: {made.images} photos"
+        + (f"; {len(left)} have no position, the first is {left[0]}" if left else "")
+    )
