@@ -46,7 +46,7 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     """
     check()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent):
+    with alone(path.parent):
         _sweep(path)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{_prefix(path)}{os.getpid()}-"))
         lock = os.open(temporary, os.O_RDONLY)
@@ -55,7 +55,7 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)
         yield temporary
-        with _alone(path.parent):
+        with alone(path.parent):
             check()
             _swap_in(temporary, path)
     finally:
@@ -125,7 +125,7 @@ def _abandoned(left: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold ``folder``'s lock: sweeping, creating and swapping are done by one process at a time.
 
     Waits a while and then goes on: somebody may hold that lock for reasons of their own, and what

@@ -19,6 +19,7 @@ VERBS = (
     "embed",
     "train",
     "eval",
+    "explain",
     "index",
     "compile",
     "build",

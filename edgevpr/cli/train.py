@@ -95,6 +95,9 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's event files.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the training record.")] = False,
 ) -> None:
     """Train a gallery network, or a query network into a gallery network's descriptor space.
@@ -150,7 +153,10 @@ def command(
     )
     try:
         with console.training_bar(f"training {backbone} ({config.role})") as on_step:
-            record = fit(config, output, resume=resume, on_step=on_step, track=console.track)
+            record = fit(
+                config, output, resume=resume, tensorboard=tensorboard, on_step=on_step,
+                track=console.track,
+            )  # fmt: skip
     except KeyboardInterrupt:
         console.note("with --resume the same command goes on from the last finished epoch")
         raise

@@ -9,9 +9,11 @@ no nearest neighbours.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from edgevpr.errors import DataError
+from edgevpr.errors import DataError, UsageError
+from edgevpr.places import ImageTable
 from edgevpr.progress import Track, silent
 
 
@@ -41,17 +43,20 @@ def build_bank(
     descriptors: NDArray[np.floating],
     places: NDArray[np.int64],
     *,
-    block: int = 4096,
+    block: int = 128,
     track: Track = silent,
 ) -> Bank:
     """One pass over (N, D) descriptors (memory maps welcome) -> the bank.
 
-    Memory is that of the bank and one block, whatever N is. Sums are kept relative to the first
-    descriptor of each place, so that float32 accumulation does not cancel.
+    Memory is that of the bank and a few blocks, whatever N is. Each block gives a mean and a sum of
+    squared deviations for every place in it, and these are merged into the running ones (Chan,
+    Golub and LeVeque, 1979), so that float32 does not cancel. A block is small enough for the
+    processor's cache.
 
     Args:
         descriptors: (N, D) gallery descriptors.
         places: (N,) place id of each, -1 where unknown (those rows are left out).
+        block: rows read at once.
 
     Raises:
         DataError: fewer than two places: there is nothing to contrast with.
@@ -63,31 +68,90 @@ def build_bank(
             "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
     dim = descriptors.shape[1]
-    origin = np.zeros((len(ids), dim), np.float32)
-    total = np.zeros((len(ids), dim), np.float32)
-    squares = np.zeros((len(ids), dim), np.float32)
-    seen = np.zeros(len(ids), bool)
+    means = torch.zeros(len(ids), dim)
+    squares = torch.zeros(len(ids), dim)
+    seen = torch.zeros(len(ids))
     for start in track(range(0, len(places), block), "memory bank"):
         of_block = places[start : start + block]
         known = np.flatnonzero(of_block >= 0)
         if not len(known):
             continue
-        values = np.asarray(descriptors[start : start + block], np.float32)[known]
-        rows = np.searchsorted(ids, of_block[known])
-        order = np.argsort(rows, kind="stable")
-        rows, values = rows[order], values[order]
-        firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-        groups = rows[firsts]
-        fresh = ~seen[groups]
-        origin[groups[fresh]] = values[firsts[fresh]]
-        seen[groups] = True
-        values -= origin[rows]
-        total[groups] += np.add.reduceat(values, firsts, axis=0)
-        np.square(values, out=values)
-        squares[groups] += np.add.reduceat(values, firsts, axis=0)
-    n = counts[:, None].astype(np.float32)
-    total /= n
-    squares /= n
-    variances = np.maximum(squares - np.square(total), 0.0)
-    total += origin
-    return Bank(places=ids, centroids=total, variances=variances, counts=counts)
+        raw = np.array(descriptors[start : start + block])
+        values = torch.from_numpy(raw if len(known) == len(raw) else raw[known]).float()
+        groups, member, sizes = np.unique(
+            np.searchsorted(ids, of_block[known]), return_inverse=True, return_counts=True
+        )
+        rows, index = torch.from_numpy(groups), torch.from_numpy(member)
+        n = torch.from_numpy(sizes).float()[:, None]
+        mean = torch.zeros(len(groups), dim).index_add_(0, index, values).div_(n)
+        values.sub_(mean[index]).square_()
+        square = torch.zeros(len(groups), dim).index_add_(0, index, values)
+        before = seen[rows][:, None]
+        delta = mean.sub_(means[rows])
+        square.addcmul_(delta.square(), before * n / (before + n))
+        means.index_add_(0, rows, delta.mul_(n / (before + n)))
+        squares.index_add_(0, rows, square)
+        seen[rows] += n[:, 0]
+    squares.div_(seen[:, None])
+    return Bank(places=ids, centroids=means.numpy(), variances=squares.numpy(), counts=counts)
+
+
+def covariances(
+    descriptors: NDArray[np.floating], places: NDArray[np.int64], bank: Bank
+) -> NDArray[np.float64]:
+    """(M, D, D) full covariance of each place of a bank, biased: the S of Eq. 4 and 9.
+
+    For small D, to look at what the diagonal leaves out: M D^2 numbers in float64.
+
+    Raises:
+        UsageError: they would take more than 4 GB.
+    """
+    count, dim = bank.centroids.shape
+    if count * dim**2 * 8 > 4e9:
+        raise UsageError(
+            f"full covariances of {count} places at D = {dim} take {count * dim**2 * 8 / 1e9:.0f} "
+            "GB, expected at most 4: take fewer places, or project the descriptors first"
+        )
+    result = np.zeros((count, dim, dim))
+    for row, place in enumerate(bank.places):
+        members = np.asarray(descriptors[places == place], np.float64)
+        centred = members - members.mean(0)
+        result[row] = centred.T @ centred / len(members)
+    return result
+
+
+def places_from_positions(
+    table: ImageTable, *, cell_m: float = 10.0, heading_deg: float = 30.0
+) -> NDArray[np.int64]:
+    """(N,) place ids from positions: a grid of square cells, and bins of heading inside each.
+
+    As CosPlace cuts a city into classes (Berton et al., CVPR 2022): two images of a street corner
+    that look different ways are different places. Images without a heading share one bin of their
+    cell; images without a position are -1.
+
+    Args:
+        cell_m: side of a cell, metres.
+        heading_deg: width of a bin, degrees; 360 ignores headings.
+
+    Raises:
+        UsageError: a cell or a bin that is not above 0, or a bin above 360.
+    """
+    if not (cell_m > 0 and 0 < heading_deg <= 360):
+        raise UsageError(
+            f"cells of {cell_m:g} m and bins of {heading_deg:g} degrees: expected above 0, and at "
+            "most 360 degrees"
+        )
+    located = table.located
+    heading = np.where(np.isfinite(table.heading), table.heading % 360, -heading_deg)
+    key = np.stack(
+        [
+            table.zone,
+            np.floor(np.where(located, table.easting, 0) / cell_m).astype(np.int64),
+            np.floor(np.where(located, table.northing, 0) / cell_m).astype(np.int64),
+            np.floor(heading / heading_deg).astype(np.int64),
+        ],
+        axis=1,
+    )
+    ids = np.full(len(table), -1, np.int64)
+    ids[located] = np.unique(key[located], axis=0, return_inverse=True)[1].reshape(-1)
+    return ids

@@ -17,13 +17,14 @@ import lightning
 import msgspec
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from torch import nn
 
 from edgevpr import __version__, artifact
 from edgevpr.data import read_images, read_split
 from edgevpr.errors import DataError, UsageError
 from edgevpr.features import Features
+from edgevpr.optional import require
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -65,6 +66,7 @@ def fit(
     out: Path,
     *,
     resume: bool = False,
+    tensorboard: Path | None = None,
     on_step: Callable[[Step], None] | None = None,
     track: Track = silent,
 ) -> dict[str, Any]:
@@ -73,6 +75,10 @@ def fit(
     A checkpoint is kept beside ``out`` after every epoch and removed at the end; with ``resume``
     the run goes on from it and ends with the same weights, to the bit, as one never interrupted.
     Of several processes, the first one writes; the others return what they know of the run.
+
+    Args:
+        tensorboard: folder for TensorBoard's event files; losses, learning rate and validation
+            recall also end up in the artifact's ``metrics.csv`` and ``model.json``.
 
     Raises:
         UsageError: ``resume`` with other settings than the checkpoint's.
@@ -130,9 +136,11 @@ def fit(
         precision=_precision(config.precision),
         callbacks=[
             record,
+            *([LearningRateMonitor()] if tensorboard is not None else []),
             ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False),
         ],
-        logger=False,
+        logger=_tensorboard(tensorboard),
+        log_every_n_steps=10,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -237,7 +245,10 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
         else:
             table = database
             g = describe(module.network, self.preprocess, root, database, workers=0)
-        self.scores[trainer.current_epoch] = recall_of(queries, q, table, g).at[1]
+        score = recall_of(queries, q, table, g).at[1]
+        self.scores[trainer.current_epoch] = score
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({"validation_r1": score}, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": self.losses, "scores": self.scores}
@@ -264,6 +275,15 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
             score = self.scores.get(epoch, "") if last else ""
             writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
         return text.getvalue()
+
+
+def _tensorboard(folder: Path | None) -> Any:
+    if folder is None:
+        return False
+    require("tensorboard", extra="logs")
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(str(folder.parent), name=folder.name, version="")
 
 
 def _objective(

@@ -92,17 +92,17 @@ def _share(batch: Batch) -> Batch:
 
 
 class InOrder(Sampler[Batch]):
-    """Every row once, in order, in batches."""
+    """Rows from ``start`` up to ``stop``, in order, in batches."""
 
-    def __init__(self, rows: int, batch_size: int) -> None:
-        self.rows, self.batch_size = rows, batch_size
+    def __init__(self, start: int, stop: int, batch_size: int) -> None:
+        self.start, self.stop, self.batch_size = start, stop, batch_size
 
     def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
+        return -(-(self.stop - self.start) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, self.rows, self.batch_size):
-            yield [(0, row) for row in range(start, min(start + self.batch_size, self.rows))]
+        for start in range(self.start, self.stop, self.batch_size):
+            yield [(0, row) for row in range(start, min(start + self.batch_size, self.stop))]
 
 
 class Augment:

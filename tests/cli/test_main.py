@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import typer
@@ -127,17 +128,29 @@ def test_help_lists_every_verb() -> None:
     assert "Exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+def commands() -> dict[str, Any]:
+    """Every command by its words, those of a group too."""
+    found = {}
+    for verb, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+        below = getattr(command, "commands", None) or {"": command}
+        found |= {f"{verb} {name}".strip(): each for name, each in below.items()}
+    return found
+
+
+@pytest.mark.parametrize("verb", commands())
 def test_verbs_keep_the_common_options(verb: str) -> None:
     """Catches a verb without --json, without help, or with a parameter that says nothing."""
-    command = typer.main.get_command(cli.app).commands[verb]  # type: ignore[attr-defined]
+    command = commands()[verb]
     options = {name for parameter in command.params for name in parameter.opts}
     assert "--json" in options
     assert command.help
     assert command.help.strip()[0].isupper()
     silent = [p.name for p in command.params if p.name != "help" and not getattr(p, "help", None)]
     assert not silent, f"{verb}: no help for {silent}"
-    if verb in ("city", "demo", "embed", "train", "index", "compile", "profile", "report"):
+    if verb.split()[-1] in (
+        "city", "demo", "embed", "train", "index", "compile", "profile", "report", "explain",
+        "models", "convert",
+    ):  # fmt: skip
         assert {"--output", "-o"} <= options
 
 

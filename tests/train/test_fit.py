@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ pytest.importorskip("lightning")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+import edgevpr.train.describe as describing  # noqa: E402
 from edgevpr.errors import (  # noqa: E402
     DataError,
     NumericsError,
@@ -31,6 +34,7 @@ from edgevpr.train.network import Architecture, Network  # noqa: E402
 from edgevpr.train.objectives import QUERY_LOSSES  # noqa: E402
 from edgevpr.train.sheet import save_sheet  # noqa: E402
 
+T = TypeVar("T")
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 
 
@@ -108,6 +112,54 @@ def test_what_an_evaluation_leaves(tiny: Path, trained: Path, tmp_path: Path) ->
     assert np.load(tmp_path / "d" / "queries.npy").shape == done.query_descriptors.shape
     with pytest.raises(UsageError, match=r"\.jpg or \.png"):
         save_sheet(done, tmp_path / "sheet.txt")
+
+
+def test_embed_in_parts_is_embed(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    """Catches a part described twice or never, and a result before all of them are there."""
+    out = tmp_path / "features"
+    for part in (2, 0, 1):
+        assert not out.exists()
+        made = embed(trained / "gallery", tiny / "train", out, workers=0, shard=(part, 3))
+    assert made is not None
+    whole, parts = Features(trained / "features"), Features(out)
+    np.testing.assert_allclose(
+        np.asarray(parts.descriptors, np.float32), np.asarray(whole.descriptors, np.float32),
+        atol=2e-3,
+    )  # fmt: skip
+    assert parts.space == whole.space
+    assert [p.name for p in tmp_path.iterdir()] == ["features"]
+
+
+def test_embed_goes_on_where_it_stopped(
+    tiny: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a second run that starts over, or trusts rows that were never written."""
+    monkeypatch.setattr(describing, "_NOTE_EVERY", 8)
+    out = tmp_path / "features"
+
+    def stopping(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        for i, item in enumerate(items):
+            if i == 3:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(trained / "gallery", tiny / "train", out, workers=0, batch_size=8, track=stopping)
+    assert not out.exists()
+    batches: list[int] = []
+
+    def counting(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        for item in items:
+            batches.append(1)
+            yield item
+
+    embed(trained / "gallery", tiny / "train", out, workers=0, batch_size=8, track=counting)
+    assert len(batches) == 1  # of four
+    np.testing.assert_allclose(
+        np.asarray(Features(out).descriptors, np.float32),
+        np.asarray(Features(trained / "features").descriptors, np.float32),
+        atol=2e-3,
+    )
 
 
 def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> None:
@@ -251,6 +303,20 @@ def test_sizes_a_network_cannot_work_on() -> None:
         Network(Architecture("dinov2_vits14", aggregator="gem"), (320, 320))
     with pytest.raises(UsageError, match="unexpected keyword"):
         Network(Architecture("resnet10t", aggregator="gem", aggregator_args={"q": 1}))
+
+
+def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:
+    """Catches an event file without what one looks at."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(_gallery_config(tiny), tmp_path / "model", tensorboard=tmp_path / "logs" / "run")
+    events = EventAccumulator(str(tmp_path / "logs" / "run"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"loss_step", "loss_epoch", "validation_r1"} <= tags
+    assert any(tag.startswith("lr") for tag in tags)
+    assert len(events.Scalars("validation_r1")) == 3
 
 
 def test_a_loss_that_diverges_is_named(tiny: Path, tmp_path: Path) -> None:

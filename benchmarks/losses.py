@@ -1,0 +1,132 @@
+"""All losses of a query network at one budget, and the ablations of Tables 4 and 5.
+
+    python benchmarks/losses.py DEMO_OUT --start LIGHT.safetensors -o OUT [--epochs 2] [--seeds 3]
+
+DEMO_OUT is a finished ``edgevpr demo``: its city, gallery network and features are used. LIGHT is a
+query backbone that no asymmetric loss has seen (docs/reproduce.md trains one). Every run differs in
+its loss alone: same start, images, order for a seed, steps and schedule. Prints a table of R@1 and
+R@5 of the test queries against the gallery network's features, mean and spread over seeds, and the
+seconds of a step. A run that is in OUT/runs.jsonl already is not repeated.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevpr.train.config import TrainConfig
+from edgevpr.train.evaluate import evaluate
+from edgevpr.train.fit import Step, fit
+from edgevpr.train.network import Architecture
+
+BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}
+
+#: name -> what differs from the default, Eq. 8 at tau 0.05 and gamma 15 with the gallery's BoQ.
+RUNS: dict[str, dict[str, Any]] = {
+    "implicit (Eq. 8)": {},
+    "asymmetric (Eq. 3)": {"loss": "asymmetric"},
+    "explicit (Eq. 5, K = 5)": {"loss": "explicit"},
+    "queue of 2,048": {"loss": "queue", "loss_args": {"size": 2048}},
+    "CSD": {"loss": "csd"},
+    "ROP": {"loss": "rop"},
+    "MSP": {"loss": "msp"},
+    "D3still": {"loss": "d3still"},
+    "RAML": {"loss": "raml"},
+    "regression": {"loss": "regression"},
+    "implicit, MLP aggregator": {"aggregator": "mlp"},
+    "implicit, gamma 1": {"gamma": 1.0},
+}
+
+
+def config(demo: Path, start: Path, changes: dict[str, Any], epochs: int, seed: int) -> TrainConfig:
+    changes = dict(changes)
+    kind = changes.pop("aggregator", "boq")
+    return TrainConfig(
+        images=demo / "city" / "gsv-cities",
+        architecture=Architecture(
+            "mobilevitv2_050",
+            3,
+            aggregator=kind,
+            aggregator_args=BOQ if kind == "boq" else {"dim": 1024},
+            input_norm="instance",
+        ),
+        features=demo / "features" / "training",
+        backbone_weights=start,
+        aggregator_from=demo / "gallery-network" if kind == "boq" else None,
+        image_size=128,
+        epochs=epochs,
+        lr=1e-3,
+        min_lr=1e-5,
+        warmup_steps=20,
+        seed=seed,
+        **changes,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    log = args.output / "runs.jsonl"
+    args.output.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    known = {(run["name"], run["seed"]) for run in done}
+    for seed in range(args.seeds):
+        for name, changes in RUNS.items():
+            if (name, seed) in known:
+                continue
+            steps: list[float] = []
+
+            def on_step(_: Step, steps: list[float] = steps) -> None:
+                steps.append(time.perf_counter())
+
+            out = args.output / "model"
+            shutil.rmtree(out, ignore_errors=True)
+            record = fit(
+                config(args.demo, args.start, changes, args.epochs, seed), out, on_step=on_step
+            )
+            scored = evaluate(
+                out, args.demo / "city/images/test", features=args.demo / "features/map"
+            ).recall
+            run = {
+                "name": name, "seed": seed, "r1": scored.at[1], "r5": scored.at[5],
+                "step_s": round(float(np.median(np.diff(steps))), 3),
+                "prepared_s": record["prepared_s"], "steps": len(steps),
+                "loss": record["final_loss"],
+            }  # fmt: skip
+            done.append(run)
+            print(json.dumps(run), file=sys.stderr, flush=True)
+            with log.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+    print(table(done))
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    lines = [
+        "| loss | R@1 | spread | R@5 | seconds a step | before training, s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in RUNS:
+        own = [run for run in runs if run["name"] == name]
+        if not own:
+            continue
+        r1, r5 = ([run[key] for run in own] for key in ("r1", "r5"))
+        lines.append(
+            f"| {name} | {np.mean(r1):.1f} | {min(r1):.1f} to {max(r1):.1f} | {np.mean(r5):.1f} | "
+            f"{np.median([run['step_s'] for run in own]):.2f} | "
+            f"{np.median([run['prepared_s'] for run in own]):.1f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""``edgevpr explain``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+
+def command(
+    images: Annotated[Path, typer.Argument(help="Images with place ids.")],
+    model: Annotated[
+        list[Path],
+        typer.Option("--model", "-m", help="A network to look into; repeatable, side by side."),
+    ],
+    features: Annotated[
+        Path, typer.Option(help="Gallery-network features of these images: the classifier.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    count: Annotated[int, typer.Option(help="Images in the picture.")] = 6,
+    map_method: Annotated[
+        str, typer.Option("--map", help="Map of the places: pca or tsne (scikit-learn).")
+    ] = "pca",
+    json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
+) -> None:
+    """Show where networks look, which places look alike, and a map of them.
+
+    Grad-CAM with the memory bank as classifier: a row an image, a column a network.
+    """
+    from edgevpr.errors import UsageError
+    from edgevpr.optional import require
+
+    for package in ("torch", "timm", "safetensors"):
+        require(package, extra="train")
+    from edgevpr.train.explain import METHODS, explain
+
+    if map_method not in METHODS:
+        raise UsageError(f"--map {map_method}: expected one of {', '.join(METHODS)}")
+    written = explain(model, images, features, output, count=count, method=METHODS[map_method])
+    if json:
+        console.emit_json(written)
+        return
+    console.note(f"wrote {written.gradcam}, {written.places} and {written.nearest}")
