@@ -164,7 +164,8 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
         ArtifactKindError: it is another kind.
         ArtifactVersionError: another format version wrote it.
         CorruptArtifactError: the manifest does not read, or a file is missing, truncated, changed,
-            or listed outside the folder.
+            or listed outside the folder; or a bundle that none of the keys in the file
+            EDGEVPR_TRUSTED_KEYS names has signed.
     """
     path = Path(path)
     manifest_path = path / MANIFEST
@@ -190,7 +191,12 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
         )
     for name, entry in manifest.files.items():
         _check_file(path, name, entry, command, verify=verify)
-    return Artifact(path, manifest)
+    opened = Artifact(path, manifest)
+    if kind == "bundle" and (trusted := os.environ.get("EDGEVPR_TRUSTED_KEYS")):
+        from edgevpr.signing import check_trusted
+
+        check_trusted(opened, Path(trusted))
+    return opened
 
 
 class _Version(msgspec.Struct):

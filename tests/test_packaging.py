@@ -16,6 +16,7 @@ OPTIONAL = (
     "torch", "torchvision", "timm", "lightning", "pytorch_metric_learning", "safetensors", "onnx",
     "onnxscript", "onnx_graphsurgeon", "onnxslim", "modelopt", "polygraphy", "tensorrt",
     "tensorrt_rtx", "pycuda", "sklearn", "scipy", "matplotlib", "jinja2", "PIL",
+    "tensorboard", "cryptography",
 )  # fmt: skip
 
 #: Runs first in a fresh interpreter: any import of these packages fails as if not installed.

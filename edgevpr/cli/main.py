@@ -23,6 +23,7 @@ VERBS = (
     "index",
     "compile",
     "build",
+    "bundle",
     "run",
     "profile",
     "report",

@@ -1,0 +1,115 @@
+"""``edgevpr bundle``: what is in a bundle, and who vouches for it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevpr.cli import console
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="Show what is in a bundle, check it, sign it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@group.command("show")
+def show(bundle: Bundle, json: Json = False) -> None:
+    """Say what a bundle runs, on what, and what was measured of it."""
+    from edgevpr.artifact import open_artifact
+    from edgevpr.records import BundleRecord
+
+    opened = open_artifact(bundle, "bundle")
+    record = opened.read("bundle.json", BundleRecord)
+    if json:
+        console.emit_json({"manifest": opened.manifest, "bundle": record})
+        return
+    parity = record.evidence.get("parity") or {}
+    size = sum(entry.size for entry in opened.manifest.files.values())
+    rows: list[list[object]] = [
+        ["target", f"{record.target} ({record.runtime})"],
+        ["precision", record.precision],
+        ["input", f"{record.preprocess.height} x {record.preprocess.width} RGB, uint8"],
+        ["descriptor", f"{record.output_dim} of {record.dim}"],
+        ["descriptor space", opened.manifest.space],
+        ["projection fused", record.projection[:12] or "no"],
+        ["graph SHA-256", record.graph_sha256],
+        ["engines", ", ".join(record.engines) or "none: run edgevpr build on the device"],
+        ["files", f"{len(opened.manifest.files)}, {size / 1e6:.1f} MB"],
+        ["signed", "yes" if "signature.json" in opened.manifest.files else "no"],
+    ]
+    if "min_cosine" in parity:
+        rows.append(
+            ["parity with FP32", f"cosine {parity['min_cosine']:.5f} at least, "
+             f"{parity['mean_cosine']:.5f} mean, {parity['images']} images"]
+        )  # fmt: skip
+    console.table(str(bundle), ["", ""], rows)
+
+
+@group.command("verify")
+def verify(
+    bundle: Bundle,
+    trusted_keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of public keys, one a line: the bundle must be signed by one of them.",
+            envvar="EDGEVPR_TRUSTED_KEYS",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check every file's hash and the signature."""
+    os.environ.pop("EDGEVPR_TRUSTED_KEYS", None)  # asked below, by name
+    from edgevpr.artifact import open_artifact
+    from edgevpr.signing import SIGNATURE, check_trusted, signer
+
+    opened = open_artifact(bundle, "bundle")
+    by = None
+    if trusted_keys is not None:
+        by = check_trusted(opened, trusted_keys)
+    elif SIGNATURE in opened.manifest.files:
+        by = signer(opened)
+    if json:
+        console.emit_json({"files": len(opened.manifest.files), "signed_by": by})
+        return
+    console.note(
+        f"{bundle}: {len(opened.manifest.files)} files are as they were written, "
+        + (f"signed by {by}" if by else "not signed")
+    )
+
+
+@group.command("key")
+def key(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Private key to write.")],
+    json: Json = False,
+) -> None:
+    """Make a key to sign with; prints the line for a robot's file of trusted keys."""
+    from edgevpr.signing import new_key
+
+    public = new_key(output)
+    if json:
+        console.emit_json({"private_key": str(output), "public_key": public})
+        return
+    print(f"{public} {output.stem}")
+
+
+@group.command("sign")
+def sign_bundle(
+    bundle: Bundle,
+    private_key: Annotated[
+        Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
+    ],
+    json: Json = False,
+) -> None:
+    """Sign a bundle; building its engine on a board later leaves the signature valid."""
+    from edgevpr.signing import sign
+
+    public = sign(bundle, private_key)
+    if json:
+        console.emit_json({"public_key": public})
+        return
+    console.note(f"signed {bundle} with {public}")
