@@ -1,11 +1,14 @@
 """``edgevpr compile``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgevpr.cli import console
+
+if TYPE_CHECKING:
+    from edgevpr.records import BundleRecord
 
 
 def command(
@@ -32,6 +35,10 @@ def command(
         int, typer.Option("--images", "-n", help="How many of them to calibrate with.", min=8)
     ] = 128,
     seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    explain_precision: Annotated[
+        bool,
+        typer.Option("--explain-precision", help="List every node kept in FP32, and why."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the bundle's record.")] = False,
 ) -> None:
     """Compile a model for a target: a bundle with the graph, engines or a recipe, and evidence.
@@ -76,6 +83,8 @@ def command(
             ]
         ],
     )
+    if explain_precision:
+        _explain(record)
     if latency := record.evidence.get("latency"):
         figures = [
             f"{name} {latency[name]['p50_ms']:.2f} ms"
@@ -87,6 +96,19 @@ def command(
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")
     console.note(f"next: {_next(record.runtime, output, gallery)}")
+
+
+def _explain(record: "BundleRecord") -> None:
+    """Nodes in FP32 with the reason, and the layers in INT8."""
+    kept = record.evidence["fp32_nodes"]
+    if record.precision == "fp32":
+        console.note("every node runs in FP32: the bundle was compiled so")
+        return
+    console.table(
+        f"{len(kept)} nodes kept in FP32", ["node", "why"], [[n, why] for n, why in kept.items()]
+    )
+    if record.evidence["int8_nodes"]:
+        console.table("Layers in INT8", ["layer"], [[n] for n in record.evidence["int8_nodes"]])
 
 
 def _next(runtime: str, bundle: Path, gallery: Path | None) -> str:

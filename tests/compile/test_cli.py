@@ -121,6 +121,19 @@ def test_the_table_for_people(model: Path, photos: Path, tmp_path: Path) -> None
     assert len(text.splitlines()) < 8
 
 
+def test_explained_precision_names_nodes_and_reasons(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Catches a list that is not the one the graph was typed with."""
+    common = ("compile", model, "-t", "jetson-orin", "--calibration", photos, "-o", tmp_path / "b")
+    text = edgevpr(*common, "--explain-precision")
+    record = artifact.open_artifact(tmp_path / "b", "bundle").read("bundle.json", BundleRecord)
+    kept = record.evidence["fp32_nodes"]
+    assert kept
+    assert f"{len(kept)} nodes kept in FP32" in text
+    assert all(why for why in kept.values())
+
+
 def test_mistakes_are_refused_before_any_work(model: Path, photos: Path, tmp_path: Path) -> None:
     """Unknown target, INT8 without images, another gallery's space, no place to write."""
     common = ("--calibration", photos, "-o", tmp_path / "bundle")
