@@ -61,6 +61,16 @@ def command(
     validation_features: Annotated[
         Path | None, typer.Option(help="Gallery-network features of its database/.")
     ] = None,
+    cities: Annotated[
+        list[str] | None, typer.Option("--city", help="Only this city of GSV-Cities; repeatable.")
+    ] = None,
+    places: Annotated[
+        str, typer.Option(help="ids, or gps: cells of a grid with bins of heading.")
+    ] = "ids",
+    cell: Annotated[float, typer.Option(help="Side of a cell in metres, for gps.")] = 10.0,
+    heading_bin: Annotated[
+        float, typer.Option(help="Width of a bin of heading in degrees, for gps.")
+    ] = 30.0,
     image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 322,
     epochs: Annotated[int, typer.Option(help="Passes over the images (or places).")] = 15,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
@@ -129,6 +139,10 @@ def command(
         weights=weights,
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
+        cities=tuple(cities or ()),
+        places=_one_of("--places", places, ("ids", "gps")),
+        cell_m=cell,
+        heading_deg=heading_bin,
         image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,

@@ -6,6 +6,7 @@ it the diagonal of the place's covariance, which Eq. 8 needs. One streaming pass
 no nearest neighbours.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +49,13 @@ def build_bank(
 ) -> Bank:
     """One pass over (N, D) descriptors (memory maps welcome) -> the bank.
 
-    Memory is that of the bank and a few blocks, whatever N is. Each block gives a mean and a sum of
-    squared deviations for every place in it, and these are merged into the running ones (Chan,
-    Golub and LeVeque, 1979), so that float32 does not cancel. A block is small enough for the
-    processor's cache.
+    Memory is half as much again as the bank's, and a few blocks, whatever N is. Sums are kept
+    relative to the first descriptor of each place, so that float32 does not cancel.
 
     Args:
         descriptors: (N, D) gallery descriptors.
         places: (N,) place id of each, -1 where unknown (those rows are left out).
-        block: rows read at once.
+        block: rows read and added at once: few enough for the processor's cache.
 
     Raises:
         DataError: fewer than two places: there is nothing to contrast with.
@@ -68,32 +67,42 @@ def build_bank(
             "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
     dim = descriptors.shape[1]
-    means = torch.zeros(len(ids), dim)
-    squares = torch.zeros(len(ids), dim)
-    seen = torch.zeros(len(ids))
-    for start in track(range(0, len(places), block), "memory bank"):
-        of_block = places[start : start + block]
-        known = np.flatnonzero(of_block >= 0)
-        if not len(known):
-            continue
-        raw = np.array(descriptors[start : start + block])
-        values = torch.from_numpy(raw if len(known) == len(raw) else raw[known]).float()
-        groups, member, sizes = np.unique(
-            np.searchsorted(ids, of_block[known]), return_inverse=True, return_counts=True
-        )
-        rows, index = torch.from_numpy(groups), torch.from_numpy(member)
-        n = torch.from_numpy(sizes).float()[:, None]
-        mean = torch.zeros(len(groups), dim).index_add_(0, index, values).div_(n)
-        values.sub_(mean[index]).square_()
-        square = torch.zeros(len(groups), dim).index_add_(0, index, values)
-        before = seen[rows][:, None]
-        delta = mean.sub_(means[rows])
-        square.addcmul_(delta.square(), before * n / (before + n))
-        means.index_add_(0, rows, delta.mul_(n / (before + n)))
-        squares.index_add_(0, rows, square)
-        seen[rows] += n[:, 0]
-    squares.div_(seen[:, None])
-    return Bank(places=ids, centroids=means.numpy(), variances=squares.numpy(), counts=counts)
+    # Sums are kept relative to the first descriptor of each place. numpy asks the system for huge
+    # pages: touching this much memory for the first time otherwise takes as long as reading N.
+    origin, total, squares = (
+        torch.from_numpy(np.empty((len(ids), dim), np.float32)).fill_(0) for _ in range(3)
+    )
+    seen = np.zeros(len(ids), bool)
+
+    def read(start: int) -> NDArray[np.floating]:
+        return np.array(descriptors[start : start + block])
+
+    # One block is read while the one before it is added up.
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(read, 0)
+        for start in track(range(0, len(places), block), "memory bank"):
+            values = torch.from_numpy(waiting.result()).float()
+            waiting = ahead.submit(read, start + block)
+            of_block = places[start : start + block]
+            known = np.flatnonzero(of_block >= 0)
+            if len(known) < len(of_block):
+                values = values[torch.from_numpy(known)]
+            rows = np.searchsorted(ids, of_block[known])
+            fresh, first = np.unique(rows, return_index=True)
+            new = ~seen[fresh]
+            origin[torch.from_numpy(fresh[new])] = values[torch.from_numpy(first[new])]
+            seen[fresh] = True
+            index = torch.from_numpy(rows)
+            values.sub_(origin[index])
+            total.index_add_(0, index, values)
+            squares.index_add_(0, index, values.square_())
+    for low in range(0, len(ids), 256):  # in parts: the whole would be copied
+        part = slice(low, low + 256)
+        n = torch.from_numpy(counts[part]).float()[:, None]
+        mean = total[part].div_(n)
+        squares[part].div_(n).sub_(mean.square()).clamp_min_(0)
+        origin[part].add_(mean)
+    return Bank(places=ids, centroids=origin.numpy(), variances=squares.numpy(), counts=counts)
 
 
 def covariances(

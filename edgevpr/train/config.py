@@ -35,6 +35,13 @@ class TrainConfig:
     #: model artifact whose aggregator a query network starts from: same kind, same arguments.
     #: What depends on the backbone's channels starts at random.
     aggregator_from: Path | None = None
+    #: cities of GSV-Cities to train on; empty: all.
+    cities: tuple[str, ...] = ()
+    #: what a place is: the data set's ids, or cells of a grid with bins of heading (in metres and
+    #: degrees; see ``bank.places_from_positions``).
+    places: Literal["ids", "gps"] = "ids"
+    cell_m: float = 10.0
+    heading_deg: float = 30.0
     image_size: int = 322
     epochs: int = 15
     batch_size: int = 64

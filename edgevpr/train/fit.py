@@ -8,13 +8,14 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import lightning
 import msgspec
+import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
@@ -29,7 +30,7 @@ from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.space import check_same_space
-from edgevpr.train.bank import Bank, build_bank
+from edgevpr.train.bank import Bank, build_bank, places_from_positions
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.describe import describe
 from edgevpr.train.evaluate import recall_of
@@ -91,7 +92,7 @@ def fit(
     cv2.setNumThreads(0)
     lightning.seed_everything(config.seed, verbose=False)
     preprocess = Preprocess(config.image_size, config.image_size, mean=config.mean, std=config.std)
-    table = read_images(config.images)
+    table = _placed(read_images(config.images), config)
     size = (config.image_size, config.image_size)
     network = Network(config.architecture, size).to(memory_format=torch.channels_last)
     if config.weights is not None:
@@ -275,6 +276,30 @@ class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes 
             score = self.scores.get(epoch, "") if last else ""
             writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
         return text.getvalue()
+
+
+def _placed(table: ImageTable, config: TrainConfig) -> ImageTable:
+    """The table with the places that are asked for; images that are left out have place -1.
+
+    Raises:
+        DataError: a city that is not there, or no image with a position.
+    """
+    place = table.place
+    if config.places == "gps":
+        place = places_from_positions(table, cell_m=config.cell_m, heading_deg=config.heading_deg)
+        if (place < 0).all():
+            raise DataError(
+                f"no image in {config.images} has a position, --places gps expects some: "
+                "leave it out to use place ids"
+            )
+    if config.cities:
+        cities = [path.split("/")[1] if path.startswith("Images/") else "" for path in table.paths]
+        missing = sorted(set(config.cities) - set(cities))
+        if missing:
+            there = ", ".join(sorted(set(cities) - {""})) or "none: it is not GSV-Cities"
+            raise DataError(f"found no city {missing[0]} in {config.images}; there are {there}")
+        place = np.where(np.isin(cities, config.cities), place, -1)
+    return replace(table, place=place)
 
 
 def _tensorboard(folder: Path | None) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgevpr.errors import UsageError
 
 #: Bank rows whose scores are held at once.
-BLOCK = 8192
+BLOCK = 2048
 
 
 def check_temperature(tau: float, gamma: float) -> None:

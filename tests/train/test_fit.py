@@ -24,11 +24,12 @@ from edgevpr.errors import (  # noqa: E402
     UsageError,
 )
 from edgevpr.features import Features  # noqa: E402
+from edgevpr.places import ImageTable  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.describe import embed  # noqa: E402
 from edgevpr.train.evaluate import evaluate, save_descriptors  # noqa: E402
 from edgevpr.train.export import export_onnx  # noqa: E402
-from edgevpr.train.fit import Step, fit  # noqa: E402
+from edgevpr.train.fit import Step, _placed, fit  # noqa: E402
 from edgevpr.train.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.network import Architecture, Network  # noqa: E402
 from edgevpr.train.objectives import QUERY_LOSSES  # noqa: E402
@@ -303,6 +304,31 @@ def test_sizes_a_network_cannot_work_on() -> None:
         Network(Architecture("dinov2_vits14", aggregator="gem"), (320, 320))
     with pytest.raises(UsageError, match="unexpected keyword"):
         Network(Architecture("resnet10t", aggregator="gem", aggregator_args={"q": 1}))
+
+
+def test_places_of_a_grid_and_of_some_cities(tiny: Path) -> None:
+    """Catches images of other cities, or without a position, entering a batch."""
+    table = ImageTable.build(
+        ["Images/A/a.jpg", "Images/A/b.jpg", "Images/B/c.jpg", "Images/B/d.jpg"],
+        place=[7, 7, 7, 9],
+        easting=[1, 2, 50, np.nan],
+        northing=[1, 1, 1, np.nan],
+    )
+    config = _gallery_config(tiny)
+    assert _placed(table, config).place.tolist() == [7, 7, 7, 9]
+    assert _placed(table, dataclasses.replace(config, cities=("B",))).place.tolist() == [
+        -1,
+        -1,
+        7,
+        9,
+    ]
+    gps = _placed(table, dataclasses.replace(config, places="gps")).place.tolist()
+    assert gps[0] == gps[1] != gps[2]
+    assert gps[3] == -1
+    with pytest.raises(DataError, match=r"no city C in .*there are A, B"):
+        _placed(table, dataclasses.replace(config, cities=("C",)))
+    with pytest.raises(DataError, match=r"no image in .* has a position"):
+        _placed(table.take([3]), dataclasses.replace(config, places="gps"))
 
 
 def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:
