@@ -43,7 +43,8 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/bank.py -o bench-out
 
 clean:
-	rm -rf $(VENV) $(OUT) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OUT) bench-out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find edgevpr tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

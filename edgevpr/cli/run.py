@@ -25,6 +25,13 @@ def command(
             "--output", "-o", help="File for the answers; stdout without it. OUT.part until done."
         ),
     ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also send answers there: csv:FILE, or nmea-tcp://HOST:PORT for autopilots "
+            "(NMEA 0183; ?min_score=S); repeatable."
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
     ] = 0,
@@ -63,11 +70,13 @@ def command(
         frames = stack.enter_context(runtime.open_source(source))
         stop = stack.enter_context(runtime.stop_on_signals())
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
-        sink = file or runtime.StandardOutput()
-        summary = runtime.run(frames, localizer, sink, limit=limit, stop=stop)
+        others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
+        sinks = runtime.Several([file or runtime.StandardOutput(), *others])
+        summary = runtime.run(frames, localizer, sinks, limit=limit, stop=stop)
         cut_short = summary.interrupted and not frames.live
-        if file:
-            file.complete = not cut_short
+        for each in (file, *others):
+            if isinstance(each, runtime.JsonLinesFile | runtime.CsvFile):
+                each.complete = not cut_short
     for remark in summary.remarks:
         console.note(remark)
     if not json:

@@ -10,11 +10,12 @@ from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.pipeline import run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
-from edgevpr.runtime.sinks import JsonLinesFile, StandardOutput
+from edgevpr.runtime.sinks import CsvFile, JsonLinesFile, Several, StandardOutput, open_sink
 from edgevpr.runtime.sources import open_source
 
 __all__ = [
     "Answer",
+    "CsvFile",
     "Frame",
     "FrameError",
     "Gallery",
@@ -23,10 +24,12 @@ __all__ = [
     "Match",
     "OnnxRunner",
     "Runner",
+    "Several",
     "Source",
     "StageTimes",
     "StandardOutput",
     "Summary",
+    "open_sink",
     "open_source",
     "run",
     "runner_from_bundle",

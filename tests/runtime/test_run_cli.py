@@ -1,5 +1,6 @@
 """``edgevpr run`` as a process: lines, exit codes, signals, a reader that goes away."""
 
+import csv
 import json
 import os
 import signal
@@ -64,6 +65,23 @@ def test_output_file_and_json_summary(world: World, tmp_path: Path) -> None:
     summary = json.loads(done.stdout)
     assert summary["frames"] == PLACES
     assert summary["end_to_end_ms"]["p50"] > 0
+
+
+def test_further_sinks(world: World, tmp_path: Path) -> None:
+    """Catches a CSV that disagrees with the lines, or is there before the run was complete."""
+    table = tmp_path / "answers.csv"
+    sinks = ("--sink", f"csv:{table}", "--sink", "nmea-tcp://:0")
+    done = finish(command(world, world.drive, "--limit", "3", *sinks))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = list(csv.DictReader(table.open()))
+    assert [int(row["place"]) for row in rows] == [line["place"] for line in lines] == [0, 1, 2]
+    assert [float(row["lat"]) for row in rows] == [line["lat"] for line in lines]
+    assert rows[0]["error"] == ""
+    assert not list(tmp_path.glob("*.part"))
+    done = finish(command(world, world.drive, "--sink", "ftp://x"))
+    assert done.returncode == 2
+    assert "expected csv:FILE" in done.stderr
 
 
 def test_nothing_readable(world: World, tmp_path: Path) -> None:

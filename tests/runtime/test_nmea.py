@@ -1,0 +1,110 @@
+"""NMEA 0183: sentences against published examples, and a real client over TCP."""
+
+import socket
+import time
+
+import pytest
+
+from edgevpr.errors import ResourceError, UsageError
+from edgevpr.runtime.answers import Answer, FrameError, StageTimes
+from edgevpr.runtime.nmea import NmeaServer, degrees_minutes, fix, sentence
+from edgevpr.runtime.sinks import open_sink
+
+TIMES = StageTimes(0, 0, 0, 0, 0)
+
+
+def _answer(score: float) -> Answer:
+    return Answer(0, "", None, 0.0, 7, 48.1173, -11.516667, score, [], TIMES)
+
+
+def test_checksum_of_a_published_sentence() -> None:
+    """Catches the $ or the * in the checksum, and lower-case digits."""
+    body = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
+    assert sentence(body) == f"${body}*47\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "text"),
+    [
+        (48.1173, 2, "4807.0380"),
+        (-11.516667, 3, "01131.0000"),
+        (0.0, 3, "00000.0000"),
+        (9.99999999, 2, "1000.0000"),
+    ],
+)
+def test_degrees_and_minutes(value: float, width: int, text: str) -> None:
+    """Catches 60.0000 minutes where degrees should have gone up."""
+    assert degrees_minutes(value, width) == text
+
+
+def test_a_fix_and_none() -> None:
+    """Catches south and west written as north and east, and a lost place reported as a fix."""
+    moment = 1_700_000_000.25
+    lines = fix(moment, -33.5, -70.25).decode().split("\r\n")
+    assert lines[0].startswith("$GPGGA,221320.25,3330.0000,S,07015.0000,W,1,")
+    assert lines[1].startswith("$GPRMC,221320.25,A,3330.0000,S,07015.0000,W,,,141123,")
+    lost = fix(moment, None, None).decode().split("\r\n")
+    assert lost[0].split(",")[6] == "0"
+    assert lost[1].split(",")[2] == "V"
+
+
+def _connected(server: NmeaServer) -> socket.socket:
+    client = socket.create_connection(server.address, timeout=5)
+    until = time.monotonic() + 5
+    while client.getsockname() not in list(server.clients()):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return client
+
+
+def test_clients_come_and_go() -> None:
+    """Catches one client that leaves ending the stream of the others, or the run."""
+    with NmeaServer(port=0, min_score=0.5) as server:
+        server.write(_answer(0.9))  # nobody listens yet
+        first, second = _connected(server), _connected(server)
+        server.write(_answer(0.9))
+        assert b",1,00," in second.recv(4096)
+        first.close()
+        for _ in range(20):
+            server.write(_answer(0.4))
+            time.sleep(0.002)
+        assert b",0,00," in second.recv(4096)
+        server.write(FrameError(1, "", None, "unreadable"))
+        assert len(list(server.clients())) == 1
+    second.close()
+
+
+def test_a_client_that_does_not_read_is_let_go() -> None:
+    """Catches a full socket buffer that stops the camera loop."""
+    with NmeaServer(port=0) as server:
+        client = _connected(server)
+        started = time.monotonic()
+        while list(server.clients()):
+            server.write(_answer(0.9))
+            assert time.monotonic() - started < 60
+        client.close()
+
+
+def test_a_port_that_is_taken() -> None:
+    """Catches a traceback for a second run on one port."""
+    with NmeaServer(port=0) as server:
+        port = server.address[1]
+        with pytest.raises(ResourceError, match="choose another port"):
+            NmeaServer(port=port)
+
+
+@pytest.mark.parametrize(
+    "uri", ["csv:", "nmea-tcp://", "nmea-tcp://h:99999", "ftp://x", "nmea-tcp://h:1?min_score=a"]
+)
+def test_unknown_sinks(uri: str) -> None:
+    """Catches answers that silently go nowhere."""
+    with pytest.raises(UsageError, match="expected csv:FILE or nmea-tcp"):
+        open_sink(uri)
+
+
+def test_loopback_unless_told() -> None:
+    """Catches a robot that serves its position to the whole network."""
+    sink = open_sink("nmea-tcp://:0")
+    assert isinstance(sink, NmeaServer)
+    with sink:
+        assert sink.address[0] == "127.0.0.1"
