@@ -121,7 +121,7 @@ class CsvFile(_PartFile):
 
     def line(self, answer: Answer | FrameError) -> bytes:
         if isinstance(answer, FrameError):
-            known = {"error": answer.error}
+            known: dict[str, object] = {"error": answer.error}
         else:
             known = {name: getattr(answer, name) for name in CSV_COLUMNS[3:8]}
             known["total_ms"] = answer.ms.total
