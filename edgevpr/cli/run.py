@@ -70,9 +70,7 @@ def command(
         frames = stack.enter_context(runtime.open_source(source))
         stop = stack.enter_context(runtime.stop_on_signals())
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
-        others: list[runtime.CsvFile | runtime.NmeaServer] = [
-            stack.enter_context(runtime.open_sink(uri)) for uri in sink or []
-        ]
+        others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
         first = file or runtime.StandardOutput()
         sinks = runtime.Several([first, *others])
         summary = runtime.run(frames, localizer, sinks, limit=limit, stop=stop)

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, TypeVar
@@ -136,7 +137,7 @@ class CsvFile(_PartFile):
         return text.getvalue().encode()
 
 
-def open_sink(uri: str) -> "CsvFile | NmeaServer":
+def open_sink(uri: str) -> AbstractContextManager[Sink]:
     """A further sink by its URI.
 
     ``csv:FILE``; ``nmea-tcp://[HOST]:PORT[?min_score=S]``, which serves NMEA 0183 on loopback
