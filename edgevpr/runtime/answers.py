@@ -44,6 +44,12 @@ class Answer(msgspec.Struct, frozen=True):
     #: best first, every place once.
     top: list[Match]
     ms: StageTimes
+    #: probability that ``place`` is where the frame was taken; None where the gallery carries no
+    #: calibration.
+    confidence: float | None = None
+    #: False: the map probably does not hold this place, and the answer is no fix. None: nobody
+    #: can say, the gallery carries no calibration.
+    known: bool | None = None
 
 
 class FrameError(msgspec.Struct, frozen=True):

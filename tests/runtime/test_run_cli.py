@@ -44,6 +44,7 @@ def test_lines_on_stdout_summary_on_stderr(world: World) -> None:
     first = lines[0]
     assert list(first) == [
         *("frame", "source", "time", "frame_age_ms", "place", "lat", "lon", "score", "top", "ms"),
+        *("confidence", "known"),
     ]
     assert list(first["top"][0]) == ["place", "lat", "lon", "score", "image"]
     assert list(first["ms"]) == ["capture", "preprocess", "engine", "search", "total"]
