@@ -76,7 +76,7 @@ def command(
         summary = runtime.run(frames, localizer, sinks, limit=limit, stop=stop)
         cut_short = summary.interrupted and not frames.live
         for each in (file, *others):
-            if isinstance(each, runtime.JsonLinesFile | runtime.CsvFile):
+            if isinstance(each, runtime.PartFile):
                 each.complete = not cut_short
     for remark in summary.remarks:
         console.note(remark)

@@ -8,10 +8,17 @@ from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summa
 from edgevpr.runtime.frames import Frame, Source
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.localizer import Localizer
-from edgevpr.runtime.nmea import NmeaServer
 from edgevpr.runtime.pipeline import run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
-from edgevpr.runtime.sinks import CsvFile, JsonLinesFile, Several, StandardOutput, open_sink
+from edgevpr.runtime.sinks import (
+    CsvFile,
+    JsonLinesFile,
+    NmeaServer,
+    PartFile,
+    Several,
+    StandardOutput,
+    open_sink,
+)
 from edgevpr.runtime.sources import open_source
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "Match",
     "NmeaServer",
     "OnnxRunner",
+    "PartFile",
     "Runner",
     "Several",
     "Source",

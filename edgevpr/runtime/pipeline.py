@@ -56,10 +56,10 @@ def run(
             counts["frames"] += 1
             if frame.image is None:
                 counts["errors"] += 1
-                sink.write(FrameError(frame.id, frame.source, frame.time, frame.error))
+                sink.write(FrameError(frame.id, frame.source, frame.time, frame.error), frame)
                 continue
             answer = localizer.locate(frame)
-            sink.write(answer)
+            sink.write(answer, frame)
             times.append(_times(answer))
         finished = not stop.is_set() or counts["frames"] == limit
     seconds = time.monotonic() - started

@@ -14,6 +14,7 @@ from edgevpr.places import ImageTable
 from edgevpr.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
+    Frame,
     FrameError,
     Gallery,
     JsonLinesFile,
@@ -35,7 +36,7 @@ class Kept:
     def __init__(self) -> None:
         self.all: list[Answer | FrameError] = []
 
-    def write(self, answer: Answer | FrameError) -> None:
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         self.all.append(answer)
 
 
@@ -125,7 +126,7 @@ def test_limit_and_stop(world: World) -> None:
     stop = threading.Event()
 
     class Stopping(Kept):
-        def write(self, answer: Answer | FrameError) -> None:
+        def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
             super().write(answer)
             stop.set()
 
@@ -143,7 +144,7 @@ def test_a_failing_sink_closes_everything(world: World, error: type[BaseExceptio
     """Would catch a decode thread that waits for ever behind a full queue."""
 
     class Failing:
-        def write(self, answer: Answer | FrameError) -> None:
+        def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
             raise error
 
     with open_source(str(world.drive)) as source, pytest.raises(error):
@@ -178,7 +179,7 @@ def test_live_source_drops_while_the_engine_works(world: World, camera: FakeCame
     class Slow(Kept):
         """Four more frames come while each answer is made; after three, the camera goes."""
 
-        def write(self, answer: Answer | FrameError) -> None:
+        def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
             super().write(answer)
             camera.give(4) if len(self.all) < 3 else camera.unplug()
 

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
+from edgevpr.runtime.frames import Frame
 
 #: What GGA says of the precision: a place is tens of metres, a receiver's 1.0 would be a lie.
 HDOP = 9.9
@@ -94,7 +95,7 @@ class NmeaServer:
             with self._lock:
                 self._clients.append(client)
 
-    def write(self, answer: Answer | FrameError) -> None:
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Send one fix; never waits for a client."""
         now = time.time()
         lat = lon = None

@@ -1,0 +1,109 @@
+"""What a sink is, several of them as one, and files that appear once a run was complete."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol, TypeVar
+
+from edgevpr.runtime.answers import Answer, FrameError
+from edgevpr.runtime.frames import Frame
+
+
+class Sink(Protocol):
+    """Takes every answer, in order, as soon as there is one."""
+
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+        """Take an answer and, for the sinks that show it, the frame it is about.
+
+        The frame's pixels are lent until ``write`` returns: who changes or keeps them copies.
+        """
+
+
+class Several:
+    """Hands every answer to several sinks, in order."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self.sinks = sinks
+
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+        for sink in self.sinks:
+            sink.write(answer, frame)
+
+
+P = TypeVar("P", bound="PartFile")
+
+
+class PartFile:
+    """A file that appears at ``path`` when the run was complete.
+
+    Until then it stands in ``part``. A run that breaks off leaves that file for whoever wants
+    what is in it, and an older ``path`` as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.part = self.path.with_name(self.path.name + ".part")
+        #: set in the block, by who knows that nothing is missing.
+        self.complete = False
+
+    def open(self) -> None:
+        """Begin ``part``; its folder exists."""
+        raise NotImplementedError
+
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End ``part``, after an error too; all of it is on the disk then."""
+        raise NotImplementedError
+
+    def __enter__(self: P) -> P:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Rename to ``path`` if the block ended well and ``complete`` was set in it."""
+        try:
+            self.close()
+        except OSError:
+            # The disk that failed a write fails the close: the first says which write it was.
+            if kind is None:
+                raise
+        if kind is None and self.complete:
+            self.part.replace(self.path)
+
+
+class WholeRecords:
+    """A file in which every record is whole, also when the disk was full in the middle of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Unbuffered: a record is with the system when it was written, or it failed.
+        self._stream: IO[bytes] = path.open("wb", buffering=0)
+
+    def put(self, record: bytes) -> None:
+        """Append a record.
+
+        Raises:
+            OSError: it did not fit; the file holds the records before it.
+        """
+        start = self._stream.tell()
+        rest = memoryview(record)
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            if self._stream.seekable():
+                self._stream.truncate(start)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        with self._stream as stream:
+            os.fsync(stream.fileno())

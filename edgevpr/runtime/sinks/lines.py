@@ -1,0 +1,86 @@
+"""Answers as lines of text: JSON on stdout or in a file, CSV."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+import msgspec
+
+from edgevpr.runtime.answers import Answer, FrameError
+from edgevpr.runtime.frames import Frame
+from edgevpr.runtime.sinks.base import PartFile, WholeRecords
+
+
+class StandardOutput:
+    """One JSON line an answer on stdout, flushed at once.
+
+    ``write`` raises BrokenPipeError when the reader has gone.
+    """
+
+    def __init__(self) -> None:
+        # Unbuffered where possible: nothing is left to flush, and to fail again, at exit.
+        self._stream: IO[bytes] = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+        rest = memoryview(msgspec.json.encode(answer) + b"\n")
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+
+
+class _LinesFile(PartFile):
+    """Lines, each with the system as soon as it is written, and whole."""
+
+    def open(self) -> None:
+        self._lines = WholeRecords(self.part)
+        self._lines.put(self.head())
+
+    def head(self) -> bytes:
+        """What the file starts with."""
+        return b""
+
+    def line(self, answer: Answer | FrameError) -> bytes:
+        raise NotImplementedError
+
+    def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+        self._lines.put(self.line(answer))
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+class JsonLinesFile(_LinesFile):
+    """One JSON line an answer."""
+
+    def line(self, answer: Answer | FrameError) -> bytes:
+        return msgspec.json.encode(answer) + b"\n"
+
+
+#: Columns of a CSV file of answers; the last is empty where a frame was read.
+CSV_COLUMNS = (
+    "frame", "source", "time", "place", "lat", "lon", "score", "frame_age_ms", "total_ms", "error",
+)  # fmt: skip
+
+
+class CsvFile(_LinesFile):
+    """One line an answer, for spreadsheets: the best place, times in ms, and errors."""
+
+    def head(self) -> bytes:
+        return self._row(CSV_COLUMNS)
+
+    def line(self, answer: Answer | FrameError) -> bytes:
+        if isinstance(answer, FrameError):
+            known: dict[str, object] = {"error": answer.error}
+        else:
+            known = {name: getattr(answer, name) for name in CSV_COLUMNS[3:8]}
+            known["total_ms"] = answer.ms.total
+        common = {"frame": answer.frame, "source": answer.source, "time": answer.time}
+        row = common | known
+        return self._row(["" if row.get(name) is None else row[name] for name in CSV_COLUMNS])
+
+    @staticmethod
+    def _row(values: Sequence[object]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerow(values)
+        return text.getvalue().encode()

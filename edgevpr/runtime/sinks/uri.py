@@ -1,0 +1,91 @@
+"""From ``--sink URI`` to a sink."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from edgevpr.errors import UsageError
+from edgevpr.runtime.sinks.base import Sink
+from edgevpr.runtime.sinks.lines import CsvFile
+from edgevpr.runtime.sinks.nmea import NmeaServer
+
+Opened = AbstractContextManager[Sink]
+
+
+@dataclass(frozen=True)
+class Address:
+    """The parts of ``kind:[//][host[:port]][path][?option=value&...]``."""
+
+    uri: str
+    #: what stands between the kind and the options: a file, a device.
+    path: str
+    host: str
+    port: int | None
+    options: dict[str, str]
+
+    def number(self, option: str, default: float) -> float:
+        return float(self.options.get(option, default))
+
+
+def _csv(at: Address) -> Opened:
+    return CsvFile(Path(at.path))
+
+
+def _nmea_tcp(at: Address) -> Opened:
+    if at.port is None:
+        raise ValueError("no port")
+    return NmeaServer(at.host or "127.0.0.1", at.port, at.number("min_score", 0))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of sink: how it is written, the options it takes, what opens it."""
+
+    usage: str
+    open: Callable[[Address], Opened]
+    options: tuple[str, ...] = ()
+    needs_path: bool = True
+
+
+KINDS = {
+    "csv": Kind("csv:FILE", _csv),
+    "nmea-tcp": Kind(
+        "nmea-tcp://HOST:PORT[?min_score=S]", _nmea_tcp, ("min_score",), needs_path=False
+    ),
+}
+
+
+def open_sink(uri: str) -> Opened:
+    """A further sink by its URI, one of ``KINDS``.
+
+    ``nmea-tcp`` serves on loopback unless a host is named.
+
+    Raises:
+        UsageError: another kind, an option it does not have, or a value that is none.
+        ResourceError: the port or the device cannot be opened.
+    """
+    name = uri.partition(":")[0]
+    kind = KINDS.get(name)
+    if kind is None:
+        usages = ", ".join(each.usage for each in KINDS.values())
+        raise UsageError(f"--sink {uri}: expected {usages}")
+    try:
+        at = _address(uri)
+        unknown = sorted(set(at.options) - set(kind.options))
+        if unknown:
+            raise ValueError(f"no option {unknown[0]!r}")
+        if kind.needs_path and not at.path:
+            raise ValueError("nothing after the colon")
+        return kind.open(at)
+    except ValueError as error:
+        raise UsageError(f"--sink {uri}: {error}; expected {kind.usage}") from error
+
+
+def _address(uri: str) -> Address:
+    rest = uri.partition(":")[2]
+    parts = urlsplit(uri)
+    path, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    return Address(uri, path.removeprefix("//"), parts.hostname or "", parts.port, options)
