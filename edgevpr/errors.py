@@ -13,6 +13,7 @@
     |   `-- SpaceMismatchError    4   descriptors that must not be compared
     |-- MissingExtraError         5   a package that is not installed
     |-- TargetError               6   a target that cannot be built or run here
+    |   `-- EngineMissingError    6   no engine of the bundle fits this machine
     |-- ResourceError             7   disk, memory, permissions
     `-- NumericsError             8   NaN, a failed parity gate
 
@@ -75,6 +76,10 @@ class TargetError(EdgeVPRError):
     """A known target that cannot be built, or cannot be run, on this machine."""
 
     exit_code = 6
+
+
+class EngineMissingError(TargetError):
+    """A bundle without an engine for this GPU and this TensorRT; building one would do."""
 
 
 class ResourceError(EdgeVPRError):

@@ -105,10 +105,21 @@ class EngineSidecar(msgspec.Struct, frozen=True):
     version: str
     #: compute capability, for example "sm_87".
     sm: str
-    #: board profile and JetPack where built on a board; the build host otherwise.
+    #: where it was built, in words: the board or GPU; the build host for one built ahead of time.
     board: str
     flags: list[str]
     build_seconds: float
+    #: device profile of the Jetson it was built on, the only one it runs on; '' on other machines.
+    target: str = ""
+    #: JetPack of that board.
+    jetpack: str = ""
+    #: deep learning accelerator it runs on, with the GPU for the rest; None: GPU alone.
+    dla: int | None = None
+    #: the bundle's graph file that was built, and its SHA-256.
+    built_from: str = "model.onnx"
+    built_from_sha256: str = ""
+    #: when, ISO 8601 in UTC.
+    built: str = ""
 
 
 class BundleRecord(msgspec.Struct, frozen=True):

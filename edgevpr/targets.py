@@ -7,7 +7,9 @@ A number that nobody has read in a document or on a board is listed in ``unverif
 
 import difflib
 import functools
+import re
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +17,9 @@ import msgspec
 from edgevpr.errors import UnknownTargetError
 
 Runtime = Literal["onnxruntime", "tensorrt", "tensorrt-rtx"]
+
+#: The chip in the last entry of the device tree's ``compatible``, for boards no profile lists.
+CHIPS = {"tegra234": "jetson-orin", "tegra264": "jetson-thor", "tegra194": "jetson-xavier"}
 
 
 class SuperMode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +123,39 @@ def load_target(name: str) -> Target:
 def family(name: str) -> list[Target]:
     """The boards of a family, without the family itself."""
     return [target for target in all_targets() if target.family == name and target.is_board]
+
+
+def this_board(root: Path = Path("/")) -> str:
+    """Name of the Jetson that this is, by its device tree; its family's where no profile lists it.
+
+    Args:
+        root: where the file system starts.
+
+    Returns:
+        the empty string on anything but a Jetson.
+    """
+    try:
+        text = (root / "proc/device-tree/compatible").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return board_of([word for word in text.replace("\n", "").split("\0") if word])
+
+
+def board_of(compatible: list[str]) -> str:
+    """Board or family for the words of a device tree's ``compatible``; '' where they tell none."""
+    parts = part_numbers(compatible)
+    for target in all_targets():
+        if parts & set(target.part_numbers):
+            return target.name
+    for word in compatible:
+        if word.startswith("nvidia,") and (chip := CHIPS.get(word.removeprefix("nvidia,"))):
+            return chip
+    return ""
+
+
+def part_numbers(compatible: list[str]) -> set[str]:
+    """Module part numbers among those words, for example ``p3767-0000``."""
+    return {part for word in compatible for part in re.findall(r"p\d{4}-\d{4}", word)}
 
 
 @functools.cache

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgevpr.targets import all_targets, jetpack_of
-
-#: The chip in the last entry of the device tree's ``compatible``, for boards no profile lists.
-CHIPS = {"tegra234": "jetson-orin", "tegra264": "jetson-thor", "tegra194": "jetson-xavier"}
+from edgevpr.targets import board_of, jetpack_of, part_numbers
 
 
 class Board(msgspec.Struct, frozen=True):
@@ -35,8 +32,8 @@ def read_board(root: Path = Path("/")) -> Board | None:
     """The Jetson whose file system starts at ``root``, or None on anything else."""
     compatible = _words(root / "proc/device-tree/compatible")
     release = _text(root / "etc/nv_tegra_release")
-    parts = sorted({part for word in compatible for part in re.findall(r"p\d{4}-\d{4}", word)})
-    target = _target(parts, compatible)
+    parts = sorted(part_numbers(compatible))
+    target = board_of(compatible)
     if not target and not release:
         return None
     l4t = parse_tegra_release(release)
@@ -72,16 +69,6 @@ def parse_power_status(text: str) -> str:
     """``pmode:0002`` -> ``2``; anything else -> ''."""
     found = re.search(r"pmode:(\d+)", text)
     return str(int(found[1])) if found else ""
-
-
-def _target(parts: list[str], compatible: list[str]) -> str:
-    for target in all_targets():
-        if set(parts) & set(target.part_numbers):
-            return target.name
-    for word in compatible:
-        if word.startswith("nvidia,") and (family := CHIPS.get(word.removeprefix("nvidia,"))):
-            return family
-    return ""
 
 
 def _text(path: Path) -> str:

@@ -4,6 +4,7 @@ One owner thread, the device's primary context, buffers allocated once: a contex
 a second one beside PyTorch's, is what most hanging TensorRT programs have in common.
 """
 
+import hashlib
 import importlib
 import threading
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
 from edgevpr.artifact import Artifact
-from edgevpr.errors import CorruptArtifactError, NumericsError, TargetError
+from edgevpr.errors import (
+    CorruptArtifactError,
+    EngineMissingError,
+    NumericsError,
+    TargetError,
+)
 from edgevpr.records import BundleRecord, EngineSidecar
+from edgevpr.targets import this_board
 
 #: module, and how it is installed.
 _LIBRARIES = {
@@ -46,22 +52,27 @@ class TensorRTRunner:
         cuda, trt = self._cuda, self._trt
         gpu = cuda.Device(0)
         major, minor = gpu.compute_capability()
-        path = choose_engine(self._bundle, self._record, trt.__version__, f"sm_{major}{minor}")
+        sidecar, plan = choose_engine(
+            self._bundle, self._record, trt.__version__, f"sm_{major}{minor}", this_board()
+        )
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
         self._owner = threading.get_ident()
         self._cuda_context = gpu.retain_primary_context()
         self._cuda_context.push()
         try:
-            self._load(path)
+            self._load(sidecar, plan)
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def _load(self, path: Path) -> None:
+    def _load(self, sidecar: EngineSidecar, plan: bytes) -> None:
         cuda, trt, record = self._cuda, self._trt, self._record
+        path = self._bundle.path / "engines" / sidecar.engine
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if sidecar.dla is not None:
+            runtime.DLA_core = sidecar.dla
+        engine = runtime.deserialize_cuda_engine(plan)
         context = engine.create_execution_context() if engine is not None else None
         if context is None:
             raise TargetError(
@@ -161,14 +172,19 @@ def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
     return trt, cuda
 
 
-def choose_engine(bundle: Artifact, record: BundleRecord, version: str, sm: str) -> Path:
-    """The engine file of a bundle for this TensorRT version and GPU, its content checked.
+def choose_engine(
+    bundle: Artifact, record: BundleRecord, version: str, sm: str, board: str = ""
+) -> tuple[EngineSidecar, bytes]:
+    """The engine of a bundle for this TensorRT version, GPU and board, its content checked.
 
-    Engines are not portable between GPU generations or TensorRT builds: what differs is said
-    here, from the sidecar, before TensorRT sees the file.
+    Engines are not portable between GPU generations, TensorRT builds or Jetson boards: what differs
+    is said here, from the sidecar, before TensorRT sees the bytes. They are the very bytes hashed.
+
+    Args:
+        board: device profile of this Jetson, the empty string on other machines.
 
     Raises:
-        TargetError: none fits.
+        EngineMissingError: none fits.
         CorruptArtifactError: one fits but is not the file, or not of the graph, it claims.
     """
     again = f"run edgevpr build {bundle.path} on this machine"
@@ -176,22 +192,29 @@ def choose_engine(bundle: Artifact, record: BundleRecord, version: str, sm: str)
     for name in record.engines:
         stem = Path(name).name.removesuffix(".engine")
         sidecar = bundle.read(f"engines/{stem}.json", EngineSidecar)
-        there.append(f"{sidecar.runtime} {sidecar.version} on {sidecar.sm}")
+        there.append(_place(sidecar.runtime, sidecar.version, sidecar.sm, sidecar.target))
         if (sidecar.runtime, sidecar.version, sidecar.sm) != (record.runtime, version, sm):
             continue
+        if sidecar.target not in ("", board):
+            continue
         path = bundle.file(f"engines/{stem}.engine")
-        if artifact.sha256_file(path) != sidecar.sha256:
+        plan = path.read_bytes()
+        if hashlib.sha256(plan).hexdigest() != sidecar.sha256:
             raise CorruptArtifactError(f"{path} is not the engine its sidecar describes: {again}")
         if sidecar.graph_sha256 != record.graph_sha256:
             raise CorruptArtifactError(
                 f"{path} was built from another graph than {bundle.path / 'model.onnx'}: {again}"
             )
-        return path
-    raise TargetError(
+        return sidecar, plan
+    raise EngineMissingError(
         f"{bundle.path} has {'engines for ' + ', '.join(there) if there else 'no engine yet'}, "
-        f"this machine has {record.runtime} {version} on {sm}: {again}, or use a bundle compiled "
-        "with --target cpu"
+        f"this machine has {_place(record.runtime, version, sm, board)}: {again}, or use a bundle "
+        "compiled with --target cpu"
     )
+
+
+def _place(runtime: str, version: str, sm: str, board: str) -> str:
+    return f"{runtime} {version} on {sm}{f' of a {board}' if board else ''}"
 
 
 def _first_line(error: BaseException) -> str:

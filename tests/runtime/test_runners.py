@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from edgevpr import artifact
-from edgevpr.errors import ArtifactVersionError, CorruptArtifactError, TargetError
+from edgevpr.errors import (
+    ArtifactVersionError,
+    CorruptArtifactError,
+    EngineMissingError,
+    TargetError,
+)
 from edgevpr.records import BundleRecord, EngineSidecar
 from edgevpr.runtime import OnnxRunner, runner_from_bundle, tensorrt_runner
 from edgevpr.runtime.tensorrt_runner import choose_engine
@@ -97,7 +102,19 @@ def engine_bundle(path: Path, **changes: str) -> tuple[artifact.Artifact, Bundle
 def test_engine_for_this_board(tmp_path: Path) -> None:
     """Would catch the right engine being refused."""
     bundle, record = engine_bundle(tmp_path / "b")
-    assert choose_engine(bundle, record, "10.3.0", "sm_87").read_bytes() == b"engine bytes"
+    sidecar, plan = choose_engine(bundle, record, "10.3.0", "sm_87")
+    assert (sidecar.engine, plan) == ("orin.engine", b"engine bytes")
+
+
+def test_engine_of_another_jetson(tmp_path: Path) -> None:
+    """Would catch an AGX Orin's engine on an Orin Nano: the same GPU name, SM and TensorRT."""
+    bundle, record = engine_bundle(tmp_path / "b", target="jetson-agx-orin-64gb")
+    assert choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-agx-orin-64gb")
+    with pytest.raises(
+        EngineMissingError,
+        match=r"sm_87 of a jetson-agx-orin-64gb, this machine has .* of a jetson-orin-nano-8gb",
+    ):
+        choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-orin-nano-8gb")
 
 
 @pytest.mark.parametrize(("version", "sm"), [("10.3.0", "sm_110"), ("10.13.0", "sm_87")])
