@@ -1,8 +1,10 @@
 """All losses of a query network at one budget, and the ablations of Tables 4 and 5.
 
-    python benchmarks/losses.py DEMO_OUT --start LIGHT.safetensors -o OUT [--epochs 2] [--seeds 3]
+    python benchmarks/losses.py OUT_OF --start LIGHT.safetensors -o OUT [--epochs 2] [--seeds 3]
 
-DEMO_OUT is a finished ``edgevpr demo``: its city, gallery network and features are used. LIGHT is a
+OUT_OF is the output of a finished ``edgevpr demo``, whose city, gallery network and features are
+used, or of a finished ``benchmarks/real_frames.py``: its frames, and held-out walks as the second
+column of recall. LIGHT is a
 query backbone that no asymmetric loss has seen (docs/reproduce.md trains one). Every run differs in
 its loss alone: same start, images, order for a seed, steps and schedule. Prints a table of R@1 and
 R@5 of the test queries against the gallery network's features, mean and spread over seeds, and the
@@ -14,6 +16,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +46,52 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(demo: Path, start: Path, changes: dict[str, Any], epochs: int, seed: int) -> TrainConfig:
+@dataclass(frozen=True)
+class Scene:
+    """Where images and features are, and the gallery network's kind of aggregator."""
+
+    images: Path
+    training: Path
+    map: Path
+    #: column -> folder with database/ and queries/.
+    tests: dict[str, Path]
+    level: int
+    aggregator: str
+    aggregator_args: dict[str, Any]
+    aggregator_from: Path | None
+    dim: int
+
+
+def scene(out: Path) -> Scene:
+    if (out / "city").is_dir():
+        return Scene(
+            out / "city/gsv-cities", out / "features/training", out / "features/map",
+            {"R@1": out / "city/images/test"}, 3, "boq", BOQ, out / "gallery-network", 1024,
+        )  # fmt: skip
+    data = out / "data"
+    return Scene(
+        data / "database", out / "features", out / "features",
+        {"R@1": data / "queries", "R@1, other walks": data / "walks"},
+        4, "gem", {"dim": 320}, None, 320,
+    )  # fmt: skip
+
+
+def config(at: Scene, start: Path, changes: dict[str, Any], epochs: int, seed: int) -> TrainConfig:
     changes = dict(changes)
-    kind = changes.pop("aggregator", "boq")
+    kind = changes.pop("aggregator", at.aggregator)
+    own = kind == at.aggregator
     return TrainConfig(
-        images=demo / "city" / "gsv-cities",
+        images=at.images,
         architecture=Architecture(
             "mobilevitv2_050",
-            3,
+            at.level,
             aggregator=kind,
-            aggregator_args=BOQ if kind == "boq" else {"dim": 1024},
+            aggregator_args=at.aggregator_args if own else {"dim": at.dim},
             input_norm="instance",
         ),
-        features=demo / "features" / "training",
+        features=at.training,
         backbone_weights=start,
-        aggregator_from=demo / "gallery-network" if kind == "boq" else None,
+        aggregator_from=at.aggregator_from if own else None,
         image_size=128,
         epochs=epochs,
         lr=1e-3,
@@ -70,7 +104,7 @@ def config(demo: Path, start: Path, changes: dict[str, Any], epochs: int, seed: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path)
+    parser.add_argument("out_of", type=Path)
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=2)
@@ -91,14 +125,13 @@ def main() -> None:
 
             out = args.output / "model"
             shutil.rmtree(out, ignore_errors=True)
-            record = fit(
-                config(args.demo, args.start, changes, args.epochs, seed), out, on_step=on_step
-            )
-            scored = evaluate(
-                out, args.demo / "city/images/test", features=args.demo / "features/map"
-            ).recall
+            at = scene(args.out_of)
+            settings = config(at, args.start, changes, args.epochs, seed)
+            record = fit(settings, out, on_step=on_step)
+            scored = [evaluate(out, test, features=at.map).recall for test in at.tests.values()]
             run = {
-                "name": name, "seed": seed, "r1": scored.at[1], "r5": scored.at[5],
+                "name": name, "seed": seed, "r1": scored[0].at[1], "r5": scored[0].at[5],
+                "other": [each.at[1] for each in scored[1:]],
                 "step_s": round(float(np.median(np.diff(steps))), 3),
                 "prepared_s": record["prepared_s"], "steps": len(steps),
                 "loss": record["final_loss"],
@@ -111,18 +144,23 @@ def main() -> None:
 
 
 def table(runs: list[dict[str, Any]]) -> str:
+    """A line a loss: mean and range over seeds; the column of other walks only where there are."""
+    more = any(run.get("other") for run in runs)
     lines = [
-        "| loss | R@1 | spread | R@5 | seconds a step | before training, s |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
+        "| loss | R@1 | spread | R@5 |" + " R@1, other walks | spread |" * more
+        + " seconds a step | before training, s |",
+        "|---|--:|--:|--:|--:|--:|" + "--:|--:|" * more,
+    ]  # fmt: skip
     for name in RUNS:
         own = [run for run in runs if run["name"] == name]
         if not own:
             continue
         r1, r5 = ([run[key] for run in own] for key in ("r1", "r5"))
+        other = [[run["other"][0] for run in own]] if more else []
         lines.append(
             f"| {name} | {np.mean(r1):.1f} | {min(r1):.1f} to {max(r1):.1f} | {np.mean(r5):.1f} | "
-            f"{np.median([run['step_s'] for run in own]):.2f} | "
+            + "".join(f"{np.mean(o):.1f} | {min(o):.1f} to {max(o):.1f} | " for o in other)
+            + f"{np.median([run['step_s'] for run in own]):.2f} | "
             f"{np.median([run['prepared_s'] for run in own]):.1f} |"
         )
     return "\n".join(lines)
