@@ -13,7 +13,8 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder, glob, image, video, file://, camera number, v4l2://, rtsp://, csi://N."
+            help="Folder, glob, image, video, MCAP file or rosbag2 folder (?topic=NAME), file://, "
+            "camera number, v4l2://, rtsp://, csi://N."
         ),
     ],
     bundle: Annotated[Path, typer.Option(help="Bundle artifact (edgevpr compile).")],

@@ -1,7 +1,8 @@
 """From what a user types to a source of frames.
 
 ``folder/``, ``'folder/*.jpg'``, ``image.png``, ``video.mp4``, ``file:///path/to/any/of/these``,
-``0``, ``v4l2:///dev/video0``, ``rtsp://host/stream``, ``csi://0``.
+``bag.mcap``, ``rosbag2-folder/?topic=/camera/image``, ``0``, ``v4l2:///dev/video0``,
+``rtsp://host/stream``, ``csi://0``.
 """
 
 import glob
@@ -9,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edgevpr.errors import DataError
+from edgevpr.runtime.bags import find as find_bag
 from edgevpr.runtime.frames import ImageFiles, Source, VideoFile
 from edgevpr.runtime.live import open_camera
 
@@ -32,6 +34,8 @@ def open_source(uri: str) -> Source:
             f"found the address {uri}, expected a path, a camera number, file://, "
             f"{', '.join(_LIVE)}: correct it"
         )
+    if (bag := find_bag(uri)) is not None:
+        return bag
     path = Path(uri)
     if path.is_dir():
         return _folder(path)
