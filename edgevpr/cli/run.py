@@ -37,6 +37,24 @@ def command(
         int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
     ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Change to a new bundle or gallery when one appears at the same path; SIGHUP "
+            "asks for it at any time.",
+        ),
+    ] = False,
+    shadow: Annotated[
+        int, typer.Option(min=0, help="Frames a new bundle or gallery is compared on first.")
+    ] = 30,
+    agreement: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of them that both must answer with one place."),
+    ] = 0.8,
+    slowdown: Annotated[
+        float, typer.Option(min=0, help="Work a frame the new one may take, times the old one's.")
+    ] = 1.5,
     parameters: Annotated[
         str | None,
         typer.Option(
@@ -54,27 +72,34 @@ def command(
     """Say where each frame was taken: one JSON line a frame, a summary on stderr.
 
     A frame that cannot be read gets a line with "error" and the run goes on. Ctrl-C or SIGTERM
-    answers what is already decoded and ends: with code 0 for a live camera, 130 for files.
+    answers what is already decoded and ends: with code 0 for a live camera, 130 for files. SIGHUP
+    opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
     from edgevpr import runtime
     from edgevpr.artifact import open_artifact
     from edgevpr.errors import DataError
     from edgevpr.records import BundleRecord
 
-    opened = open_artifact(bundle, "bundle")
-    record = opened.read("bundle.json", BundleRecord)
-    place_map = runtime.Gallery(gallery, parameters=parameters)
-    place_map.check_bundle(opened, record)
+    def open_pair() -> runtime.Localizer:
+        opened = open_artifact(bundle, "bundle")
+        record = opened.read("bundle.json", BundleRecord)
+        place_map = runtime.Gallery(gallery, parameters=parameters)
+        place_map.check_bundle(opened, record)
+        runner = runtime.runner_from_bundle(opened, record, threads=threads)
+        return runtime.Localizer(runner, place_map, record.preprocess, top=top)
+
+    limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
+    swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     with ExitStack() as stack:
-        runner = stack.enter_context(runtime.runner_from_bundle(opened, record, threads=threads))
-        localizer = runtime.Localizer(runner, place_map, record.preprocess, top=top)
+        lane = stack.enter_context(runtime.Lane(open_pair))
         frames = stack.enter_context(runtime.open_source(source))
         stop = stack.enter_context(runtime.stop_on_signals())
+        stack.enter_context(runtime.call_on_hangup(swap.request, stop))
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
         others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
         first = file or runtime.StandardOutput()
         sinks = runtime.Several([first, *others])
-        summary = runtime.run(frames, localizer, sinks, limit=limit, stop=stop)
+        summary = runtime.run(frames, lane, sinks, limit=limit, stop=stop, swap=swap)
         cut_short = summary.interrupted and not frames.live
         for each in (file, *others):
             if isinstance(each, runtime.PartFile):

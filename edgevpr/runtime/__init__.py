@@ -7,9 +7,11 @@ used.
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
 from edgevpr.runtime.frames import Frame, Source
 from edgevpr.runtime.gallery import Gallery
+from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
-from edgevpr.runtime.pipeline import run, stop_on_signals
+from edgevpr.runtime.pipeline import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
+from edgevpr.runtime.shadow import Limits
 from edgevpr.runtime.sinks import (
     CsvFile,
     JsonLinesFile,
@@ -20,6 +22,7 @@ from edgevpr.runtime.sinks import (
     open_sink,
 )
 from edgevpr.runtime.sources import open_source
+from edgevpr.runtime.swap import Swap
 
 __all__ = [
     "Answer",
@@ -28,6 +31,8 @@ __all__ = [
     "FrameError",
     "Gallery",
     "JsonLinesFile",
+    "Lane",
+    "Limits",
     "Localizer",
     "Match",
     "NmeaServer",
@@ -39,6 +44,8 @@ __all__ = [
     "StageTimes",
     "StandardOutput",
     "Summary",
+    "Swap",
+    "call_on_hangup",
     "open_sink",
     "open_source",
     "run",

@@ -85,6 +85,8 @@ class Summary(msgspec.Struct, frozen=True):
     #: a signal ended it before its source did.
     interrupted: bool
     remarks: list[str]
+    #: times a new bundle or gallery took the place of the one before.
+    swaps: int = 0
 
     def sentence(self) -> str:
         """For the person at the terminal."""

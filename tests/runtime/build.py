@@ -132,14 +132,21 @@ def describe(images: Sequence[NDArray[np.uint8]], bundle: Path) -> NDArray[np.fl
         return runner.infer(np.stack(small))
 
 
-def write_features(path: Path, descriptors: NDArray[np.float32], space: str = SPACE) -> Path:
+def write_features(
+    path: Path,
+    descriptors: NDArray[np.float32],
+    space: str = SPACE,
+    *,
+    name: str = "place",
+    start_m: float = 500_000,
+) -> Path:
     """Features of PLACES x VIEWS gallery images, ordered by place, 100 m apart."""
     count = len(descriptors)
     place = np.arange(count) // VIEWS
     table = ImageTable.build(
-        [f"place-{p:03d}-{i % VIEWS}.jpg" for i, p in enumerate(place)],
+        [f"{name}-{p:03d}-{i % VIEWS}.jpg" for i, p in enumerate(place)],
         place=place,
-        easting=500_000 + 100.0 * place,
+        easting=start_m + 100.0 * place,
         northing=np.full(count, 6_000_000.0),
         zone=np.full(count, 33),
         letter=["U"] * count,

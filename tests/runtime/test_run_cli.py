@@ -189,3 +189,42 @@ def test_video_of_places(world: World, tmp_path: Path) -> None:
     assert [line["time"] for line in lines] == pytest.approx([i / 5 for i in range(12)])
     # compression shifts the colours a little: measured 12 of 12 places right
     assert sum(line["place"] == i for i, line in enumerate(lines)) >= 11
+
+
+def test_hangup_swaps(world: World, long_drive: Path, tmp_path: Path) -> None:
+    """Would catch SIGHUP ending the run, or a new bundle that is only read at the next start."""
+    bundle = write_bundle(tmp_path / "b")
+    args = command(world, long_drive, "--shadow", "3", "--slowdown", "1000", bundle=bundle)
+    with subprocess.Popen(
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        write_bundle(bundle, extra=lambda folder: (folder / "golden").touch())
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        rest, stderr = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 0, stderr
+    places = [json.loads(line)["place"] for line in [first, *rest.splitlines()]]
+    assert places == [i % PLACES for i in range(MANY)]
+    assert f"swapped to the new {bundle} and {world.gallery}" in stderr
+    assert len(stderr.splitlines()) == 2
+
+
+def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
+    """Would catch a signal that is waited out for ever behind a pipe nobody reads."""
+    patient = "from edgevpr.runtime import pipeline; pipeline.DRAIN_S = 0.3\n"
+    patient += "from edgevpr.cli.main import main; main()"
+    args = [sys.executable, "-c", patient, *command(world, long_drive)[3:]]
+    with subprocess.Popen(
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        # Nobody reads on: the pipe fills, and the first signal cannot drain.
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        stderr = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr

@@ -1,0 +1,60 @@
+"""What a run counts as it goes, in memory that does not grow."""
+
+import time
+
+import numpy as np
+
+from edgevpr.runtime.answers import Answer, FrameError, Spread, Summary
+from edgevpr.runtime.frames import Source
+
+#: Answers whose times the summary is about.
+_KEPT = 10_000
+
+
+class Tally:
+    """Counts over the run, and the times of its last answers."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.errors = 0
+        # total, engine, search, age; a ring, allocated and touched once
+        self._times = np.zeros((_KEPT, 4))
+        self._answers = 0
+        self._started = time.monotonic()
+
+    def add(self, item: Answer | FrameError) -> None:
+        self.frames += 1
+        if isinstance(item, FrameError):
+            self.errors += 1
+            return
+        ms = item.ms
+        row = self._answers % _KEPT
+        self._times[row] = ms.total, ms.engine, ms.search, item.frame_age_ms
+        self._answers += 1
+
+    def summary(self, source: Source, *, interrupted: bool, swaps: int) -> Summary:
+        seconds = time.monotonic() - self._started
+        total, engine, search, age = self._spreads()
+        return Summary(
+            frames=self.frames,
+            errors=self.errors,
+            drops=source.drops,
+            seconds=round(seconds, 3),
+            fps=round(self.frames / seconds, 2) if seconds > 0 else 0.0,
+            end_to_end_ms=total,
+            engine_ms=engine,
+            search_ms=search,
+            frame_age_ms=age,
+            interrupted=interrupted,
+            remarks=[source.remark] if source.remark else [],
+            swaps=swaps,
+        )
+
+    def _spreads(self) -> list[Spread | None]:
+        if not self._answers:
+            return [None] * 4
+        kept = self._times[: min(self._answers, _KEPT)]
+        p50, p95 = np.percentile(kept, [50, 95], axis=0)
+        return [
+            Spread(round(float(a), 3), round(float(b), 3)) for a, b in zip(p50, p95, strict=True)
+        ]
