@@ -96,6 +96,14 @@ def command(
     crop: Annotated[float, typer.Option(help="Smallest random crop, share of a side.")] = 0.75,
     light: Annotated[float, typer.Option(help="Largest random change of exposure.")] = 0.3,
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or fp16.")] = "auto",
+    qat: Annotated[
+        bool,
+        typer.Option(
+            "--qat",
+            help="Quantization-aware: round the layers that INT8 engines round. Finetunes a "
+            "trained query network (--weights) that loses recall in INT8.",
+        ),
+    ] = False,
     devices: Annotated[
         int, typer.Option(help="GPUs (or CPU processes) that share each batch, on each machine.")
     ] = 1,
@@ -156,6 +164,7 @@ def command(
         tau=tau,
         gamma=gamma,
         precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
+        qat=qat,
         devices=devices,
         nodes=nodes,
         workers=workers,

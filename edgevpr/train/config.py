@@ -62,6 +62,8 @@ class TrainConfig:
     tau: float = 0.05
     gamma: float = 15.0
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    #: quantization-aware: the INT8 layers of a query network round as an engine's would.
+    qat: bool = False
     #: processes on each machine, one a GPU where there are some, and machines; they share each
     #: batch of ``batch_size`` images.
     devices: int = 1
@@ -97,6 +99,11 @@ class TrainConfig:
         if self.devices < 1 or self.nodes < 1:
             raise UsageError(
                 f"--devices {self.devices} --nodes {self.nodes}: expected at least 1 of each"
+            )
+        if self.qat and self.features is None:
+            raise UsageError(
+                "--qat without --features: only a query network is compiled to INT8; pass the "
+                "features it is trained into"
             )
         share = self.batch_size if self.features else self.batch_size // self.images_per_place
         if share % (self.devices * self.nodes):

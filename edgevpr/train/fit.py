@@ -8,6 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from edgevpr.train.objectives import (
     QueueObjective,
     loss_arguments,
 )
+from edgevpr.train.qat import rounded_to_int8
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ def fit(
         use_distributed_sampler=False,
         gradient_clip_val=1.0,
     )
-    with warnings.catch_warnings():
+    rounding: AbstractContextManager[list[str]] = (
+        rounded_to_int8(network, size) if config.qat else nullcontext([])
+    )
+    with rounding as int8_layers, warnings.catch_warnings():
         # Lightning's advice on worker counts and batch sizes it cannot infer from our loader.
         warnings.filterwarnings("ignore", module="lightning")
         try:
@@ -163,6 +168,7 @@ def fit(
     training = (
         record.summary()
         | prepared
+        | ({"int8_layers": len(int8_layers)} if config.qat else {})
         | {
             "parameters_m": round(parameters_m(network), 4),
             "precision": str(trainer.precision),
