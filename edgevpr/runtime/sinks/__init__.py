@@ -2,6 +2,7 @@
 
 from edgevpr.runtime.sinks.base import PartFile, Several, Sink
 from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, StandardOutput
+from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
 from edgevpr.runtime.sinks.uri import open_sink
 
@@ -9,6 +10,7 @@ __all__ = [
     "CSV_COLUMNS",
     "CsvFile",
     "JsonLinesFile",
+    "McapFile",
     "NmeaServer",
     "PartFile",
     "Several",

@@ -1,5 +1,6 @@
 """What a sink is, several of them as one, and files that appear once a run was complete."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,8 @@ class WholeRecords:
         # Unbuffered: a record is with the system when it was written, or it failed.
         self._stream: IO[bytes] = path.open("wb", buffering=0)
 
-    def put(self, record: bytes) -> None:
-        """Append a record.
+    def write(self, record: bytes) -> int:
+        """Append a record and return its length.
 
         Raises:
             OSError: it did not fit; the file holds the records before it.
@@ -100,9 +101,17 @@ class WholeRecords:
             while rest:
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
-            if self._stream.seekable():
+            with contextlib.suppress(OSError):  # a device has no length
                 self._stream.truncate(start)
+                self._stream.seek(start)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+        return len(record)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def flush(self) -> None:
+        """Nothing waits here."""
 
     def close(self) -> None:
         with self._stream as stream:

@@ -34,7 +34,7 @@ class _LinesFile(PartFile):
 
     def open(self) -> None:
         self._lines = WholeRecords(self.part)
-        self._lines.put(self.head())
+        self._lines.write(self.head())
 
     def head(self) -> bytes:
         """What the file starts with."""
@@ -44,7 +44,7 @@ class _LinesFile(PartFile):
         raise NotImplementedError
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
-        self._lines.put(self.line(answer))
+        self._lines.write(self.line(answer))
 
     def close(self) -> None:
         self._lines.close()
@@ -59,7 +59,8 @@ class JsonLinesFile(_LinesFile):
 
 #: Columns of a CSV file of answers; the last is empty where a frame was read.
 CSV_COLUMNS = (
-    "frame", "source", "time", "place", "lat", "lon", "score", "frame_age_ms", "total_ms", "error",
+    "frame", "source", "time", "place", "lat", "lon", "score", "confidence", "known",
+    "frame_age_ms", "total_ms", "error",
 )  # fmt: skip
 
 
@@ -71,12 +72,12 @@ class CsvFile(_LinesFile):
 
     def line(self, answer: Answer | FrameError) -> bytes:
         if isinstance(answer, FrameError):
-            known: dict[str, object] = {"error": answer.error}
+            told: dict[str, object] = {"error": answer.error}
         else:
-            known = {name: getattr(answer, name) for name in CSV_COLUMNS[3:8]}
-            known["total_ms"] = answer.ms.total
+            told = {name: getattr(answer, name) for name in CSV_COLUMNS[3:10]}
+            told["total_ms"] = answer.ms.total
         common = {"frame": answer.frame, "source": answer.source, "time": answer.time}
-        row = common | known
+        row = common | told
         return self._row(["" if row.get(name) is None else row[name] for name in CSV_COLUMNS])
 
     @staticmethod

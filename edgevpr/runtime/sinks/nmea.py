@@ -15,6 +15,7 @@ from types import TracebackType
 from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.frames import Frame
+from edgevpr.runtime.sinks.position import fix_of
 
 #: What GGA says of the precision: a place is tens of metres, a receiver's 1.0 would be a lie.
 HDOP = 9.9
@@ -98,12 +99,9 @@ class NmeaServer:
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Send one fix; never waits for a client."""
         now = time.time()
-        lat = lon = None
         if isinstance(answer, Answer):
             now -= answer.frame_age_ms / 1000
-            if answer.score is not None and answer.score >= self.min_score:
-                lat, lon = answer.lat, answer.lon
-        self._send(fix(now, lat, lon))
+        self._send(fix(now, *(fix_of(answer, self.min_score) or (None, None))))
 
     def _send(self, data: bytes) -> None:
         with self._lock:

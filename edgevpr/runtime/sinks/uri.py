@@ -1,5 +1,6 @@
 """From ``--sink URI`` to a sink."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 from edgevpr.errors import UsageError
 from edgevpr.runtime.sinks.base import Sink
 from edgevpr.runtime.sinks.lines import CsvFile
+from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
+from edgevpr.runtime.sinks.ros_messages import RosOptions
 
 Opened = AbstractContextManager[Sink]
 
@@ -39,6 +42,25 @@ def _nmea_tcp(at: Address) -> Opened:
     return NmeaServer(at.host or "127.0.0.1", at.port, at.number("min_score", 0))
 
 
+def _mcap(at: Address) -> Opened:
+    return McapFile(Path(at.path), _ros_options(at))
+
+
+def _ros_options(at: Address) -> RosOptions:
+    origin = None
+    if "origin" in at.options:
+        lat, lon = (float(part) for part in at.options["origin"].split(","))
+        if not (abs(lat) <= 90 and abs(lon) <= 180):
+            raise ValueError(f"found the origin {lat:g},{lon:g}, expected LAT,LON in degrees")
+        origin = (lat, lon)
+    return RosOptions(
+        frame_id=at.options.get("frame_id", "camera"),
+        min_score=at.number("min_score", 0),
+        origin=origin,
+        altitude=at.number("altitude", math.nan),
+    )
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of sink: how it is written, the options it takes, what opens it."""
@@ -49,8 +71,10 @@ class Kind:
     needs_path: bool = True
 
 
+_ROS = ("frame_id", "min_score", "origin", "altitude")
 KINDS = {
     "csv": Kind("csv:FILE", _csv),
+    "mcap": Kind("mcap:FILE[?origin=LAT,LON]", _mcap, _ROS),
     "nmea-tcp": Kind(
         "nmea-tcp://HOST:PORT[?min_score=S]", _nmea_tcp, ("min_score",), needs_path=False
     ),
