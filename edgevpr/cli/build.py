@@ -9,36 +9,74 @@ from edgevpr.cli import console
 
 if TYPE_CHECKING:
     from edgevpr.artifact import Artifact
+    from edgevpr.compile.build import BuildReport
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")],
+    dla: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, help="Prefer this deep learning accelerator, the GPU does the rest."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was built.")] = False,
 ) -> None:
     """Build a bundle's engine on this device and check it against the bundle's golden vectors."""
     from edgevpr.compile.build import build_bundle
 
-    report = build_bundle(bundle, describe=_describe, track=console.track)
+    report = build_bundle(
+        bundle, open_engine=open_engine, here=this_machine(), dla=dla, track=console.track
+    )
     if json:
         console.emit_json(report)
         return
+    show(report)
+    console.note(f"next: edgevpr run SOURCE --bundle {bundle} --gallery GALLERY")
+
+
+def show(report: "BuildReport") -> None:
+    """What was built, as remarks."""
     for engine in report.engines:
+        where = "".join(f", {part}" for part in (engine.target, engine.jetpack) if part)
         console.note(
             f"built {engine.engine} in {engine.build_seconds:.1f} s: {engine.precision}, "
-            f"{engine.runtime} {engine.version}, {engine.sm}"
+            f"{engine.runtime} {engine.version}, {engine.sm}{where}"
         )
+        if layers := report.layers.get(engine.engine):
+            counts = ", ".join(f"{n} {name}" for name, n in layers.precisions.items())
+            console.note(f"{layers.layers} layers after fusion: {counts}")
+    if report.fell_back:
+        console.note(f"{len(report.fell_back)} layers run on the GPU, DLA cannot: ")
+        for name in report.fell_back:
+            console.note(f"  {name}")
     if report.parity is not None:
         console.note(
             f"parity with FP32 on {report.parity.images} golden images: cosine at least "
             f"{report.parity.min_cosine:.5f}, mean {report.parity.mean_cosine:.5f}"
         )
+    if report.latency is not None:
+        console.note(
+            f"one image on {report.latency.device}: {report.latency.p50_ms:.2f} ms median, "
+            f"{report.latency.p95_ms:.2f} ms 95th percentile"
+        )
     for remark in report.remarks:
         console.note(remark)
-    console.note(f"next: edgevpr run SOURCE --bundle {bundle} --gallery GALLERY")
+    if report.trtexec:
+        console.note(f"the same by hand, inside the bundle: {report.trtexec}")
 
 
-def _describe(bundle: "Artifact", images: Any) -> Any:
+def open_engine(bundle: "Artifact") -> Any:
+    """The runtime room's engine of a bundle."""
     from edgevpr.runtime.runners import runner_from_bundle
 
-    with runner_from_bundle(bundle) as runner:
-        return runner.infer(images)
+    return runner_from_bundle(bundle)
+
+
+def this_machine() -> Any:
+    """The board this is, for sidecars."""
+    from edgevpr.compile.host import Here
+    from edgevpr.profiles.board import read_board
+
+    board = read_board()
+    return Here() if board is None else Here(board.target, board.model, board.jetpack)

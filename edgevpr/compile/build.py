@@ -3,98 +3,88 @@
 On a board with TensorRT alone: nothing here needs onnx, torch or modelopt.
 """
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from edgevpr import artifact
 from edgevpr.artifact import Artifact, FileEntry, Manifest
-from edgevpr.compile.builder import Engine, Order, build_engine, free_memory, load_tensorrt
-from edgevpr.compile.dialects import dialect_of
-from edgevpr.compile.engines import write_engine
-from edgevpr.compile.host import cpu_name
-from edgevpr.compile.parity import Parity, check_finite, compare, gate
-from edgevpr.compile.recipe import RECIPE, Recipe, variant_for
-from edgevpr.errors import ResourceError, TargetError
-from edgevpr.optional import require
+from edgevpr.compile.board import Made, Site, build_step, find_site
+from edgevpr.compile.builder import Engine, Order, build_engine
+from edgevpr.compile.engines import FOLDER, replaced_by, write_engine
+from edgevpr.compile.host import Here, cpu_name
+from edgevpr.compile.layers import LayerSummary
+from edgevpr.compile.parity import GATES, Parity
+from edgevpr.compile.preflight import check_room
+from edgevpr.compile.recipe import RECIPE, Recipe, Step
+from edgevpr.compile.trial import EngineLatency, OpenEngine, Trial, check_parity, try_engine
+from edgevpr.errors import NumericsError, TargetError, UsageError
 from edgevpr.progress import Track, silent
 from edgevpr.records import BundleRecord, EngineSidecar
 from edgevpr.targets import load_target
 
-#: Runs a bundle's engine: (bundle, (n, H, W, 3) uint8) -> (n, d) float32.
-Describe = Callable[[Artifact, NDArray[np.uint8]], NDArray[np.float32]]
+#: What the evidence of an engine is called, beside it in the bundle.
+EVIDENCE = ".evidence.json"
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """What ``edgevpr build`` did."""
+    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
 
     bundle: str
     engines: list[EngineSidecar]
     #: golden inputs through the new engine against golden descriptors; None: not run, and why.
     parity: Parity | None
+    #: of one image on this machine; None where the engine does not run here.
+    latency: EngineLatency | None
     remarks: list[str]
+    #: precision -> why its engine was refused here, before a safer one was taken.
+    refused: dict[str, str] = {}
+    #: layers that DLA does not run, by name.
+    fell_back: list[str] = []
+    #: engine -> what computes in which precision, where that can be seen.
+    layers: dict[str, LayerSummary] = {}
+    #: the same by hand.
+    trtexec: str = ""
+    workspace_mib: int | None = None
+    #: where it was built when that was not here: user@board.
+    host: str = ""
 
 
 def build_bundle(
-    path: Path, *, describe: Describe | None = None, track: Track = silent
+    path: Path,
+    *,
+    open_engine: OpenEngine | None = None,
+    here: Here = Here(),
+    dla: int | None = None,
+    track: Track = silent,
 ) -> BuildReport:
     """Build the engine of a bundle and put it into the bundle, atomically.
 
     Args:
-        describe: runs the new engine for the parity gate; without it there is none.
+        open_engine: loads the new engine for the parity gate; without it there is none.
+        here: the board this is.
+        dla: deep learning accelerator to prefer, 0 or 1; None: GPU alone.
 
     Raises:
         TargetError: this machine cannot build it.
         ResourceError: disk, memory, or a bundle that is not writable.
-        NumericsError: the new engine failed its parity gate; the bundle is as it was.
+        NumericsError: no precision passed its parity gate; the bundle is as it was.
     """
     bundle = artifact.open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
+    if dla is not None and record.runtime != "tensorrt":
+        raise UsageError(
+            f"found --dla {dla} for target {record.target}, expected a Jetson's bundle: leave it "
+            "out, or compile with --target jetson-orin"
+        )
     if record.runtime == "onnxruntime":
-        remark = "target cpu runs model.onnx as it is: there is no engine to build"
-        return BuildReport(str(path), [], None, [remark])
-    _check_room(bundle)
-    build = _rebuild_ahead_of_time if record.runtime == "tensorrt-rtx" else _build_on_device
-    engines, board = build(bundle, record, track)
-    with artifact.create(path, "bundle", space=bundle.manifest.space) as folder:
-        for name in bundle.manifest.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.file(name), folder / name)
-        sidecars = [
-            write_engine(
-                folder,
-                engine,
-                runtime=record.runtime,
-                precision=record.precision,
-                sm=sm,
-                graph_sha256=record.graph_sha256,
-                board=board,
-            )
-            for sm, engine in engines.items()
-        ]
-        names = dict.fromkeys([*record.engines, *(s.engine for s in sidecars)])
-        record = msgspec.structs.replace(record, engines=list(names))
-        artifact.write_json(folder / "bundle.json", record)
-        parity, remarks = None, []
-        if record.runtime == "tensorrt-rtx":
-            remarks.append("no parity gate: built ahead of time, run it on its GPU to see parity")
-        elif describe is not None:
-            parity, remarks = _judge(folder, bundle, record, describe)
-    return BuildReport(str(path), sidecars, parity, remarks)
-
-
-def _rebuild_ahead_of_time(
-    bundle: Artifact, record: BundleRecord, track: Track
-) -> tuple[dict[int, Engine], str]:
-    return build_ahead_of_time(
-        bundle.file("model.onnx"), record.target, record.precision, track
-    ), f"built ahead of time on {cpu_name()}"
+        return _nothing_to_build(bundle, record, open_engine)
+    check_room(bundle)
+    if record.runtime == "tensorrt-rtx":
+        return _ahead_of_time(bundle, record, open_engine, track)
+    return _on_device(bundle, record, open_engine, here, dla, track)
 
 
 def build_ahead_of_time(
@@ -114,75 +104,194 @@ def build_ahead_of_time(
     }
 
 
-def _build_on_device(
-    bundle: Artifact, record: BundleRecord, track: Track
-) -> tuple[dict[int, Engine], str]:
-    recipe = bundle.read(RECIPE, Recipe)
-    trt = load_tensorrt(record.runtime)
-    variant = variant_for(recipe, dialect_of(record.runtime, trt.__version__))
-    sm, gpu = _gpu()
-    if recipe.sm is not None and sm != recipe.sm:
-        raise TargetError(
-            f"{bundle.path} is for {recipe.target} (sm_{recipe.sm}), this GPU is {gpu} (sm_{sm}): "
-            "run edgevpr build on such a board, or compile with --target cuda for this GPU"
-        )
-    order = Order(
-        bundle.file(variant.graph.file),
-        record.precision,
-        sm,
-        tuple(recipe.fp32_nodes),
-        int(free_memory() * recipe.workspace_share),
+def _nothing_to_build(
+    bundle: Artifact, record: BundleRecord, open_engine: OpenEngine | None
+) -> BuildReport:
+    remark = "target cpu runs model.onnx as it is: there is no engine to build"
+    what = "model.onnx on this machine"
+    trial = try_engine(open_engine, bundle, bundle.path, what) if open_engine else None
+    if trial:
+        check_parity(trial.parity, GATES[record.precision], what)
+    return BuildReport(
+        str(bundle.path),
+        [],
+        trial.parity if trial else None,
+        trial.latency if trial else None,
+        [remark],
     )
-    description = f"building {record.precision} engine for {gpu}"
-    return {sm: build_engine(record.runtime, order, description=description, track=track)}, gpu
 
 
-def _gpu() -> tuple[int, str]:
-    """Compute capability times ten and name of the first GPU."""
-    cuda: Any = require("pycuda.driver", extra="jetson")
-    try:
-        cuda.init()
-        device = cuda.Device(0)
-    except Exception as error:  # pycuda's errors derive from Exception alone
-        raise TargetError(
-            f"found no working NVIDIA GPU ({error}), expected one to build for: run edgevpr build "
-            "on the device itself"
-        ) from error
-    major, minor = device.compute_capability()
-    return 10 * major + minor, str(device.name())
+def _ahead_of_time(
+    bundle: Artifact, record: BundleRecord, open_engine: OpenEngine | None, track: Track
+) -> BuildReport:
+    built = build_ahead_of_time(bundle.file("model.onnx"), record.target, record.precision, track)
+    what = f"the new {record.precision} engine"
+    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+        sidecars = {
+            sm: write_engine(
+                folder,
+                engine,
+                runtime=record.runtime,
+                precision=record.precision,
+                sm=sm,
+                graph_sha256=record.graph_sha256,
+                board=f"built ahead of time on {cpu_name()}",
+            )
+            for sm, engine in built.items()
+        }
+        new = list(sidecars.values())
+        staged = _stage(folder, bundle, record, new)
+        trial, remarks = None, []
+        try:
+            trial = try_engine(open_engine, staged, folder, what) if open_engine else None
+        except TargetError as error:
+            remarks.append(f"no parity gate: the engine does not run on this machine ({error})")
+        if trial:
+            check_parity(trial.parity, GATES[record.precision], what)
+        return _report(
+            folder,
+            bundle,
+            new,
+            trial,
+            [*remarks, *(r for engine in built.values() for r in engine.remarks)],
+            {sidecars[sm].engine: e.layers for sm, e in built.items() if e.layers},
+        )
 
 
-def _judge(
-    folder: Path, bundle: Artifact, record: BundleRecord, describe: Describe
-) -> tuple[Parity, list[str]]:
-    """The parity gate, on the bundle as it stands before it takes the old one's place."""
-    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+def _on_device(
+    bundle: Artifact,
+    record: BundleRecord,
+    open_engine: OpenEngine | None,
+    here: Here,
+    dla: int | None,
+    track: Track,
+) -> BuildReport:
+    """Try the recipe's precisions from the one asked for to the safest."""
+    recipe = bundle.read(RECIPE, Recipe)
+    site = find_site(bundle, recipe, here, dla)
+    refused: dict[str, str] = {}
+    errors: list[TargetError | NumericsError] = []
+    for step in recipe.steps:
+        if dla is not None and step.precision != "fp16":
+            continue
+        try:
+            made = build_step(bundle, recipe, step, site, track)
+        except TargetError as error:
+            errors.append(error)
+            refused[step.precision] = str(error)
+            continue
+        try:
+            return _install(bundle, record, step, site, made, open_engine, refused)
+        except NumericsError as error:
+            errors.append(error)
+            refused[step.precision] = str(error)
+    if len(errors) == 1 or isinstance(errors[0], TargetError):
+        raise errors[0]
+    tried = "; ".join(f"{name}: {why.partition(', expected')[0]}" for name, why in refused.items())
+    raise NumericsError(
+        f"no engine of {bundle.path} passed its parity gate here ({tried}), expected one: run "
+        "edgevpr doctor, and meanwhile use a bundle compiled with --target cpu"
+    )
+
+
+def _install(
+    bundle: Artifact,
+    record: BundleRecord,
+    step: Step,
+    site: Site,
+    made: Made,
+    open_engine: OpenEngine | None,
+    refused: dict[str, str],
+) -> BuildReport:
+    """Put a new engine into the bundle, unless the parity gate raises NumericsError."""
+    what = f"the new {step.precision} engine"
+    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+        sidecar = write_engine(
+            folder,
+            made.engine,
+            runtime=record.runtime,
+            precision=step.precision,
+            sm=site.sm,
+            graph_sha256=record.graph_sha256,
+            board=site.words,
+            target=site.here.target,
+            jetpack=site.here.jetpack,
+            dla=site.dla,
+            built_from=made.variant.graph.file,
+            built_from_sha256=made.variant.graph.sha256,
+        )
+        staged = _stage(folder, bundle, record, [sidecar])
+        trial = None
+        if open_engine:
+            trial = try_engine(open_engine, staged, folder, what)
+            check_parity(trial.parity, step.min_cosine, what)
+        remarks = [*site.remarks, *made.engine.remarks]
+        remarks += [f"{name} was refused here: {why}" for name, why in refused.items()]
+        seen = made.engine.layers
+        return _report(
+            folder,
+            bundle,
+            [sidecar],
+            trial,
+            remarks,
+            {sidecar.engine: seen} if seen else {},
+            refused=refused,
+            fell_back=made.engine.fell_back,
+            trtexec=made.trtexec,
+            workspace_mib=made.engine.workspace and made.engine.workspace >> 20,
+        )
+
+
+def _stage(
+    folder: Path, bundle: Artifact, record: BundleRecord, new: list[EngineSidecar]
+) -> Artifact:
+    """Fill ``folder`` with the bundle around its new engines; the bundle as it will stand."""
+    gone = {n for sidecar in new for n in replaced_by(bundle, record.engines, sidecar)}
+    stems = {name.removesuffix(".engine") for name in gone}
+    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in (".engine", ".json", EVIDENCE)}
+    for name in bundle.manifest.files:
+        if name in dropped or (folder / name).exists():
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.file(name), folder / name)
+    names = [name for name in record.engines if name not in gone]
+    engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
+    artifact.write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
     files = {
-        name: FileEntry((folder / name).stat().st_size, artifact.sha256_file(folder / name))
-        for name in names
+        file.relative_to(folder).as_posix(): FileEntry(
+            file.stat().st_size, artifact.sha256_file(file)
+        )
+        for file in folder.rglob("*")
+        if file.is_file()
     }
     old = bundle.manifest
-    staged = Artifact(folder, Manifest(old.format, old.kind, old.creator, old.space, files))
-    images = np.load(folder / "golden_inputs.npy", allow_pickle=False)
-    expected = np.load(folder / "golden_descriptors.npy", allow_pickle=False)
-    found = describe(staged, images)
-    check_finite(found, f"the new {record.precision} engine")
-    parity = compare(found, expected)
-    return parity, gate(parity, record.precision)
+    return Artifact(folder, Manifest(old.format, old.kind, old.creator, old.space, files))
 
 
-def _check_room(bundle: Artifact) -> None:
-    """Refuse before minutes of building what could not be written afterwards."""
-    parent = bundle.path.resolve().parent
-    if not os.access(parent, os.W_OK):
-        raise ResourceError(
-            f"{parent} is not writable by this user, expected to put the engine there: copy the "
-            "bundle to a folder of your own and run edgevpr build again"
+def _report(
+    folder: Path,
+    bundle: Artifact,
+    engines: list[EngineSidecar],
+    trial: Trial | None,
+    remarks: list[str],
+    layers: dict[str, LayerSummary],
+    **more: Any,
+) -> BuildReport:
+    """What was done; written beside each engine too."""
+    report = BuildReport(
+        bundle=str(bundle.path),
+        engines=engines,
+        parity=trial.parity if trial else None,
+        latency=trial.latency if trial else None,
+        remarks=remarks,
+        layers=layers,
+        **more,
+    )
+    for sidecar in engines:
+        own = {sidecar.engine: layers[sidecar.engine]} if sidecar.engine in layers else {}
+        evidence = msgspec.structs.replace(
+            report, bundle=bundle.path.name, engines=[sidecar], layers=own
         )
-    size = sum(entry.size for entry in bundle.manifest.files.values())
-    need, free = 2 * size + (64 << 20), shutil.disk_usage(parent).free
-    if free < need:
-        raise ResourceError(
-            f"{parent} has {free >> 20} MiB free, expected {need >> 20} MiB for the bundle with "
-            "its engine: free some and run edgevpr build again"
-        )
+        stem = sidecar.engine.removesuffix(".engine")
+        artifact.write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)
+    return report

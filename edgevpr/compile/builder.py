@@ -7,14 +7,18 @@ bindings of each release by a test.
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgevpr.compile.dialects import Dialect, advice, check_possible, dialect_of
+from edgevpr.compile import layers
+from edgevpr.compile.dialects import Dialect, advice, dialect_of
+from edgevpr.compile.layers import LayerSummary
 from edgevpr.compile.monitor import build_with_progress
+from edgevpr.compile.possible import check_possible, check_precision
 from edgevpr.compile.quiet import quiet
+from edgevpr.compile.timing import read_timing_cache, write_timing_cache
 from edgevpr.errors import ResourceError, TargetError
 from edgevpr.optional import require
 from edgevpr.progress import Track, silent
@@ -38,6 +42,10 @@ class Order:
     fp32_nodes: tuple[str, ...] = ()
     #: most bytes of workspace; None leaves it to TensorRT.
     workspace: int | None = None
+    #: deep learning accelerator, with the GPU for what it cannot do; None: GPU alone.
+    dla: int | None = None
+    #: file with the times of kernels measured before; None: none is kept.
+    timing_cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,21 @@ class Engine:
     seconds: float
     #: warnings and errors that TensorRT gave, without repetitions.
     messages: list[str]
+    #: what the user should know: less workspace, no timing cache.
+    remarks: list[str] = field(default_factory=list)
+    #: layers of the network that run on the GPU because DLA cannot.
+    fell_back: list[str] = field(default_factory=list)
+    #: what computes in which precision; None: this machine cannot look inside.
+    layers: LayerSummary | None = None
+    workspace: int | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    data: bytes
+    timing: bytes
+    fell_back: list[str]
+    layers: LayerSummary | None
 
 
 def load_tensorrt(runtime: str) -> ModuleType:
@@ -82,20 +105,35 @@ def build_engine(
         ResourceError: not enough memory even with the smallest workspace.
     """
     trt = load_tensorrt(runtime)
-    dialect = dialect_of(runtime, trt.__version__)
+    dialect = dialect_of(runtime, trt.__version__, dla=order.dla is not None)
+    check_precision(order.sm, order.precision)
     if runtime == "tensorrt":
         check_possible(trt.__version__, order.sm)
+    kept = order.timing_cache if dialect.timing_cache else None
+    known, remark = read_timing_cache(kept) if kept else (b"", "")
+    remarks = [remark] if remark else []
     workspace = order.workspace
     while True:
         logger = _logger(trt)
-        logger.messages.clear()
+        logger.clear()
         started = time.perf_counter()
-        data = _build(trt, dialect, order, workspace, logger, description, track)
+        plan = _build(trt, dialect, order, workspace, known, logger, description, track)
         messages = list(dict.fromkeys(logger.messages))
-        if data is not None:
-            flags = [*dialect.network_flags, *dialect.builder_flags.get(order.precision, ())]
-            seconds = time.perf_counter() - started
-            return Engine(data, trt.__version__, flags, seconds, messages)
+        if plan is not None:
+            if kept and plan.timing != known:
+                remark = write_timing_cache(kept, plan.timing)
+                remarks += [remark] if remark else []
+            return Engine(
+                plan.data,
+                trt.__version__,
+                [*dialect.network_flags, *dialect.builder_flags.get(order.precision, ())],
+                time.perf_counter() - started,
+                messages,
+                remarks,
+                plan.fell_back,
+                plan.layers,
+                workspace,
+            )
         reason = messages[-1] if messages else "no message"
         if workspace is None or "memory" not in " ".join(messages).lower():
             raise TargetError(
@@ -103,6 +141,7 @@ def build_engine(
                 f"{order.precision} for sm_{order.sm} ({reason}): {advice(reason)}"
             )
         workspace //= 2
+        remarks.append(f"memory ran out: building with {workspace >> 20} MiB of workspace")
         if workspace < WORKSPACE_LEAST:
             raise ResourceError(
                 f"memory ran out while building {order.graph.name} ({reason}), expected "
@@ -125,10 +164,11 @@ def _build(
     dialect: Dialect,
     order: Order,
     workspace: int | None,
+    known: bytes,
     logger: Any,
     description: str,
     track: Track,
-) -> bytes | None:
+) -> _Plan | None:
     with quiet():
         builder = trt.Builder(logger)
         flags = 0
@@ -141,12 +181,19 @@ def _build(
         config = builder.create_builder_config()
         for name in dialect.builder_flags.get(order.precision, ()):
             config.set_flag(getattr(trt.BuilderFlag, name))
+        # Names and types of layers stay in the engine; it runs no slower.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if workspace is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
         if dialect.ahead_of_time:
             _aim(trt, config, order.sm)
         if dialect.layer_constraints:
             _constrain(trt, network, frozenset(order.fp32_nodes))
+        fell_back: list[str] = []
+        if order.dla is not None:
+            fell_back = _use_dla(trt, builder, network, config, order.dla)
+        if dialect.timing_cache:
+            _use_timing_cache(config, known)
         if dialect.progress:
             plan = build_with_progress(trt, builder, network, config, description, track)
         else:
@@ -154,7 +201,60 @@ def _build(
                 builder.build_serialized_network(network, config)
                 for _ in track([None], description, 1)
             ]
-    return None if plan is None else bytes(plan)
+        if plan is None:
+            return None
+        data = bytes(plan)
+        timing = _timing_of(config) if dialect.timing_cache else b""
+        if dialect.ahead_of_time:
+            seen: LayerSummary | None = layers.summarize(layers.from_log(logger.layers))
+        else:
+            seen = _inspect(trt, logger, data, order.dla)
+    return _Plan(data, timing, fell_back, seen)
+
+
+def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, core: int) -> list[str]:
+    """Prefer a deep learning accelerator; returns the layers that it cannot run."""
+    if core >= builder.num_DLA_cores:
+        raise TargetError(
+            f"found --dla {core}, this device has {builder.num_DLA_cores} DLA cores, numbered from "
+            "0: leave out --dla to use the GPU"
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    fell_back = []
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        if layer.type != trt.LayerType.CONSTANT and not config.can_run_on_DLA(layer):
+            fell_back.append(str(layer.name))
+    return fell_back
+
+
+def _use_timing_cache(config: Any, known: bytes) -> None:
+    """Start from what was measured before; from nothing where TensorRT does not take that."""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _timing_of(config: Any) -> bytes:
+    cache = config.get_timing_cache()
+    return b"" if cache is None else bytes(cache.serialize())
+
+
+def _inspect(trt: ModuleType, logger: Any, data: bytes, dla: int | None) -> LayerSummary | None:
+    """What the engine inspector says of bytes that were built in this process."""
+    runtime = trt.Runtime(logger)
+    if dla is not None:
+        runtime.DLA_core = dla
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        return None
+    inspector = engine.create_engine_inspector()
+    try:
+        information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        return layers.summarize(layers.from_inspector(information))
+    except ValueError:  # no JSON: what it says is for the reader of a report, never worth a build
+        return None
 
 
 def _aim(trt: ModuleType, config: Any, sm: int) -> None:
@@ -203,9 +303,16 @@ def _logger(trt: ModuleType) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.messages: list[str] = []
+            self.layers: list[str] = []
+
+        def clear(self) -> None:
+            self.messages.clear()
+            self.layers.clear()
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR, trt.ILogger.WARNING):
                 self.messages.append(" ".join(msg.split()))
+            elif msg.startswith("Layers:"):
+                self.layers.append(msg)
 
     return Logger()

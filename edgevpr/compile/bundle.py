@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from edgevpr import artifact
 from edgevpr.compile.build import build_ahead_of_time
 from edgevpr.compile.calibration import CalibrationImages
-from edgevpr.compile.downgrade import to_opset_17
 from edgevpr.compile.engines import write_engine
 from edgevpr.compile.evidence import (
     latency_evidence,
@@ -27,9 +26,9 @@ from edgevpr.compile.host import cpu_name
 from edgevpr.compile.parity import check_finite, compare, gate
 from edgevpr.compile.precision import Typed, check_calibration, to_fp16, to_int8
 from edgevpr.compile.quantize_cpu import to_int8_cpu
-from edgevpr.compile.recipe import RECIPE, Graph, make_recipe
 from edgevpr.compile.reference import describe
 from edgevpr.compile.source import Source
+from edgevpr.compile.variants import write_recipe
 from edgevpr.errors import CorruptArtifactError, UsageError
 from edgevpr.progress import Track, silent
 from edgevpr.records import BundleRecord
@@ -47,8 +46,6 @@ OFFERED: dict[str, tuple[Precision, ...]] = {
 }
 #: Golden images kept in the bundle.
 GOLDEN = 8
-#: Graphs of a bundle beside model.onnx, for TensorRT releases before 10.
-FLAGS_GRAPH = "model-flags.onnx"
 
 
 @dataclass
@@ -146,7 +143,12 @@ def compile_model(
             )
             warnings += slow
         if chosen.runtime == "tensorrt":
-            _write_recipe(folder, chosen, resolved, typed, digest)
+            networks = clock.step(
+                "safer",
+                "safer precisions",
+                lambda: _with_safer(typed, clean, resolved, images.calibration),
+            )
+            write_recipe(folder, chosen, resolved, networks, digest, int8_cosine=parity.min_cosine)
         if chosen.runtime == "tensorrt-rtx":
             evidence["engines"] = clock.step(
                 "engines",
@@ -217,16 +219,14 @@ def _describe_as(
     return describe(graph, images, as_written=target.runtime != "onnxruntime")
 
 
-def _write_recipe(
-    folder: Path, target: Target, precision: Precision, typed: Typed, digest: str
-) -> None:
-    graphs = {"typed": Graph("model.onnx", digest)}
-    flags_graph = to_opset_17(typed.flags_graph)
-    if flags_graph is not None:
-        onnx.save(flags_graph, str(folder / FLAGS_GRAPH))
-        graphs["flags"] = Graph(FLAGS_GRAPH, artifact.sha256_file(folder / FLAGS_GRAPH))
-    recipe = make_recipe(target, precision, graphs, list(typed.fp32_nodes))
-    artifact.write_json(folder / RECIPE, recipe)
+def _with_safer(
+    typed: Typed, clean: onnx.ModelProto, precision: Precision, images: NDArray[np.uint8]
+) -> dict[str, Typed]:
+    """The network in its precision, and in those that a board falls back to."""
+    networks: dict[str, Typed] = {precision: typed}
+    if precision == "int8":
+        networks["fp16"] = to_fp16(clean, images)
+    return {**networks, "fp32": networks.get("fp32", Typed(clean, clean, {}, []))}
 
 
 def _write_engines(

@@ -9,11 +9,6 @@ from dataclasses import dataclass, field
 
 from edgevpr.errors import TargetError
 
-#: (release, SM) pairs that cannot be built, and what would work.
-IMPOSSIBLE = {
-    ((10, 13), 87): "TensorRT 10.13 has no sm_87; JetPack 6.2 brings 10.3, JetPack 7.2 brings 10.16"
-}
-
 #: What to do about messages that TensorRT is known to give.
 ADVICE = {
     "FP32 GEMM is not supported": "TensorRT-RTX multiplies no FP32 matrices on Turing, and this "
@@ -40,6 +35,8 @@ class Dialect:
     layer_constraints: bool = False
     #: IProgressMonitor is there.
     progress: bool = True
+    #: measured kernels are kept between builds; TensorRT-RTX measures none while building.
+    timing_cache: bool = True
     #: builds ahead of time for a GPU that is not there.
     ahead_of_time: bool = False
     #: precision -> arguments of trtexec beside --onnx, --saveEngine and the workspace.
@@ -68,19 +65,49 @@ DIALECTS = (
         trtexec=dict.fromkeys(("fp32", "fp16", "int8"), ("--stronglyTyped",)),
     ),
     Dialect("tensorrt", (11, 0), (12, 0), "typed", ()),
-    Dialect("tensorrt-rtx", (1, 0), (2, 0), "typed", ("STRONGLY_TYPED",), ahead_of_time=True),
+    Dialect(
+        "tensorrt-rtx", (1, 0), (2, 0), "typed", ("STRONGLY_TYPED",),
+        timing_cache=False,
+        ahead_of_time=True,
+    ),
+)  # fmt: skip
+#: The same for a deep learning accelerator with the GPU for what it cannot do. Release 10 takes
+#: networks for it by flags, as release 8 does; see possible.py for the releases that have DLA.
+_DLA = ("--useDLACore=DLA", "--allowGPUFallback")
+DLA_DIALECTS = (
+    Dialect(
+        "tensorrt", (8, 5), (10, 0), "flags", ("EXPLICIT_BATCH",),
+        builder_flags={"fp16": ("FP16", _OBEY, "GPU_FALLBACK")},
+        layer_constraints=True,
+        progress=False,
+        trtexec={"fp16": ("--fp16", "--precisionConstraints=obey", *_DLA)},
+    ),
+    Dialect(
+        "tensorrt", (10, 0), (11, 0), "flags", ("EXPLICIT_BATCH",),
+        builder_flags={"fp16": ("FP16", _OBEY, "GPU_FALLBACK")},
+        layer_constraints=True,
+        trtexec={"fp16": ("--fp16", "--precisionConstraints=obey", *_DLA)},
+    ),
+    Dialect(
+        "tensorrt", (11, 0), (12, 0), "typed", (),
+        builder_flags={"fp16": ("GPU_FALLBACK",)},
+        trtexec={"fp16": _DLA},
+    ),
 )  # fmt: skip
 
 
-def dialect_of(runtime: str, version: str) -> Dialect:
+def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
     """The dialect of an installed release, for example ("tensorrt", "10.3.0").
+
+    Args:
+        dla: for a deep learning accelerator.
 
     Raises:
         TargetError: a release that nobody has looked at.
     """
-    release = _release(version)
-    for dialect in DIALECTS:
-        if dialect.runtime == runtime and dialect.first <= release < dialect.end:
+    found = release(version)
+    for dialect in DLA_DIALECTS if dla else DIALECTS:
+        if dialect.runtime == runtime and dialect.first <= found < dialect.end:
             return dialect
     known = ", ".join(d.versions for d in DIALECTS if d.runtime == runtime)
     raise TargetError(
@@ -89,22 +116,14 @@ def dialect_of(runtime: str, version: str) -> Dialect:
     )
 
 
-def check_possible(version: str, sm: int) -> None:
-    """Raise TargetError for a release that cannot build for this compute capability."""
-    reason = IMPOSSIBLE.get((_release(version), sm))
-    if reason:
-        raise TargetError(
-            f"found TensorRT {version} and sm_{sm}, expected a pair that can be built: {reason}"
-        )
-
-
 def advice(message: str) -> str:
     """What to do when TensorRT says this."""
     known = (text for sign, text in ADVICE.items() if sign in message)
     return next(known, "compile with another --precision or --target")
 
 
-def _release(version: str) -> tuple[int, int]:
+def release(version: str) -> tuple[int, int]:
+    """``10.3.0.26`` -> ``(10, 3)``."""
     numbers = version.split(".")
     try:
         return int(numbers[0]), int(numbers[1])

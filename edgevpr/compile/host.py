@@ -1,9 +1,21 @@
-"""The machine that compiles: its name for evidence, and what its CPU can do."""
+"""The machine that compiles or builds: its name for evidence, and what its CPU can do."""
 
 import functools
 import os
 import platform
 from pathlib import Path
+
+import msgspec
+
+
+class Here(msgspec.Struct, frozen=True):
+    """The board an engine is built on; empty strings on anything but a Jetson."""
+
+    #: device profile, or the family where no profile lists it.
+    target: str = ""
+    #: as its device tree names it.
+    model: str = ""
+    jetpack: str = ""
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from edgevpr.artifact import sha256_file
+from edgevpr.cache import cache_folder
 from edgevpr.errors import DataError, UsageError
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -113,13 +114,6 @@ def _fill(network: Network, state: dict[str, Tensor], path: Path, name: str) -> 
             f"{len(shapes)} of another shape ({first}); pass the file of that network"
         )
     network.load_state_dict(state)
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $EDGEVPR_CACHE, else the user's cache folder."""
-    if set_by_user := os.environ.get("EDGEVPR_CACHE"):
-        return Path(set_by_user)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevpr"
 
 
 def _downloaded(url: str, expected: str, track: Track) -> Path:

@@ -12,11 +12,14 @@ import pytest
 
 from edgevpr import artifact
 from edgevpr.artifact import Artifact
-from edgevpr.compile import build as module
-from edgevpr.compile.build import build_bundle
+from edgevpr.compile import board as module
+from edgevpr.compile.build import BuildReport, build_bundle
 from edgevpr.compile.builder import Engine, Order
-from edgevpr.errors import NumericsError, ResourceError, TargetError
-from edgevpr.records import BundleRecord, EngineSidecar
+from edgevpr.compile.engines import sidecar_of
+from edgevpr.compile.host import Here
+from edgevpr.compile.recipe import RECIPE, Recipe
+from edgevpr.errors import NumericsError, ResourceError, TargetError, UsageError
+from edgevpr.records import BundleRecord
 
 Compiled = Callable[..., Path]
 
@@ -56,7 +59,8 @@ def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
     (name,) = record.engines
     assert artifact.sha256_file(after.file(f"engines/{name}")) == report.engines[0].sha256
     assert report.parity is None
-    assert "no parity gate" in report.remarks[0]
+    layers = report.layers[name]
+    assert layers.precisions["fp16"] > layers.precisions["fp32"] > 0
     assert artifact.open_artifact(path, "bundle").space == "boq-256-0123456789ab"
 
 
@@ -78,61 +82,168 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
 
     def build_engine(runtime: str, order: Order, **_: Any) -> Engine:
         orders.append(order)
-        return Engine(b"plan" * 1000, "8.6.2", ["FP16"], 1.0, [])
+        return Engine(b"plan" * 1000, "8.6.2", ["FP16"], 1.0, [], workspace=512 << 20)
 
     class TensorRT:
         __version__ = "8.6.2"
 
     monkeypatch.setattr(module, "load_tensorrt", lambda _: TensorRT)
     monkeypatch.setattr(module, "build_engine", build_engine)
-    monkeypatch.setattr(module, "_gpu", lambda: (87, "Orin"))
+    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin"))
     return orders
+
+
+class Gives:
+    """An engine that gives, for each engine loaded, the next of these descriptors."""
+
+    device = "an engine"
+
+    def __init__(self, *descriptors: np.ndarray) -> None:
+        self.left, self.seen = list(descriptors), list[Artifact]()
+
+    def __call__(self, bundle: Artifact) -> "Gives":
+        self.seen.append(bundle)
+        self.now = self.left.pop(0)
+        return self
+
+    def __enter__(self) -> "Gives":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        return self.now[: len(images)]
+
+
+NX = Here("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
 
 
 def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
     """Release 8.6 gets its own graph and its FP32 nodes; the gate sees the staged engine."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-
-    def describe(staged: Artifact, images: np.ndarray) -> np.ndarray:
-        assert images.shape == (8, 128, 128, 3)
-        assert staged.path != path
-        record = staged.read("bundle.json", BundleRecord)
-        stem = record.engines[0].removesuffix(".engine")
-        sidecar = staged.read(f"engines/{stem}.json", EngineSidecar)
-        assert artifact.sha256_file(staged.file(f"engines/{stem}.engine")) == sidecar.sha256
-        assert (sidecar.sm, sidecar.board) == ("sm_87", "Orin")
-        return golden
-
-    report = build_bundle(path, describe=describe)
-    (order,) = board
-    assert order.graph.name == "model-flags.onnx"
+    gives = Gives(golden)
+    report = build_bundle(path, open_engine=gives, here=NX)
+    (order,), (staged,) = board, gives.seen
+    assert staged.path != path
+    assert order.graph.name == "model-int8-flags.onnx"
     assert order.fp32_nodes
     assert order.sm == 87
     assert order.workspace is not None
+    assert order.timing_cache is not None
+    assert order.timing_cache.name == "jetson-orin-nx-16gb-sm87-tensorrt-8.6.2.cache"
     assert report.parity is not None
     assert report.parity.min_cosine == pytest.approx(1)
+    assert report.latency is not None
+    assert report.latency.provenance == "measured"
+    assert "--int8" in report.trtexec
+    assert "workspace:512" in report.trtexec
+    built = artifact.open_artifact(path, "bundle")
+    record = built.read("bundle.json", BundleRecord)
+    assert record.engines == ["int8-jetson-orin-nx-16gb-sm87-tensorrt-8.6.2.engine"]
+    sidecar = sidecar_of(built, record.engines[0])
+    assert (sidecar.sm, sidecar.board, sidecar.jetpack) == ("sm_87", NX.model, "6.0")
+    assert sidecar.target == NX.target
+    assert sidecar.built_from_sha256 == artifact.sha256_file(built.file(sidecar.built_from))
+    evidence = built.read(f"engines/{Path(sidecar.engine).stem}.evidence.json", BuildReport)
+    assert evidence.parity == report.parity
+
+
+def test_a_wrong_engine_is_followed_by_a_safer_one(
+    compiled: Compiled, tmp_path: Path, board: list[Order]
+) -> None:
+    """TensorRT has built wrong engines without a word; a robot needs one that is right."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    golden = np.load(path / "golden_descriptors.npy")
+    nothing, turned = np.full_like(golden, np.nan), -golden
+    report = build_bundle(path, open_engine=Gives(nothing, turned, golden), here=NX)
+    assert [order.precision for order in board] == ["int8", "fp16", "fp32"]
+    assert [order.graph.name for order in board] == [
+        "model-int8-flags.onnx", "model-fp32.onnx", "model-fp32.onnx",
+    ]  # fmt: skip
+    assert "NaN" in report.refused["int8"]
+    assert "cosine -1.0" in report.refused["fp16"]
+    (sidecar,) = report.engines
+    assert sidecar.precision == "fp32"
     record = artifact.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
-    assert record.engines == ["int8-sm87-tensorrt-8.6.2.engine"]
+    assert record.engines == [sidecar.engine]
+    assert record.precision == "int8"
 
 
 def test_a_wrong_engine_never_enters_the_bundle(
     compiled: Compiled, tmp_path: Path, board: list[Order]
 ) -> None:
-    """TensorRT has built wrong FP16 engines without a word: the gate must stop them."""
-    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    """When all precisions fail, each is named and the bundle stays as it was."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     before = artifact.open_artifact(path, "bundle").digest
-    with pytest.raises(NumericsError, match="the new int8 engine gives NaN"):
-        build_bundle(path, describe=lambda _, images: np.full((8, 48), np.nan, np.float32))
+    golden = np.load(path / "golden_descriptors.npy")
+    with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
+        build_bundle(path, open_engine=Gives(-golden, -golden), here=NX)
     assert artifact.open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_int8_is_held_to_what_it_was_when_compiled(compiled: Compiled) -> None:
+    """INT8 without a gate would let a wrong engine pass; a fixed one would refuse good ones."""
+    bundle = artifact.open_artifact(compiled("jetson-orin", "int8"), "bundle")
+    measured = bundle.read("bundle.json", BundleRecord).evidence["parity"]["min_cosine"]
+    first = bundle.read(RECIPE, Recipe).steps[0]
+    assert first.precision == "int8"
+    assert first.min_cosine == pytest.approx(measured - 0.02, abs=1e-4)
+
+
+def test_building_again_replaces_the_engine(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One engine a machine: after an update of TensorRT the old one goes, other boards' stay."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    build_bundle(path, here=NX)
+    build_bundle(path, here=Here("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0"))
+    monkeypatch.setattr(
+        module,
+        "build_engine",
+        lambda *_, **__: Engine(b"new", "8.6.9", [], 1.0, [], workspace=None),
+    )
+    build_bundle(path, here=NX)
+    built = artifact.open_artifact(path, "bundle")
+    assert built.read("bundle.json", BundleRecord).engines == [
+        "fp16-jetson-agx-orin-64gb-sm87-tensorrt-8.6.2.engine",
+        "fp16-jetson-orin-nx-16gb-sm87-tensorrt-8.6.9.engine",
+    ]
+    engines = [name for name in built.manifest.files if name.endswith(".engine")]
+    assert len(engines) == 2
+
+
+def test_dla_where_there_is_none(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+    """An Orin Nano has no DLA: said before TensorRT is started, with the boards that have one."""
+    path = compiled("jetson-orin", "fp16")
+    nano = Here("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    with pytest.raises(TargetError, match=r"orin-nano-8gb, which has no DLA.*agx-orin-64gb"):
+        build_bundle(path, here=nano, dla=0)
+    with pytest.raises(UsageError, match="expected a Jetson's bundle"):
+        build_bundle(compiled("cpu", "fp32"), dla=0)
+    assert board == []
+
+
+def test_dla_gets_fp16_with_the_gpu_behind_it(
+    compiled: Compiled, tmp_path: Path, board: list[Order]
+) -> None:
+    """Also from an INT8 bundle, which carries its FP16 graph."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    report = build_bundle(path, here=NX, dla=1)
+    (order,) = board
+    assert (order.precision, order.dla, order.graph.name) == ("fp16", 1, "model-fp32.onnx")
+    assert report.engines[0].dla == 1
+    assert report.engines[0].engine.endswith("-dla1.engine")
+    assert "--useDLACore=1 --allowGPUFallback" in report.trtexec
 
 
 def test_another_gpu_than_the_recipe(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An Orin recipe on a Xavier: both are named."""
-    monkeypatch.setattr(module, "_gpu", lambda: (72, "Xavier"))
+    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier"))
     with pytest.raises(TargetError, match=r"jetson-orin \(sm_87\), this GPU is Xavier \(sm_72\)"):
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from edgevpr.compile import builder, monitor
-from edgevpr.compile.dialects import DIALECTS, Dialect, advice, check_possible, dialect_of
+from edgevpr.compile.dialects import DIALECTS, Dialect, advice, dialect_of
+from edgevpr.compile.possible import check_possible
 from edgevpr.errors import TargetError
 
 RELEASES = (
