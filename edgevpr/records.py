@@ -56,6 +56,44 @@ class OperatingPoint(msgspec.Struct, frozen=True):
     search_ms_p95: float
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """What the similarities of a search are worth, fitted on held-out images of this map.
+
+    Every held-out image of a mapped place was searched twice: as it is, and with its place and
+    what is near it taken out of the map, as if the robot had left it. Shares are percent; all
+    figures are of images that were not fitted on (two folds, split by place).
+    """
+
+    #: "logistic": P(right) = 1 / (1 + exp(-(weights . evidence + intercept))).
+    method: str
+    #: of the numbers of ``edgevpr.confidence.EVIDENCE``, in that order, each 0 or more.
+    weights: list[float]
+    intercept: float
+    #: least confidence of a place that is called known.
+    threshold: float
+    #: precision, percent, that the threshold was chosen for.
+    known_precision: float
+    #: an answer within so many metres of the image is right.
+    radius_m: float
+    #: similarity over which the odds between two places found together change e times; what the
+    #: sequence filter weighs them with.
+    temperature: float
+    #: the network that described the held-out images; the scores of another mean something else.
+    model_digest: str
+    #: images of mapped places, and of places that are not in the map.
+    mapped: int
+    unmapped: int
+    #: right answers of mapped images when the threshold just excludes every wrong answer.
+    r_at_100p: float
+    #: of mapped images: answered as known. Of known answers: right. Of unmapped: called known.
+    coverage: float
+    precision_known: float
+    false_known: float
+    #: expected calibration error over ten bins, 0 to 1.
+    calibration_error: float
+    provenance: Provenance
+
+
 class GalleryRecord(msgspec.Struct, frozen=True):
     """``gallery.json`` of a gallery artifact.
 
@@ -91,6 +129,8 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     projected_agreement: float | None = None
     projected_r1: float | None = None
     projected_r5: float | None = None
+    #: None: nothing was held out, or too little to fit on.
+    calibration: Calibration | None = None
 
 
 class EngineSidecar(msgspec.Struct, frozen=True):

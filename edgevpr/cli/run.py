@@ -62,6 +62,15 @@ def command(
             "choice without it."
         ),
     ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least confidence of an answer that is a fix (known: true); the gallery's own "
+            "threshold without it.",
+        ),
+    ] = None,
     json: Annotated[
         bool,
         typer.Option(
@@ -71,7 +80,8 @@ def command(
 ) -> None:
     """Say where each frame was taken: one JSON line a frame, a summary on stderr.
 
-    A frame that cannot be read gets a line with "error" and the run goes on. Ctrl-C or SIGTERM
+    A frame that cannot be read gets a line with "error" and the run goes on; "known": false is an
+    answer that is no fix. Ctrl-C or SIGTERM
     answers what is already decoded and ends: with code 0 for a live camera, 130 for files. SIGHUP
     opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
@@ -85,8 +95,9 @@ def command(
         record = opened.read("bundle.json", BundleRecord)
         place_map = runtime.Gallery(gallery, parameters=parameters)
         place_map.check_bundle(opened, record)
+        judge = runtime.judge_for(place_map, record, min_confidence)
         runner = runtime.runner_from_bundle(opened, record, threads=threads)
-        return runtime.Localizer(runner, place_map, record.preprocess, top=top)
+        return runtime.Localizer(runner, place_map, record.preprocess, top=top, judge=judge)
 
     limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
@@ -120,6 +131,6 @@ def command(
         raise typer.Exit(130)
     if summary.frames == summary.errors:
         raise DataError(
-            f"none of the {summary.frames} frames of {source} could be read, expected images: "
-            "look at the errors above, and at the files"
+            f"none of the {summary.frames} frames of {source} could be read and described, "
+            "expected images: look at the errors above, and at the files"
         )

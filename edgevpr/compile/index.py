@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr import __version__, artifact
+from edgevpr.compile.calibrate_confidence import fit_confidence
 from edgevpr.compile.faiss_index import build_index, choose_factory, write_index
 from edgevpr.compile.projection_fit import fit_projection, index_width
 from edgevpr.compile.tune import (
@@ -126,7 +127,11 @@ def build_gallery(
             projected_agreement=in_d.agreement,
             projected_r1=in_d.r1,
             projected_r5=in_d.r5,
-        )
+            calibration=fit_confidence(
+                index, chosen.parameters, queries, projection, gallery.table,
+                radius_m=options.radius_m, seed=options.seed,
+            ),
+        )  # fmt: skip
         gallery.table.save(folder / "images.csv")
         artifact.write_json(folder / "gallery.json", record)
         artifact.write_json(folder / "config.json", _config(features, queries, gallery, options))

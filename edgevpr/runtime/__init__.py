@@ -5,6 +5,7 @@ used.
 """
 
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
+from edgevpr.runtime.confidence import Judge, judge_for
 from edgevpr.runtime.frames import Frame, Source
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.lane import Lane
@@ -31,6 +32,7 @@ __all__ = [
     "FrameError",
     "Gallery",
     "JsonLinesFile",
+    "Judge",
     "Lane",
     "Limits",
     "Localizer",
@@ -46,6 +48,7 @@ __all__ = [
     "Summary",
     "Swap",
     "call_on_hangup",
+    "judge_for",
     "open_sink",
     "open_source",
     "run",

@@ -6,14 +6,18 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.errors import UsageError
+from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.runtime.answers import Answer, Match, StageTimes
+from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
+from edgevpr.runtime.confidence import Judge
 from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.runners import Runner
 from edgevpr.search import SEARCH_DEPTH
+
+#: So many descriptors in a row that are no numbers end the run: it is not the frames then.
+MAX_BROKEN = 10
 
 
 class Localizer:
@@ -22,10 +26,17 @@ class Localizer:
     Args:
         preprocess: the bundle's.
         top: places in an answer, best first.
+        judge: gives answers their confidence.
     """
 
     def __init__(
-        self, runner: Runner, gallery: Gallery, preprocess: Preprocess, *, top: int = 5
+        self,
+        runner: Runner,
+        gallery: Gallery,
+        preprocess: Preprocess,
+        *,
+        top: int = 5,
+        judge: Judge | None = None,
     ) -> None:
         if top < 1:
             raise UsageError(f"found --top {top}, expected 1 or more: pass --top 5")
@@ -33,6 +44,8 @@ class Localizer:
         self.gallery = gallery
         self.preprocess = preprocess
         self.top = top
+        self.judge = judge
+        self._broken = 0
         # Several images of one place are merged, so more are searched than are told.
         self._depth = max(SEARCH_DEPTH, 4 * top)
         # Reused for every frame: the engine reads it, nobody keeps it.
@@ -46,11 +59,11 @@ class Localizer:
             # Not the descriptor itself: what a network makes of noise is nobody's error.
             self.gallery.search(np.zeros_like(descriptor), self._depth)
 
-    def locate(self, frame: Frame) -> Answer:
-        """Answer a frame that has an image.
+    def locate(self, frame: Frame) -> Answer | FrameError:
+        """Answer a frame that has an image, or say that the engine gave NaN or infinity for it.
 
         Raises:
-            NumericsError: the engine gave NaN or infinity.
+            NumericsError: it did so for ``MAX_BROKEN`` frames in a row.
         """
         import cv2
 
@@ -63,8 +76,19 @@ class Localizer:
         resized = time.perf_counter()
         descriptor = self.runner.infer(self._input)
         inferred = time.perf_counter()
-        scores, rows = self.gallery.search(descriptor, self._depth)
+        try:
+            scores, rows = self.gallery.search(descriptor, self._depth)
+        except NumericsError as error:
+            self._broken += 1
+            if self._broken == MAX_BROKEN:
+                raise
+            return FrameError(frame.id, frame.source, frame.time, str(error))
+        self._broken = 0
         top = places(scores[0], rows[0], self.gallery.images, self.top)
+        confidence = known = None
+        if self.judge is not None:
+            confidence = round(self.judge.confidence(scores[0], rows[0], self.gallery.images), 4)
+            known = self.judge.known(confidence)
         searched = time.perf_counter()
         best = top[0] if top else None
         return Answer(
@@ -78,6 +102,8 @@ class Localizer:
             score=best.score if best else None,
             top=top,
             ms=_stage_times(frame.capture_ms, started, resized, inferred, searched),
+            confidence=confidence,
+            known=known,
         )
 
 

@@ -45,14 +45,14 @@ def run(
     """Answer every frame of an entered source until it ends, ``limit`` frames, or ``stop``.
 
     When ``stop`` is set, frames already decoded are still answered; a frame that could not be
-    read gets a ``FrameError`` and the run goes on.
+    read, or whose descriptor is no number, gets a ``FrameError`` and the run goes on.
 
     Args:
         localizer: an entered lane, or a localizer whose runner has not been entered.
         swap: what may put another lane in place of the first.
 
     Raises:
-        NumericsError: the engine gave NaN or infinity.
+        NumericsError: the engine gave NaN or infinity for many frames in a row.
         OSError: the sink cannot be written (BrokenPipeError: its reader has gone).
     """
     stop = stop or threading.Event()

@@ -25,7 +25,7 @@ from edgevpr.runtime import (
 )
 from edgevpr.runtime.frames import ImageFiles
 from edgevpr.runtime.live import LiveSource
-from edgevpr.runtime.localizer import places
+from edgevpr.runtime.localizer import MAX_BROKEN, places
 
 from .build import PLACES, PREPROCESS, FakeCamera, World, describe, frame, place_image, write_bundle
 
@@ -166,11 +166,35 @@ def test_an_error_while_decoding_reaches_the_caller(world: World) -> None:
     assert len(sink.all) == 3
 
 
-def test_nan_from_the_engine_ends_the_run(world: World, tmp_path: Path) -> None:
-    """Would catch a place being told from NaN."""
+def test_nan_from_the_engine_costs_its_frame(world: World) -> None:
+    """Would catch a run ended by one bad frame, a place told from NaN, or a count that forgets."""
+    broken = {3, *range(10, 10 + MAX_BROKEN - 1), 25}
+    opened = localizer(world)
+    infer, calls = opened.runner.infer, iter(range(-3, 1000))  # three warm up
+
+    def sometimes(images: np.ndarray) -> np.ndarray:
+        return infer(images) * (np.nan if next(calls) in broken else 1)
+
+    opened.runner.infer = sometimes  # type: ignore[method-assign]
+    sink = Kept()
+    with open_source(str(world.drive)) as source:
+        summary = run(source, opened, sink)
+    lost = {a.frame for a in sink.all if isinstance(a, FrameError)}
+    assert lost == broken
+    assert {a.frame for a in sink.all if isinstance(a, Answer) and a.place == a.frame} == set(
+        range(PLACES)
+    ) - broken
+    assert (summary.frames, summary.errors) == (PLACES, len(broken))
+    assert "NaN" in next(a.error for a in sink.all if isinstance(a, FrameError))
+
+
+def test_nan_throughout_ends_the_run(world: World, tmp_path: Path) -> None:
+    """Would catch a broken engine that runs on for ever."""
     broken = write_bundle(tmp_path / "b", nan=True)
+    sink = Kept()
     with open_source(str(world.drive)) as source, pytest.raises(NumericsError):
-        run(source, localizer(world, broken), Kept())
+        run(source, localizer(world, broken), sink)
+    assert len(sink.all) == MAX_BROKEN - 1
 
 
 def test_live_source_drops_while_the_engine_works(world: World, camera: FakeCamera) -> None:
