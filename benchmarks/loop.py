@@ -29,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ class Timed:
 
     def __init__(self, file: runtime.JsonLinesFile, capture: Capture | None = None) -> None:
         self._file, self._capture = file, capture
-        self.end_to_end_ms: list[float] = []
-        self.engine_ms: list[float] = []
+        # arrays of doubles: as lists they would be most of what the memory grows by
+        self.end_to_end_ms = array("d")
+        self.engine_ms = array("d")
         self.rss_mb: list[float] = []
 
     def write(self, answer: Answer | FrameError, frame: Frame) -> None:

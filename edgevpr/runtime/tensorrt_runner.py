@@ -1,14 +1,17 @@
 """TensorRT 8.6 to 11 and TensorRT-RTX through pycuda.
 
 One owner thread, the device's primary context, buffers allocated once: a context per thread, or
-a second one beside PyTorch's, is what most hanging TensorRT programs have in common.
+a second one beside PyTorch's, is what most hanging TensorRT programs have in common. After a
+warm-up, copies and engine are one CUDA graph where the engine allows it; TensorRT-RTX makes its
+own.
 """
 
 import hashlib
 import importlib
 import threading
+import traceback
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,14 @@ from edgevpr.artifact import Artifact
 from edgevpr.errors import (
     CorruptArtifactError,
     EngineMissingError,
-    NumericsError,
+    ResourceError,
     TargetError,
 )
 from edgevpr.records import BundleRecord, EngineSidecar
+from edgevpr.runtime import rtx_cache
+from edgevpr.runtime.cuda_buffer import Buffer, is_integrated
+from edgevpr.runtime.cuda_graph import CudaGraph
+from edgevpr.runtime.cuda_graph import record as record_graph
 from edgevpr.targets import this_board
 
 #: module, and how it is installed.
@@ -35,18 +42,25 @@ _LIBRARIES = {
 }
 
 
+#: CU_STREAM_NON_BLOCKING: work of other libraries on the default stream does not wait for ours.
+_NON_BLOCKING = 1
+
+
 class TensorRTRunner:
-    """An engine of a bundle on the first CUDA device.
+    """An engine of a bundle on the first CUDA device; a ``with`` block, owned by its thread.
 
     Raises:
-        TargetError: no library, no GPU, or no engine for this GPU and TensorRT version.
+        TargetError: no library, no GPU, or no engine for this GPU and TensorRT version; the GPU
+            fails while it runs.
         CorruptArtifactError: the engine file is not the one its sidecar describes.
+        ResourceError: the GPU's memory is full.
     """
 
     def __init__(self, bundle: Artifact, record: BundleRecord) -> None:
         self._bundle, self._record = bundle, record
         self._trt, self._cuda = load_libraries(record.runtime, bundle.path)
         self.device = f"{record.runtime} {self._trt.__version__}"
+        self._owner: int | None = None
 
     def __enter__(self) -> "TensorRTRunner":
         cuda, trt = self._cuda, self._trt
@@ -57,37 +71,53 @@ class TensorRTRunner:
         )
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
         self._owner = threading.get_ident()
+        #: runtime, engine, context: each must outlive the one after it.
+        self._keep: list[Any] = []
+        self._buffers: dict[str, Buffer] = {}
+        self._stream: Any = None
+        self._graph: CudaGraph | None = None
+        self._cache: tuple[Any, Path] | None = None
         self._cuda_context = gpu.retain_primary_context()
         self._cuda_context.push()
         try:
-            self._load(sidecar, plan)
-        except BaseException:
-            self.__exit__()
+            self._load(sidecar, plan, gpu)
+            self._record_graph()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            if isinstance(error, cuda.MemoryError):
+                raise ResourceError(
+                    f"{self.device} has no memory left for {self._bundle.path} "
+                    f"({_first_line(error)}): close other programs that use the GPU"
+                ) from error
+            if isinstance(error, cuda.Error):
+                raise self._failed(error) from error
             raise
         return self
 
-    def _load(self, sidecar: EngineSidecar, plan: bytes) -> None:
+    def _load(self, sidecar: EngineSidecar, plan: bytes, gpu: Any) -> None:
         cuda, trt, record = self._cuda, self._trt, self._record
         path = self._bundle.path / "engines" / sidecar.engine
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+        self._keep.append(runtime)
         if sidecar.dla is not None:
             runtime.DLA_core = sidecar.dla
         engine = runtime.deserialize_cuda_engine(plan)
-        context = engine.create_execution_context() if engine is not None else None
+        self._keep.append(engine)
+        context = self._context(engine, sidecar, gpu) if engine is not None else None
         if context is None:
             raise TargetError(
                 f"{self.device} refused {path}; its own message stands above: run edgevpr build "
                 f"{self._bundle.path} on this machine"
             )
+        self._keep.append(context)
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         if sorted(names) != sorted([record.input, record.output]):
             raise CorruptArtifactError(
                 f"{path} has the tensors {', '.join(names)}, expected {record.input} and "
                 f"{record.output}: run edgevpr build {self._bundle.path} again"
             )
-        self._stream = cuda.Stream()
-        self._host: dict[str, Any] = {}
-        self._gpu: dict[str, Any] = {}
+        self._stream = cuda.Stream(_NON_BLOCKING)
+        mapped = is_integrated(cuda, gpu)
         expected = {record.input: trt.DataType.UINT8, record.output: trt.DataType.FLOAT}
         for name in names:
             shape, found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
@@ -98,44 +128,96 @@ class TensorRTRunner:
                     f"{self._bundle.path}"
                 )
             dtype = np.uint8 if name == record.input else np.float32
-            self._host[name] = cuda.pagelocked_empty(shape, dtype)
-            self._gpu[name] = cuda.mem_alloc(self._host[name].nbytes)
-            context.set_tensor_address(name, int(self._gpu[name]))
-        # The engine must outlive its context, and the runtime its engine.
-        self._keep: tuple[Any, ...] = (runtime, engine, context)
+            self._buffers[name] = buffer = Buffer(cuda, shape, dtype, mapped)
+            context.set_tensor_address(name, buffer.address)
 
-    def __exit__(self, *_: object) -> None:
+    def _context(self, engine: Any, sidecar: EngineSidecar, gpu: Any) -> Any:
+        """The execution context; TensorRT-RTX is told to keep kernels and to make a CUDA graph."""
+        trt = self._trt
+        if self._record.runtime != "tensorrt-rtx":
+            return engine.create_execution_context()
+        config = engine.create_runtime_config()
+        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        path = rtx_cache.cache_path(sidecar.sha256, trt.__version__, f"{gpu.name()} {sidecar.sm}")
+        self._cache = rtx_cache.load(config, path), path
+        return engine.create_execution_context(config)
+
+    def _record_graph(self) -> None:
+        """Run once, so that everything lazy is loaded, and then record copies and engine."""
+        self._buffers[self._record.input].host.fill(0)
+        self._run()
+        if self._cache is not None:
+            # Now, not at the end: a robot ends by losing its power.
+            rtx_cache.save(*self._cache)
+        else:
+            self._graph = record_graph(int(self._stream.handle), self._enqueue)
+            self.device += ", CUDA graph" if self._graph else ", no CUDA graph"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # An error's frames keep what their names stand for, and the GPU's things must go now.
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__cause__ or error.__context__
         # In reverse order of making; each frees its memory when its last name goes.
-        self._host, self._gpu = {}, {}
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+        self._cache = None
+        while self._keep:
+            self._keep.pop()
+        self._buffers = {}
         self._stream = None
-        while getattr(self, "_keep", ()):
-            self._keep = self._keep[:-1]
         self._cuda_context.pop()
         self._cuda_context = None
+        self._owner = None
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, H, W, 3) uint8 RGB -> (B, d) float32, one image at a time."""
         if threading.get_ident() != self._owner:
             raise RuntimeError("a TensorRT runner is used by the thread that entered it")
         rows = np.empty((len(images), self._record.output_dim), np.float32)
+        given = self._buffers[self._record.input].host[0]
+        told = self._buffers[self._record.output].host.reshape(-1)
         for image, row in zip(images, rows, strict=True):
-            self._infer_one(image, row)
+            np.copyto(given, image)
+            try:
+                self._run()
+            except self._cuda.Error as error:
+                raise self._failed(error) from error
+            np.copyto(row, told)
         return rows
 
-    def _infer_one(self, image: NDArray[np.uint8], row: NDArray[np.float32]) -> None:
-        cuda, names = self._cuda, (self._record.input, self._record.output)
-        context = self._keep[2]
-        host_in, host_out = (self._host[name] for name in names)
-        np.copyto(host_in[0], image)
-        cuda.memcpy_htod_async(self._gpu[names[0]], host_in, self._stream)
-        if not context.execute_async_v3(self._stream.handle):
-            raise NumericsError(
+    def _run(self) -> None:
+        """From the input's host buffer to the output's; both are the GPU's until it returns."""
+        if self._graph is not None:
+            done = self._graph.launch(int(self._stream.handle))
+        else:
+            done = self._enqueue()
+        if not done:
+            raise TargetError(
                 f"{self.device} could not run the engine; its own message stands above: run "
                 f"edgevpr build {self._bundle.path} again"
             )
-        cuda.memcpy_dtoh_async(host_out, self._gpu[names[1]], self._stream)
         self._stream.synchronize()
-        np.copyto(row, host_out.reshape(-1))
+
+    def _enqueue(self) -> bool:
+        context = self._keep[2]
+        self._buffers[self._record.input].to_gpu(self._stream)
+        if not context.execute_async_v3(int(self._stream.handle)):
+            return False
+        self._buffers[self._record.output].to_host(self._stream)
+        return True
+
+    def _failed(self, error: BaseException) -> TargetError:
+        return TargetError(
+            f"{self.device} failed ({_first_line(error)}): start again; if it fails again, look "
+            "at dmesg for the GPU's own message, and use a bundle compiled with --target cpu"
+        )
 
 
 def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:

@@ -15,9 +15,10 @@ from edgevpr.errors import (
     TargetError,
 )
 from edgevpr.records import BundleRecord, EngineSidecar
-from edgevpr.runtime import OnnxRunner, runner_from_bundle, tensorrt_runner
+from edgevpr.runtime import OnnxRunner, rtx_cache, runner_from_bundle, tensorrt_runner
 from edgevpr.runtime.tensorrt_runner import choose_engine
 
+from . import fake_cuda
 from .build import DIM, SIDE, World, write_bundle
 
 
@@ -141,27 +142,31 @@ def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path, field: str) ->
         choose_engine(bundle, record, "10.3.0", "sm_87")
 
 
-#: variable of the runner's source -> TensorRT class (None: the module itself).
+#: variable of the runner's sources -> TensorRT class (None: the module itself).
 _HOLDERS = {
     "trt": None,
     "runtime": "Runtime",
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
+    "config": "IRuntimeConfig",
+    "cache": "IRuntimeCache",
 }
+#: what the runner touches for TensorRT-RTX alone.
+_RTX_ONLY = {"IRuntimeConfig", "IRuntimeCache", "CudaGraphStrategy", "create_runtime_config"}
 
 
 def used_names() -> set[tuple[str, ...]]:
     """Every TensorRT name the runner touches: ("Logger", "WARNING"), ("ICudaEngine", "...")."""
-    tree = ast.parse(Path(tensorrt_runner.__file__).read_text())
     names = set()
-    for node in ast.walk(tree):
-        chain = []
-        while isinstance(node, ast.Attribute):
-            chain.insert(0, node.attr)
-            node = node.value
-        if chain and isinstance(node, ast.Name) and node.id in _HOLDERS:
-            holder = _HOLDERS[node.id]
-            names.add((holder, *chain) if holder else tuple(chain))
+    for module in (tensorrt_runner, rtx_cache):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            chain = []
+            while isinstance(node, ast.Attribute):
+                chain.insert(0, node.attr)
+                node = node.value
+            if chain and isinstance(node, ast.Name) and node.id in _HOLDERS:
+                holder = _HOLDERS[node.id]
+                names.add((holder, *chain) if holder else tuple(chain))
     return {n for n in names if n[0] != "__version__"}
 
 
@@ -169,13 +174,37 @@ def used_names() -> set[tuple[str, ...]]:
 def test_tensorrt_names_exist_in_every_version(shared: Path) -> None:
     """Would catch a binding-index call, or any name gone from (or not yet in) 8.6 to 11 and RTX."""
     names = used_names()
-    assert ("IExecutionContext", "execute_async_v3") in names
-    assert ("Runtime", "deserialize_cuda_engine") in names
+    for expected in (
+        ("IExecutionContext", "execute_async_v3"),
+        ("Runtime", "deserialize_cuda_engine"),
+        ("IRuntimeConfig", "cuda_graph_strategy"),
+        ("IRuntimeCache", "deserialize"),
+        ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"),
+    ):
+        assert expected in names
     files = sorted((shared / "tensorrt-api").glob("*.json"))
     assert files
     for file in files:
         api = json.loads(file.read_text())["api"]
-        for name in names:
+        rtx = "rtx" in file.name
+        for name in names if rtx else {n for n in names if not _RTX_ONLY & set(n)}:
             assert name[0] in api, f"{file.name}: {name}"
             if len(name) > 1:
                 assert name[1] in api[name[0]]["members"], f"{file.name}: {name}"
+
+
+@pytest.mark.shared
+def test_fake_tensorrt_has_no_name_of_its_own(shared: Path) -> None:
+    """Would catch the runner being tested against calls that TensorRT does not have."""
+    api = json.loads((shared / "tensorrt-api" / "tensorrt-rtx-1.7.json").read_text())["api"]
+    trt = fake_cuda.tensorrt(fake_cuda.Gpu())
+    for fake, real in (
+        (trt.Runtime, "Runtime"),
+        (trt.Engine, "ICudaEngine"),
+        (trt.Execution, "IExecutionContext"),
+        (trt.Config, "IRuntimeConfig"),
+        (trt.Cache, "IRuntimeCache"),
+    ):
+        own = {n for n in vars(fake) if not n.startswith("_")} - {"held", "cache"}
+        assert own
+        assert own <= set(api[real]["members"]), real
