@@ -269,7 +269,7 @@ def test_a_broken_one_is_one_line(pair: Pair, what: str) -> None:
     (line,) = pair.lines
     assert line.startswith("kept the old")
     assert "\n" not in line
-    assert {"truncated": "index.faiss", "nan": "NaN", "gone": "nothing at"}[what] in line
+    assert {"truncated": "index.faiss", "nan": "0 % of 5", "gone": "nothing at"}[what] in line
 
 
 def test_watching_sees_it_unasked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
