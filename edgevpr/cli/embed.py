@@ -1,11 +1,14 @@
 """``edgevpr embed``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgevpr.cli import console
+
+if TYPE_CHECKING:
+    from edgevpr.records import FeaturesRecord
 
 
 def command(
@@ -23,6 +26,13 @@ def command(
             "share the output's file system; the last one writes it."
         ),
     ] = "1/1",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Spread over a Ray cluster: the address of its head, auto, or local. Machines "
+            "see images and model under the same paths."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was made.")] = False,
 ) -> None:
     """Describe every image of a folder with a network: the features artifact.
@@ -33,13 +43,11 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.describe import embed
-
-    part = _part(shard)
-    record = embed(
-        model, images, output, batch_size=batch_size, workers=workers, shard=part,
-        track=console.track,
-    )  # fmt: skip
+    record = (
+        _by_shard(model, images, output, batch_size, workers, shard)
+        if cluster is None
+        else _by_cluster(model, images, output, batch_size, cluster, shard)
+    )
     if record is None:
         console.note(f"part {shard} is done; {output} is written when all parts are")
         return
@@ -47,6 +55,33 @@ def command(
         console.emit_json(record)
         return
     console.note(f"wrote {output}: {record.count} descriptors of {record.dim} dimensions")
+
+
+def _by_shard(
+    model: Path, images: Path, output: Path, batch_size: int, workers: int, shard: str
+) -> "FeaturesRecord | None":
+    from edgevpr.train.describe import embed
+
+    return embed(
+        model, images, output, batch_size=batch_size, workers=workers, shard=_part(shard),
+        track=console.track,
+    )  # fmt: skip
+
+
+def _by_cluster(
+    model: Path, images: Path, output: Path, batch_size: int, address: str, shard: str
+) -> "FeaturesRecord":
+    from edgevpr.errors import UsageError
+    from edgevpr.train.cluster import embed_on_cluster
+
+    if shard != "1/1":
+        raise UsageError(
+            f"--shard {shard} with --cluster {address}: the cluster divides the work itself; pass "
+            "one of the two"
+        )
+    return embed_on_cluster(
+        model, images, output, address=address, batch_size=batch_size, track=console.track
+    )
 
 
 def _part(text: str) -> tuple[int, int]:
