@@ -1,0 +1,277 @@
+"""What goes wrong around a run: nothing lost, nothing hangs, one clear line each.
+
+Beside these: unreadable images and NaN in ``test_pipeline``, damaged videos and cameras that come
+back in ``test_sources``, a reader that goes away and signals of a whole process in
+``test_run_cli``, a new map under a running loop in ``test_swap``.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevpr import artifact
+from edgevpr.records import BundleRecord
+from edgevpr.runtime import (
+    Answer,
+    Frame,
+    FrameError,
+    Gallery,
+    Lane,
+    Localizer,
+    Summary,
+    call_on_hangup,
+    open_source,
+    run,
+    runner_from_bundle,
+    stop_on_signals,
+)
+from edgevpr.runtime.live import LiveSource
+
+from .build import PLACES, FakeCamera, World, write_bundle
+
+
+class Kept:
+    """Keeps answers; ``then(n)`` is called after the n-th, counted from 1."""
+
+    def __init__(self, then: Callable[[int], object] = lambda n: None) -> None:
+        self.all: list[Answer | FrameError] = []
+        self._then = then
+
+    def write(self, answer: Answer | FrameError, frame: Frame) -> None:
+        self.all.append(answer)
+        self._then(len(self.all))
+
+
+class Engine:
+    """A runner that calls ``before(n)`` ahead of its n-th frame, counted from 1 after warm-up."""
+
+    def __init__(self, world: World, before: Callable[[int], object]) -> None:
+        opened = artifact.open_artifact(world.bundle, "bundle")
+        self.record = opened.read("bundle.json", BundleRecord)
+        self._runner = runner_from_bundle(opened, self.record, threads=1)
+        self.device = self._runner.device
+        self._before, self._count = before, -3
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        self._count += 1
+        if self._count > 0:
+            self._before(self._count)
+        return self._runner.infer(images)
+
+
+def localizer(world: World, before: Callable[[int], object] = lambda n: None) -> Localizer:
+    engine = Engine(world, before)
+    return Localizer(engine, Gallery(world.gallery), engine.record.preprocess)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Iterator[None]:
+    yield
+    for thread in threading.enumerate():
+        if thread.name in ("engine", "decode") or thread.name.startswith("camera"):
+            thread.join(5)
+            assert not thread.is_alive(), thread.name
+
+
+def live_run(world: World, camera: FakeCamera, sink: Kept) -> Summary:
+    with LiveSource(camera, "cam") as source:
+        camera.give(1)
+        return run(source, localizer(world), sink)
+
+
+def test_camera_gone_while_the_engine_works(world: World, camera: FakeCamera) -> None:
+    """Would catch the frame at work being lost, or a loop that waits for a camera that is gone."""
+    sink = Kept(lambda n: camera.give(1) if n < 4 else camera.unplug())
+    summary = live_run(world, camera, sink)
+    assert [a.frame for a in sink.all] == [0, 1, 2, 3]
+    assert not summary.interrupted
+    assert len(summary.remarks) == 1
+    assert "gone" in summary.remarks[0]
+    assert camera.released.wait(5)
+
+
+def test_sink_that_breaks_under_a_camera(world: World, camera: FakeCamera) -> None:
+    """Would catch a camera left open, or threads left waiting, by a closed stdout."""
+
+    def fail(n: int) -> None:
+        if n == 2:
+            camera.unplug()
+            raise BrokenPipeError
+        camera.give(1)
+
+    with pytest.raises(BrokenPipeError):
+        live_run(world, camera, Kept(fail))
+    assert camera.released.wait(5)
+
+
+def test_engine_that_breaks_with_frames_behind_it(world: World) -> None:
+    """Would catch answers already made being lost, and a loop that waits for a dead engine."""
+
+    def fail(n: int) -> None:
+        if n == 7:
+            raise OSError("the GPU fell off the bus")
+
+    sink = Kept()
+    with open_source(str(world.drive)) as source, pytest.raises(OSError, match="fell off the bus"):
+        run(source, localizer(world, fail), sink)
+    assert [a.frame for a in sink.all] == list(range(6))
+
+
+def test_clock_that_goes_backwards(
+    world: World, camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch ages or durations made of the wall clock, which NTP and GPS set at will."""
+    start = time.time()
+    ticks = iter(range(1_000_000))
+    monkeypatch.setattr(time, "time", lambda: start - 3600.0 * next(ticks))
+    sink = Kept(lambda n: camera.give(1) if n < 5 else camera.unplug())
+    summary = live_run(world, camera, sink)
+    answers = [a for a in sink.all if isinstance(a, Answer)]
+    assert [a.frame for a in answers] == [0, 1, 2, 3, 4]
+    times = [a.time for a in answers if a.time is not None]
+    assert times == sorted(times, reverse=True), "told as they were, for whoever logs them"
+    assert all(0 <= a.frame_age_ms < 60_000 for a in answers)
+    assert 0 <= summary.seconds < 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_under_a_camera(world: World, camera: FakeCamera, number: int) -> None:
+    """Would catch the frame at work being lost to a signal, or a live run that goes on."""
+
+    def work(n: int) -> None:
+        if n == 3:
+            signal.raise_signal(number)
+        else:
+            camera.give(1)
+
+    sink = Kept(work)
+    with stop_on_signals() as stop, LiveSource(camera, "cam") as source:
+        camera.give(1)
+        summary = run(source, localizer(world), sink, stop=stop)
+        camera.unplug()
+    assert [a.frame for a in sink.all] == [0, 1, 2]
+    assert summary.interrupted
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_second_signal_interrupts_an_engine_that_hangs(world: World) -> None:
+    """Would catch a run that only kill -9 ends."""
+    hangs, release = threading.Event(), threading.Event()
+
+    def hang(n: int) -> None:
+        if n == 2:
+            hangs.set()
+            release.wait(60)
+
+    def signals() -> None:
+        hangs.wait(60)
+        for _ in range(2):
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.05)  # two at once would be delivered as one
+
+    main = threading.get_ident()
+    sender = threading.Thread(target=signals)
+    sender.start()
+    sink = Kept()
+    with (
+        stop_on_signals() as stop,
+        open_source(str(world.drive)) as source,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run(source, localizer(world, hang), sink, stop=stop)
+    sender.join()
+    release.set()
+    assert [a.frame for a in sink.all] == [0]
+
+
+def test_hangup_stops_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch a run that outlives the terminal it was started in, reloading instead."""
+    stop, asked = threading.Event(), threading.Event()
+    with call_on_hangup(asked.set, stop):
+        signal.raise_signal(signal.SIGHUP)
+    assert (asked.is_set(), stop.is_set()) == (True, False)
+    asked.clear()
+    monkeypatch.setattr(os, "isatty", lambda handle: True)
+    with call_on_hangup(asked.set, stop):
+        signal.raise_signal(signal.SIGHUP)
+        assert (asked.is_set(), stop.is_set()) == (True, False)
+        asked.clear()
+        monkeypatch.setattr(os, "isatty", lambda handle: False)
+        signal.raise_signal(signal.SIGHUP)
+    assert (asked.is_set(), stop.is_set()) == (False, True)
+
+
+def test_lane_says_what_it_could_not_open(world: World) -> None:
+    """Would catch a thread that dies opening the engine while the loop waits for it."""
+
+    def fail() -> Localizer:
+        raise MemoryError("engine")
+
+    with pytest.raises(MemoryError), Lane(fail):
+        pass
+
+
+def command(world: World, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "edgevpr", "run", str(world.drive), "--threads", "1"),
+        *("--bundle", str(world.bundle), "--gallery", str(world.gallery), *more),
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("sink", ["--output", "--sink"])
+def test_full_disk_under_a_file(world: World, tmp_path: Path, sink: str) -> None:
+    """Would catch a full disk ending in a traceback, or in a file that passes for complete."""
+    (tmp_path / "out.part").symlink_to("/dev/full")
+    where = str(tmp_path / "out") if sink == "--output" else f"csv:{tmp_path / 'out'}"
+    done = subprocess.run(command(world, sink, where), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 7
+    assert len(done.stderr.splitlines()) == 1
+    assert "no space left" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_on_one_gallery_that_is_replaced(world: World, tmp_path: Path) -> None:
+    """Would catch runs that lock each other out, and a map changing under one that was not asked
+    to change."""
+    bundle, gallery = tmp_path / "bundle", tmp_path / "gallery"
+    shutil.copytree(world.gallery, gallery)
+    write_bundle(bundle)
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(1500):
+        (many / f"{i:05d}.png").symlink_to(world.image(i % PLACES))
+    args = [
+        *(sys.executable, "-m", "edgevpr", "run", str(many), "--threads", "1"),
+        *("--bundle", str(bundle), "--gallery", str(gallery)),
+    ]
+    both = [
+        subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    # Both are running, and held up by pipes that nobody reads on from.
+    first = [process.stdout.readline() for process in both]
+    shutil.rmtree(gallery)
+    shutil.rmtree(bundle)
+    for process, line in zip(both, first, strict=True):
+        rest, stderr = process.stdout.read(), process.stderr.read()
+        places = [json.loads(text)["place"] for text in [line, *rest.splitlines()]]
+        assert places == [i % PLACES for i in range(1500)]
+        assert process.wait(60) == 0, stderr
+        assert len(stderr.splitlines()) == 1
