@@ -9,7 +9,7 @@ from edgevpr.cli import console
 
 if TYPE_CHECKING:
     from edgevpr.artifact import Artifact
-    from edgevpr.compile.build import BuildReport
+    from edgevpr.compile.engines import BuildReport
 
 
 def command(
@@ -20,14 +20,29 @@ def command(
             min=0, max=1, help="Prefer this deep learning accelerator, the GPU does the rest."
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Build on this board over ssh, user@board or a name from ~/.ssh/config, and bring "
+            "the engine, its evidence and its latency back."
+        ),
+    ] = None,
+    host_edgevpr: Annotated[
+        str, typer.Option(help="edgevpr on that board, where its PATH does not have it.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print what was built.")] = False,
 ) -> None:
     """Build a bundle's engine on this device and check it against the bundle's golden vectors."""
-    from edgevpr.compile.build import build_bundle
+    if host is not None:
+        from edgevpr.compile.remote import build_on_host
 
-    report = build_bundle(
-        bundle, open_engine=open_engine, here=this_machine(), dla=dla, track=console.track
-    )
+        report = build_on_host(bundle, host, dla=dla, edgevpr=host_edgevpr, track=console.track)
+    else:
+        from edgevpr.compile.build import build_bundle
+
+        report = build_bundle(
+            bundle, open_engine=open_engine, here=this_machine(), dla=dla, track=console.track
+        )
     if json:
         console.emit_json(report)
         return
@@ -37,6 +52,8 @@ def command(
 
 def show(report: "BuildReport") -> None:
     """What was built, as remarks."""
+    if report.host:
+        console.note(f"built on {report.host}, brought back into {report.bundle}")
     for engine in report.engines:
         where = "".join(f", {part}" for part in (engine.target, engine.jetpack) if part)
         console.note(

@@ -3,53 +3,24 @@
 On a board with TensorRT alone: nothing here needs onnx, torch or modelopt.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgevpr import artifact
-from edgevpr.artifact import Artifact, FileEntry, Manifest
+from edgevpr.artifact import Artifact
 from edgevpr.compile.board import Made, Site, build_step, find_site
 from edgevpr.compile.builder import Engine, Order, build_engine
-from edgevpr.compile.engines import FOLDER, replaced_by, write_engine
+from edgevpr.compile.engines import BuildReport, stage, write_engine, write_evidence
 from edgevpr.compile.host import Here, cpu_name
 from edgevpr.compile.layers import LayerSummary
-from edgevpr.compile.parity import GATES, Parity
+from edgevpr.compile.parity import GATES
 from edgevpr.compile.preflight import check_room
 from edgevpr.compile.recipe import RECIPE, Recipe, Step
-from edgevpr.compile.trial import EngineLatency, OpenEngine, Trial, check_parity, try_engine
+from edgevpr.compile.trial import OpenEngine, Trial, check_parity, try_engine
 from edgevpr.errors import NumericsError, TargetError, UsageError
 from edgevpr.progress import Track, silent
 from edgevpr.records import BundleRecord, EngineSidecar
 from edgevpr.targets import load_target
-
-#: What the evidence of an engine is called, beside it in the bundle.
-EVIDENCE = ".evidence.json"
-
-
-class BuildReport(msgspec.Struct, frozen=True):
-    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
-
-    bundle: str
-    engines: list[EngineSidecar]
-    #: golden inputs through the new engine against golden descriptors; None: not run, and why.
-    parity: Parity | None
-    #: of one image on this machine; None where the engine does not run here.
-    latency: EngineLatency | None
-    remarks: list[str]
-    #: precision -> why its engine was refused here, before a safer one was taken.
-    refused: dict[str, str] = {}
-    #: layers that DLA does not run, by name.
-    fell_back: list[str] = []
-    #: engine -> what computes in which precision, where that can be seen.
-    layers: dict[str, LayerSummary] = {}
-    #: the same by hand.
-    trtexec: str = ""
-    workspace_mib: int | None = None
-    #: where it was built when that was not here: user@board.
-    host: str = ""
 
 
 def build_bundle(
@@ -140,7 +111,7 @@ def _ahead_of_time(
             for sm, engine in built.items()
         }
         new = list(sidecars.values())
-        staged = _stage(folder, bundle, record, new)
+        staged = stage(folder, bundle, record, new)
         trial, remarks = None, []
         try:
             trial = try_engine(open_engine, staged, folder, what) if open_engine else None
@@ -220,7 +191,7 @@ def _install(
             built_from=made.variant.graph.file,
             built_from_sha256=made.variant.graph.sha256,
         )
-        staged = _stage(folder, bundle, record, [sidecar])
+        staged = stage(folder, bundle, record, [sidecar])
         trial = None
         if open_engine:
             trial = try_engine(open_engine, staged, folder, what)
@@ -242,32 +213,6 @@ def _install(
         )
 
 
-def _stage(
-    folder: Path, bundle: Artifact, record: BundleRecord, new: list[EngineSidecar]
-) -> Artifact:
-    """Fill ``folder`` with the bundle around its new engines; the bundle as it will stand."""
-    gone = {n for sidecar in new for n in replaced_by(bundle, record.engines, sidecar)}
-    stems = {name.removesuffix(".engine") for name in gone}
-    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in (".engine", ".json", EVIDENCE)}
-    for name in bundle.manifest.files:
-        if name in dropped or (folder / name).exists():
-            continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.file(name), folder / name)
-    names = [name for name in record.engines if name not in gone]
-    engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
-    artifact.write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
-    files = {
-        file.relative_to(folder).as_posix(): FileEntry(
-            file.stat().st_size, artifact.sha256_file(file)
-        )
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
-    old = bundle.manifest
-    return Artifact(folder, Manifest(old.format, old.kind, old.creator, old.space, files))
-
-
 def _report(
     folder: Path,
     bundle: Artifact,
@@ -287,11 +232,5 @@ def _report(
         layers=layers,
         **more,
     )
-    for sidecar in engines:
-        own = {sidecar.engine: layers[sidecar.engine]} if sidecar.engine in layers else {}
-        evidence = msgspec.structs.replace(
-            report, bundle=bundle.path.name, engines=[sidecar], layers=own
-        )
-        stem = sidecar.engine.removesuffix(".engine")
-        artifact.write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)
+    write_evidence(folder, report)
     return report

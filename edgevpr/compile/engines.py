@@ -1,15 +1,46 @@
 """Engine files in a bundle, each with the sidecar that says what it is and where it runs."""
 
 import hashlib
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
+
 from edgevpr import artifact
-from edgevpr.artifact import Artifact
+from edgevpr.artifact import Artifact, FileEntry, Manifest
 from edgevpr.compile.builder import Engine
-from edgevpr.records import EngineSidecar
+from edgevpr.compile.layers import LayerSummary
+from edgevpr.compile.parity import Parity
+from edgevpr.compile.trial import EngineLatency
+from edgevpr.records import BundleRecord, EngineSidecar
 
 FOLDER = "engines"
+#: What the evidence of an engine is called, beside it in the bundle.
+EVIDENCE = ".evidence.json"
+
+
+class BuildReport(msgspec.Struct, frozen=True):
+    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
+
+    bundle: str
+    engines: list[EngineSidecar]
+    #: golden inputs through the new engine against golden descriptors; None: not run, and why.
+    parity: Parity | None
+    #: of one image on this machine; None where the engine does not run here.
+    latency: EngineLatency | None
+    remarks: list[str]
+    #: precision -> why its engine was refused here, before a safer one was taken.
+    refused: dict[str, str] = {}
+    #: layers that DLA does not run, by name.
+    fell_back: list[str] = []
+    #: engine -> what computes in which precision, where that can be seen.
+    layers: dict[str, LayerSummary] = {}
+    #: the same by hand.
+    trtexec: str = ""
+    workspace_mib: int | None = None
+    #: where it was built when that was not here: user@board.
+    host: str = ""
 
 
 def write_engine(
@@ -84,3 +115,41 @@ def replaced_by(bundle: Artifact, engines: list[str], new: EngineSidecar) -> lis
     place = (new.runtime, new.sm, new.target)
     old = {name: sidecar_of(bundle, name) for name in engines}
     return [name for name, s in old.items() if (s.runtime, s.sm, s.target) == place]
+
+
+def stage(
+    folder: Path, bundle: Artifact, record: BundleRecord, new: list[EngineSidecar]
+) -> Artifact:
+    """Fill ``folder`` with the bundle around its new engines; the bundle as it will stand."""
+    gone = {n for sidecar in new for n in replaced_by(bundle, record.engines, sidecar)}
+    stems = {name.removesuffix(".engine") for name in gone}
+    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in (".engine", ".json", EVIDENCE)}
+    for name in bundle.manifest.files:
+        if name in dropped or (folder / name).exists():
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.file(name), folder / name)
+    names = [name for name in record.engines if name not in gone]
+    engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
+    artifact.write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
+    files = {
+        file.relative_to(folder).as_posix(): FileEntry(
+            file.stat().st_size, artifact.sha256_file(file)
+        )
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    old = bundle.manifest
+    return Artifact(folder, Manifest(old.format, old.kind, old.creator, old.space, files))
+
+
+def write_evidence(folder: Path, report: BuildReport) -> None:
+    """Write the report of a build beside each engine it made, without the others'."""
+    for sidecar in report.engines:
+        name = sidecar.engine
+        own = {name: report.layers[name]} if name in report.layers else {}
+        evidence = msgspec.structs.replace(
+            report, bundle=Path(report.bundle).name, engines=[sidecar], layers=own
+        )
+        stem = name.removesuffix(".engine")
+        artifact.write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)

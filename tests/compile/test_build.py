@@ -13,9 +13,9 @@ import pytest
 from edgevpr import artifact
 from edgevpr.artifact import Artifact
 from edgevpr.compile import board as module
-from edgevpr.compile.build import BuildReport, build_bundle
+from edgevpr.compile.build import build_bundle
 from edgevpr.compile.builder import Engine, Order
-from edgevpr.compile.engines import sidecar_of
+from edgevpr.compile.engines import BuildReport, sidecar_of
 from edgevpr.compile.host import Here
 from edgevpr.compile.recipe import RECIPE, Recipe
 from edgevpr.errors import NumericsError, ResourceError, TargetError, UsageError
