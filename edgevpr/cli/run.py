@@ -2,11 +2,14 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from edgevpr.cli import console
+
+#: edgevpr.runtime.Backend, which would have to be imported for --help.
+Backend = Literal["auto", "opencv", "gstreamer"]
 
 
 def command(
@@ -14,7 +17,7 @@ def command(
         str,
         typer.Argument(
             help="Folder, glob, image, video, MCAP file or rosbag2 folder (?topic=NAME), file://, "
-            "camera number, v4l2://, rtsp://, csi://N."
+            "camera number, v4l2://, rtsp://, csi://N, gst:PIPELINE."
         ),
     ],
     bundle: Annotated[Path, typer.Option(help="Bundle artifact (edgevpr compile).")],
@@ -37,6 +40,32 @@ def command(
         int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
     ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="What opens live cameras; auto is GStreamer where it is installed, else OpenCV "
+            "(edgevpr doctor)."
+        ),
+    ] = "auto",
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds for which a live camera that has gone is tried again; 0 ends the run.",
+        ),
+    ] = 60,
+    stall: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds without a frame after which a live camera has gone."),
+    ] = 5,
+    pipeline_scale: Annotated[
+        bool,
+        typer.Option(
+            "--pipeline-scale",
+            help="Let the GStreamer pipeline scale frames to twice the network's input: less work "
+            "for the CPU, slightly other descriptors.",
+        ),
+    ] = False,
     watch: Annotated[
         bool,
         typer.Option(
@@ -101,9 +130,15 @@ def command(
 
     limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
+    size = None
+    if pipeline_scale:
+        record = open_artifact(bundle, "bundle").read("bundle.json", BundleRecord)
+        size = runtime.scaled_for(record.preprocess)
+    patience = runtime.Patience(reconnect, stall)
+    camera = runtime.CameraOptions(backend, patience, size=size, say=console.note)
     with ExitStack() as stack:
         lane = stack.enter_context(runtime.Lane(open_pair))
-        frames = stack.enter_context(runtime.open_source(source))
+        frames = stack.enter_context(runtime.open_source(source, camera))
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None

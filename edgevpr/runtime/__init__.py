@@ -5,10 +5,12 @@ used.
 """
 
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
+from edgevpr.runtime.cameras import Backend, CameraOptions, scaled_for
 from edgevpr.runtime.confidence import Judge, judge_for
 from edgevpr.runtime.frames import Frame, Source
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.lane import Lane
+from edgevpr.runtime.live import Patience
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.pipeline import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
@@ -27,6 +29,8 @@ from edgevpr.runtime.swap import Swap
 
 __all__ = [
     "Answer",
+    "Backend",
+    "CameraOptions",
     "CsvFile",
     "Frame",
     "FrameError",
@@ -40,6 +44,7 @@ __all__ = [
     "NmeaServer",
     "OnnxRunner",
     "PartFile",
+    "Patience",
     "Runner",
     "Several",
     "Source",
@@ -53,5 +58,6 @@ __all__ = [
     "open_source",
     "run",
     "runner_from_bundle",
+    "scaled_for",
     "stop_on_signals",
 ]

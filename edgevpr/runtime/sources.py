@@ -2,7 +2,7 @@
 
 ``folder/``, ``'folder/*.jpg'``, ``image.png``, ``video.mp4``, ``file:///path/to/any/of/these``,
 ``bag.mcap``, ``rosbag2-folder/?topic=/camera/image``, ``0``, ``v4l2:///dev/video0``,
-``rtsp://host/stream``, ``csi://0``.
+``rtsp://host/stream``, ``csi://0``, ``gst:PIPELINE``.
 """
 
 import glob
@@ -11,28 +11,28 @@ from urllib.parse import unquote, urlsplit
 
 from edgevpr.errors import DataError
 from edgevpr.runtime.bags import find as find_bag
+from edgevpr.runtime.cameras import PREFIXES, CameraOptions, open_camera
 from edgevpr.runtime.frames import ImageFiles, Source, VideoFile
-from edgevpr.runtime.live import open_camera
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_LIVE = ("v4l2://", "rtsp://", "csi://")
 
 
-def open_source(uri: str) -> Source:
-    """The source for an address; use it in a ``with`` block.
+def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
+    """The source for an address; use it in a ``with`` block. ``camera`` counts for live ones.
 
     Raises:
         DataError: nothing there, no images in the folder, not a video, no such camera.
         TargetError: an address that needs software this machine lacks.
+        UsageError: options that do not fit the address.
     """
-    if uri.isdigit() or uri.startswith(_LIVE):
-        return open_camera(uri)
+    if uri.isdigit() or uri.startswith(PREFIXES):
+        return open_camera(uri, camera)
     if uri.startswith("file://"):
         uri = unquote(urlsplit(uri).path)
     elif "://" in uri:
         raise DataError(
             f"found the address {uri}, expected a path, a camera number, file://, "
-            f"{', '.join(_LIVE)}: correct it"
+            f"{', '.join(PREFIXES)}: correct it"
         )
     if (bag := find_bag(uri)) is not None:
         return bag

@@ -1,9 +1,14 @@
 """The small world, built once: 40 places, a bundle, a gallery, a drive past each of them."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import cv2
 import pytest
 
 from edgevpr.compile.index import build_gallery
+from edgevpr.runtime import gst
 
 from .build import (
     PLACES,
@@ -15,6 +20,7 @@ from .build import (
     write_bundle,
     write_features,
 )
+from .gstreamer import RtspServer, link_gi
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +41,37 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def camera() -> FakeCamera:
     return FakeCamera()
+
+
+@pytest.fixture(scope="session")
+def gi_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What to put on the path for PyGObject; tests that need it skip without it."""
+    folder = tmp_path_factory.mktemp("gi")
+    if reason := link_gi(folder):
+        pytest.skip(f"{reason}: apt-get install python3-gi gir1.2-gst-plugins-base-1.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gstreamer(gi_folder: Path) -> Iterator[Path]:
+    """GStreamer can be used in this process."""
+    sys.path.append(str(gi_folder))
+    gst.why_not.cache_clear()
+    if reason := gst.why_not():
+        pytest.skip(f"GStreamer here {reason}")
+    yield gi_folder
+    sys.path.remove(str(gi_folder))
+    gst.why_not.cache_clear()
+
+
+@pytest.fixture
+def rtsp(gstreamer: Path) -> Iterator[RtspServer]:
+    try:
+        import gi
+
+        gi.require_version("GstRtspServer", "1.0")
+    except ValueError:
+        pytest.skip("no RTSP server here: apt-get install gir1.2-gst-rtsp-server-1.0")
+    server = RtspServer(gstreamer)
+    yield server
+    server.kill()
