@@ -192,6 +192,10 @@ class FakeCamera:
             self._wanted.acquire()
         self._wanted.release()
 
+    def late(self) -> None:
+        """One frame more, without waiting for it to be taken."""
+        self._ready.release()
+
     def unplug(self) -> None:
         self._gone = True
         self._ready.release()
