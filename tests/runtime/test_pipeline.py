@@ -20,6 +20,7 @@ from edgevpr.runtime import (
     JsonLinesFile,
     Localizer,
     open_source,
+    pipeline,
     run,
     runner_from_bundle,
 )
@@ -164,6 +165,63 @@ def test_an_error_while_decoding_reaches_the_caller(world: World) -> None:
     with Broken(sorted(world.drive.iterdir())) as source, pytest.raises(MemoryError):
         run(source, localizer(world), sink)
     assert len(sink.all) == 3
+
+
+class Watched(Localizer):
+    """Counts the frames it has begun."""
+
+    def __init__(self, one: Localizer) -> None:
+        super().__init__(one.runner, one.gallery, one.preprocess)
+        self.begun = 0
+        self.changed = threading.Condition()
+
+    def locate(self, frame: Frame) -> Answer | FrameError:
+        with self.changed:
+            self.begun += 1
+            self.changed.notify()
+        return super().locate(frame)
+
+
+@pytest.mark.usefixtures("decoding")
+def test_files_overlap_and_are_held_back(world: World) -> None:
+    """Would catch an engine that waits for a slow sink, and frames that pile up behind one."""
+    one, decoded = Watched(localizer(world)), []
+    most = pipeline.DECODED_AHEAD + pipeline.ASKED_AHEAD + 2
+
+    class Counting(ImageFiles):
+        def frames(self, stop: threading.Event):
+            for f in super().frames(stop):
+                decoded.append(f.id)
+                yield f
+
+    class Slow(Kept):
+        def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+            super().write(answer, frame)
+            count = len(self.all)
+            with one.changed:
+                assert one.changed.wait_for(lambda: one.begun > min(count, PLACES - 1), 60)
+            assert len(decoded) <= count + most
+
+    with Counting(sorted(world.drive.iterdir())) as source:
+        run(source, one, Slow())
+    assert decoded == list(range(PLACES))
+
+
+def test_a_cameras_next_frame_waits_for_the_sink(world: World, camera: FakeCamera) -> None:
+    """Would catch a frame taken early, and therefore old when its answer is written."""
+    one = Watched(localizer(world))
+
+    class Slow(Kept):
+        def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
+            super().write(answer, frame)
+            camera.give(3) if len(self.all) < 4 else camera.unplug()
+            assert one.begun == len(self.all)
+
+    sink = Slow()
+    with LiveSource(camera, "cam") as source:
+        camera.give(1)
+        run(source, one, sink)
+    assert [a.frame for a in sink.all] == [0, 3, 6, 9]
 
 
 def test_nan_from_the_engine_costs_its_frame(world: World) -> None:
