@@ -43,6 +43,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "regression": {"loss": "regression"},
     "implicit, MLP aggregator": {"aggregator": "mlp"},
     "implicit, gamma 1": {"gamma": 1.0},
+    "implicit, gamma 60": {"gamma": 60.0},
+    "implicit, tau 0.1": {"tau": 0.1},
 }
 
 
