@@ -53,12 +53,7 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) uint8 RGB, EXIF orientation applied.
-
-    Grey images are repeated over the channels, 16-bit ones keep their high byte, transparency is
-    dropped. A file is unreadable when it does not decode, and when it is a JPEG that stops before
-    its end-of-image marker: some decoders paint what is missing grey and say nothing, and a half
-    grey image has a descriptor like any other. Damage inside a complete JPEG cannot be told.
+    """Read an image file as (H, W, 3) uint8 RGB, as ``decode_image`` does.
 
     Raises:
         DataError: the file is missing, empty, truncated, or not an image OpenCV can decode.
@@ -72,17 +67,31 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         raise DataError(
             f"found {found} at {path}, expected a JPEG or PNG file: check the path"
         ) from None
-    try:
-        whole = data.size > 0 and not _is_cut_jpeg(data.tobytes())
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
-    except cv2.error:  # a header that asks for more pixels than OpenCV will allocate
-        image = None
+    image = decode_image(data)
     if image is None:
         raise DataError(
             f"{path} ({data.size} bytes) is not a readable image, expected a complete JPEG or "
             "PNG: replace or remove the file and run the command again"
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def decode_image(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """The bytes of an image file as (H, W, 3) uint8 BGR, EXIF orientation applied, or None.
+
+    Grey images are repeated over the channels, 16-bit ones keep their high byte, transparency is
+    dropped. A file is unreadable when it does not decode, and when it is a JPEG that stops before
+    its end-of-image marker: some decoders paint what is missing grey and say nothing, and a half
+    grey image has a descriptor like any other. Damage inside a complete JPEG cannot be told.
+    """
+    import cv2
+
+    try:
+        whole = data.size > 0 and not _is_cut_jpeg(data.tobytes())
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
+    except cv2.error:  # a header that asks for more pixels than OpenCV will allocate
+        return None
+    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

@@ -32,6 +32,14 @@ def command(json: Json = False) -> None:
     console.table("This machine", ["", ""], rows)
     console.table("Packages", ["extra", "state", "installed"], _extras(machine.packages))
     console.table(
+        "Live cameras",
+        ["backend", "installed", "opens", "lacks"],
+        [
+            [c.name, c.version or "no", " ".join(c.opens), "; ".join(c.lacks)]
+            for c in report.cameras
+        ],
+    )
+    console.table(
         "Targets",
         ["target", "build here", "run here", "why not, and the next command"],
         _grouped(report.targets),

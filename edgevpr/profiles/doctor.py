@@ -10,6 +10,7 @@ import msgspec
 
 from edgevpr import __version__
 from edgevpr.profiles.board import Board, read_board
+from edgevpr.profiles.cameras import CameraBackend, camera_backends
 from edgevpr.profiles.gpu import Gpu, find_gpus
 from edgevpr.profiles.packages import (
     Package,
@@ -60,12 +61,13 @@ class DoctorReport(msgspec.Struct, frozen=True):
     cpus: int
     memory_gb: float
     machine: Machine
+    cameras: list[CameraBackend]
     problems: list[str]
     targets: list[TargetState]
 
 
 def examine(root: Path = Path("/")) -> DoctorReport:
-    """Look at this machine; nothing is imported, started or changed."""
+    """Look at this machine; nothing is started or changed, and no camera is opened."""
     board = read_board(root)
     gpus, no_gpu = find_gpus()
     machine = Machine(
@@ -85,6 +87,7 @@ def examine(root: Path = Path("/")) -> DoctorReport:
         cpus=len(os.sched_getaffinity(0)),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         machine=machine,
+        cameras=camera_backends(),
         problems=problems(machine),
         targets=[judge(target, machine) for target in all_targets()],
     )

@@ -16,8 +16,8 @@ PREFIXES = ("v4l2://", "rtsp://", "rtsps://", "csi://", "gst:")
 
 Backend = Literal["auto", "opencv", "gstreamer"]
 
-#: ``auto`` takes GStreamer when it has the element that reads such a camera.
-_ELEMENTS = {
+#: What GStreamer reads each kind of camera with.
+ELEMENTS = {
     "v4l2": "v4l2src",
     "rtsp": "rtspsrc",
     "rtsps": "rtspsrc",
@@ -115,11 +115,11 @@ _MODE = ("width", "height", "fps")
 
 def _opener(address: _Address, options: CameraOptions) -> Open:
     """What opens the camera, now and again after it has gone."""
-    no_gst = gst.why_not()
-    if not no_gst and not gst.has(_ELEMENTS[address.kind]):
-        no_gst = f"lacks the element {_ELEMENTS[address.kind]}"
+    no_gst = gst.why_not() or lacks(address.kind)
     if options.backend == "gstreamer" and no_gst:
         raise TargetError(f"{address.name} cannot be opened with GStreamer, which {no_gst}")
+    if options.backend == "auto" and address.kind.startswith("rtsp") and not no_gst:
+        no_gst = lacks_decoder()
     if options.backend != "opencv" and not no_gst:
         pipeline = _pipeline(address, options.size)
         return lambda unwanted: gst.GstCapture(pipeline, unwanted)
@@ -131,6 +131,23 @@ def _opener(address: _Address, options: CameraOptions) -> Open:
             f"--pipeline-scale needs GStreamer ({reason}), found OpenCV: leave the option out"
         )
     return lambda _: _opencv(address)
+
+
+def lacks(kind: str) -> str:
+    """What GStreamer lacks for a kind of camera, or ''; only where ``gst.why_not`` is ''."""
+    element = ELEMENTS[kind]
+    if gst.has(element):
+        return ""
+    where = (
+        "comes with JetPack" if kind == "csi" else "run sudo apt install gstreamer1.0-plugins-good"
+    )
+    return f"lacks the element {element}: {where}"
+
+
+def lacks_decoder() -> str:
+    """What GStreamer lacks for most RTSP cameras, or ''; only where ``gst.why_not`` is ''."""
+    found = gst.decodes_h264()
+    return "" if found else "lacks an H.264 decoder: run sudo apt install gstreamer1.0-libav"
 
 
 def _pipeline(address: _Address, size: tuple[int, int] | None) -> gst.Pipeline:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError
+from edgevpr.preprocess import decode_image
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,11 @@ class VideoFile:
 
 def _read(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
     """(image in BGR order, "") or (None, why not)."""
-    import cv2
-
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         return None, f"{path} cannot be read ({error.strerror}); expected an image file"
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = decode_image(data)
     if image is None:
         return None, f"{path} ({data.size} bytes) is not a readable image; it was left out"
-    return np.asarray(image, np.uint8), ""
+    return image, ""

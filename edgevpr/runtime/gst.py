@@ -70,6 +70,17 @@ def has(element: str) -> bool:
     return _gst().ElementFactory.find(element) is not None
 
 
+def decodes_h264() -> bool:
+    """Whether there is a decoder for what most network cameras send."""
+    gst = _gst()
+    factory = gst.ElementFactory
+    decoders = factory.list_get_elements(
+        gst.ELEMENT_FACTORY_TYPE_DECODER | gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO, gst.Rank.MARGINAL
+    )
+    h264 = gst.Caps.from_string("video/x-h264")
+    return bool(factory.list_filter(decoders, h264, gst.PadDirection.SINK, False))
+
+
 def end(*, nvidia: bool, size: tuple[int, int] | None = None) -> str:
     """The last elements: BGR for OpenCV, scaled before the conversion where ``size`` asks for it.
 

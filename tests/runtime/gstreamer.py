@@ -35,7 +35,7 @@ class RtspServer:
     """A process that serves a moving test picture; it can be killed, frozen and started again."""
 
     def __init__(self, gi: Path) -> None:
-        self._gi = gi
+        self.gi = gi
         self._port = "0"
         self.start()
 
@@ -51,7 +51,7 @@ class RtspServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment(self._gi),
+            env=environment(self.gi),
         )
         assert self._process.stdout is not None
         self._port = self._process.stdout.readline().strip()

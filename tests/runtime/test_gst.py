@@ -1,10 +1,13 @@
 """Cameras through a real GStreamer, and a real RTSP server that goes away and comes back."""
 
 import itertools
+import json
 import os
+import signal
+import subprocess
 import threading
 from pathlib import Path
-from typing import get_args
+from typing import IO, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ from edgevpr.runtime import CameraOptions, Frame, Patience, gst, open_source
 from edgevpr.runtime.cameras import Backend
 from edgevpr.runtime.live import LiveSource
 
-from .gstreamer import RtspServer
+from .build import World
+from .gstreamer import RtspServer, environment
+from .test_run_cli import command
 
 SMALL = "video/x-raw,width=322,height=242"
 
@@ -162,3 +167,50 @@ def test_frozen_server_is_noticed(rtsp: RtspServer) -> None:
         hears(said, "is back", source)
         thaw.join()
     assert "gave no frame for 0.5 s" in said[0]
+
+
+def test_run_over_a_server_that_restarts(world: World, rtsp: RtspServer) -> None:
+    """Would catch the whole command hanging, ending with a traceback, or deaf to Ctrl-C while it
+    waits for a camera."""
+    args = [*command(world, rtsp.uri, "--backend", "gstreamer"), "--json"]
+    process = subprocess.Popen(
+        args,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(rtsp.gi),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # Answers are read as they come: a full pipe would stop the run.
+    answers: list[str] = []
+    reader = threading.Thread(target=answers.extend, args=(process.stdout,))
+    try:
+        answers.append(process.stdout.readline())
+        reader.start()
+        rtsp.kill()
+        assert "trying to open it again" in until(process.stderr, "trying")
+        rtsp.start()
+        until(process.stderr, "is back")
+        rtsp.kill()
+        until(process.stderr, "trying")
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(30) == 0
+        reader.join(30)
+    finally:
+        process.kill()
+    summary = json.loads(rest[rest.index("{") :])
+    assert "was gone once" in summary["remarks"][0]
+    assert summary["frames"] == len(answers)
+    ids = [json.loads(line)["frame"] for line in answers]
+    assert ids == sorted(set(ids))
+    assert "Traceback" not in rest
+
+
+def until(stream: IO[str], word: str) -> str:
+    """The first line with ``word``."""
+    for line in stream:
+        if word in line:
+            return line
+    pytest.fail(f"the run ended without saying {word!r}")

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -82,14 +83,19 @@ def test_nothing_there(tmp_path: Path, uri: str, says: str) -> None:
 
 
 def test_corrupt_image_is_a_frame_with_an_error(tmp_path: Path) -> None:
-    """Would catch one bad file ending the run, or being skipped without a word."""
-    images(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
-    whole = (tmp_path / "b.jpg").read_bytes()
+    """Would catch one bad file ending the run, being skipped without a word, or its half taken
+    for the whole: decoders paint what a cut JPEG lacks grey."""
+    images(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.png"])
+    whole = (tmp_path / "e.jpg").read_bytes()
+    (tmp_path / "e.jpg").write_bytes(whole[:-20])
+    # a PNG header that promises 2**30 x 2**30 pixels
+    size = (2**30).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    header = b"IHDR" + size + zlib.crc32(b"IHDR" + size).to_bytes(4, "big")
+    (tmp_path / "f.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + header)
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8" + bytes(200))
     (tmp_path / "c.jpg").write_bytes(b"")
-    assert whole
     frames = all_frames(str(tmp_path))
-    assert [f.image is None for f in frames] == [False, True, True, False]
+    assert [f.image is None for f in frames] == [False, True, True, False, True, True]
     assert "b.jpg (202 bytes)" in frames[1].error
     assert "c.jpg (0 bytes)" in frames[2].error
 
@@ -117,6 +123,21 @@ def test_truncated_video(tmp_path: Path) -> None:
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"half\.mp4"):
         open_source(str(tmp_path / "half.mp4"))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG")])
+def test_video_damaged_in_the_middle(tmp_path: Path, name: str, codec: str) -> None:
+    """Would catch a hang or an exception over damaged frames, and a loss without a word."""
+    path = video(tmp_path / name, 40, codec)
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 3, len(data) // 2)
+    data[middle] = bytes(len(data[middle]))
+    path.write_bytes(data)
+    with open_source(str(path)) as source:
+        frames = list(source.frames(threading.Event()))
+    assert [f.id for f in frames] == list(range(len(frames)))
+    assert len(frames) > 10
+    assert len(frames) >= 38 or source.remark
 
 
 def test_stop_ends_a_source(tmp_path: Path) -> None:
