@@ -75,7 +75,7 @@ def install(folder: Path) -> Path:
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        pip = [python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt")]
+        pip = [python, "-m", "pip", "install", "-qq", "-c", str(ROOT / "constraints.txt")]
         subprocess.run([*pip, str(ROOT)], check=True)
         (folder / "done").touch()
     return python

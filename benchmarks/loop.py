@@ -10,8 +10,9 @@ thread, from a capture object in the place of the driver:
 * overhead: the next frame comes when the last answer has been written, so that nothing waits.
   End to end is from the pixels being there to the answer's line being in the file. With an engine
   of one thread, and with one that takes every core.
-* memory: the run of one thread goes on; resident memory every 500 frames after the first 1,000.
-  Growth is the median of the last ten readings over that of the first ten.
+* memory: the run of one thread goes on, and as many JPEG files are read from disk and answered;
+  resident memory every 500 frames after the first 1,000. Growth is the median of the last ten
+  readings over that of the first ten.
 * age: a camera of 60 frames a second and an engine slowed to 15, on the real clock. The age of a
   frame is from its pixels being there to its answer's line being in the file.
 * swap: a camera of 30 frames a second; at the 100th the gallery is replaced by a copy of itself,
@@ -40,6 +41,7 @@ import numpy as np
 from edgevpr import artifact, runtime
 from edgevpr.records import BundleRecord
 from edgevpr.runtime import Answer, Frame, FrameError
+from edgevpr.runtime.frames import ImageFiles
 from edgevpr.runtime.live import LiveSource
 
 SIZE = (640, 480)
@@ -180,7 +182,8 @@ def main() -> None:
         most = max(args.frames, args.memory_frames)
         one = live(localizer(threads=1), Capture(images, most), out)
         print_overhead("1", one, args.frames)
-        print_memory(one)
+        print_memory("a camera", one)
+        print_memory("files", files(localizer(), images, args.memory_frames, out))
         capture = Capture(images, round(args.seconds / CAMERA_S), CAMERA_S)
         print_age(live(localizer(ENGINE_S), capture, out))
         print_swap(images, localizer, args.demo / "gallery", out)
@@ -198,6 +201,21 @@ def live(localizer: runtime.Localizer, capture: Capture, out: Path) -> Timed:
     return sink
 
 
+def files(localizer: runtime.Localizer, images: list[Any], count: int, out: Path) -> Timed:
+    """A folder of JPEG files, as ``edgevpr run FOLDER`` reads it."""
+    paths = [out / f"{i:02d}.jpg" for i in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(str(path), image)
+    with (
+        ImageFiles((paths * (count // len(paths) + 1))[:count]) as source,
+        runtime.JsonLinesFile(out / "files.jsonl") as file,
+        runtime.Lane(lambda: localizer) as lane,
+    ):
+        sink = Timed(file)
+        runtime.run(source, lane, sink)
+    return sink
+
+
 def print_overhead(threads: str, sink: Timed, count: int | None = None) -> None:
     p50, p95, p99 = np.percentile(sink.end_to_end_ms[:count], [50, 95, 99])
     engine = np.percentile(sink.engine_ms[:count], [50, 99])
@@ -205,13 +223,15 @@ def print_overhead(threads: str, sink: Timed, count: int | None = None) -> None:
           f"{p50 - engine[0]:.3f} | {p99 / p50:.2f} |", flush=True)  # fmt: skip
 
 
-def print_memory(sink: Timed) -> None:
+def print_memory(what: str, sink: Timed) -> None:
     readings = sink.rss_mb[2:]
     if len(readings) < 20:
-        print(f"\nMemory: {len(sink.engine_ms)} frames are too few, 11,000 or more are needed.")
+        print(
+            f"\nMemory, {what}: {len(sink.engine_ms)} frames are too few, expected 11,000 or more."
+        )
         return
     first, last = statistics.median(readings[:10]), statistics.median(readings[-10:])
-    print(f"\nResident memory over {len(sink.engine_ms)} frames: {first:.1f} MB at first, "
+    print(f"\nResident memory, {what}, over {len(sink.engine_ms)} frames: {first:.1f} MB at first, "
           f"{last:.1f} MB at last, growth {100 * (last / first - 1):.2f} % (goal <= 2 %), "
           f"most {max(readings):.1f} MB.", flush=True)  # fmt: skip
 

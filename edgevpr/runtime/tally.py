@@ -8,7 +8,7 @@ from edgevpr.runtime.answers import Answer, FrameError, Spread, Summary
 from edgevpr.runtime.frames import Source
 
 #: Answers whose times the summary is about.
-_KEPT = 10_000
+KEPT = 10_000
 
 
 class Tally:
@@ -18,7 +18,7 @@ class Tally:
         self.frames = 0
         self.errors = 0
         # total, engine, search, age; a ring, allocated and touched once
-        self._times = np.zeros((_KEPT, 4))
+        self._times = np.zeros((KEPT, 4))
         self._answers = 0
         self._started = time.monotonic()
 
@@ -28,7 +28,7 @@ class Tally:
             self.errors += 1
             return
         ms = item.ms
-        row = self._answers % _KEPT
+        row = self._answers % KEPT
         self._times[row] = ms.total, ms.engine, ms.search, item.frame_age_ms
         self._answers += 1
 
@@ -53,7 +53,7 @@ class Tally:
     def _spreads(self) -> list[Spread | None]:
         if not self._answers:
             return [None] * 4
-        kept = self._times[: min(self._answers, _KEPT)]
+        kept = self._times[: min(self._answers, KEPT)]
         p50, p95 = np.percentile(kept, [50, 95], axis=0)
         return [
             Spread(round(float(a), 3), round(float(b), 3)) for a, b in zip(p50, p95, strict=True)

@@ -27,6 +27,7 @@ from edgevpr.runtime import (
 from edgevpr.runtime.frames import ImageFiles
 from edgevpr.runtime.live import LiveSource
 from edgevpr.runtime.localizer import MAX_BROKEN, places
+from edgevpr.runtime.tally import KEPT, Tally
 
 from .build import PLACES, PREPROCESS, FakeCamera, World, describe, frame, place_image, write_bundle
 
@@ -205,6 +206,20 @@ def test_files_overlap_and_are_held_back(world: World) -> None:
     with Counting(sorted(world.drive.iterdir())) as source:
         run(source, one, Slow())
     assert decoded == list(range(PLACES))
+
+
+def test_times_of_the_last_answers(world: World) -> None:
+    """Would catch a summary about the first minutes of a long run, or memory that grows with it."""
+    answer = localizer(world).locate(frame(place_image(1)))
+    tally = Tally()
+    for ms in (100.0,) * 10 + (1.0, 3.0) * (KEPT // 2):
+        times = msgspec.structs.replace(answer.ms, engine=ms)
+        tally.add(msgspec.structs.replace(answer, ms=times))
+    tally.add(FrameError(0, "s", None, "bad"))
+    with open_source(str(world.drive)) as source:
+        summary = tally.summary(source, interrupted=False, swaps=0)
+    assert (summary.frames, summary.errors) == (KEPT + 11, 1)
+    assert (summary.engine_ms.p50, summary.engine_ms.p95) == (2.0, 3.0)
 
 
 def test_a_cameras_next_frame_waits_for_the_sink(world: World, camera: FakeCamera) -> None:
