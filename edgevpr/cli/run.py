@@ -116,6 +116,7 @@ def command(
     """
     from edgevpr import runtime
     from edgevpr.artifact import open_artifact
+    from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
     from edgevpr.records import BundleRecord
 
@@ -128,6 +129,7 @@ def command(
         runner = runtime.runner_from_bundle(opened, record, threads=threads)
         return runtime.Localizer(runner, place_map, record.preprocess, top=top, judge=judge)
 
+    build_if_missing(bundle)
     limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None

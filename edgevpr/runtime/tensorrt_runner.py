@@ -65,10 +65,7 @@ class TensorRTRunner:
     def __enter__(self) -> "TensorRTRunner":
         cuda, trt = self._cuda, self._trt
         gpu = cuda.Device(0)
-        major, minor = gpu.compute_capability()
-        sidecar, plan = choose_engine(
-            self._bundle, self._record, trt.__version__, f"sm_{major}{minor}", this_board()
-        )
+        sidecar, plan = _engine_here(self._bundle, self._record, trt, gpu)
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
         self._owner = threading.get_ident()
         #: runtime, engine, context: each must outlive the one after it.
@@ -252,6 +249,23 @@ def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
             f"built for, {fallback}"
         )
     return trt, cuda
+
+
+def check_engine(bundle: Artifact, record: BundleRecord) -> None:
+    """Raise EngineMissingError if a bundle has no engine for this machine; loads nothing.
+
+    Raises:
+        TargetError: this machine has no TensorRT or no GPU.
+    """
+    trt, cuda = load_libraries(record.runtime, bundle.path)
+    _engine_here(bundle, record, trt, cuda.Device(0))
+
+
+def _engine_here(
+    bundle: Artifact, record: BundleRecord, trt: ModuleType, gpu: Any
+) -> tuple[EngineSidecar, bytes]:
+    major, minor = gpu.compute_capability()
+    return choose_engine(bundle, record, trt.__version__, f"sm_{major}{minor}", this_board())
 
 
 def choose_engine(

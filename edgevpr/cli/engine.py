@@ -1,0 +1,34 @@
+"""The first run on a device builds the engine that its bundle lacks."""
+
+from pathlib import Path
+
+from edgevpr.cli import console
+
+
+def build_if_missing(path: Path) -> None:
+    """Build a bundle's engine for this machine, into the bundle, unless it has one.
+
+    Raises:
+        TargetError: this machine can neither run nor build it.
+        ResourceError: the bundle cannot be written.
+    """
+    from edgevpr.artifact import open_artifact
+    from edgevpr.errors import EngineMissingError
+    from edgevpr.records import BundleRecord
+
+    bundle = open_artifact(path, "bundle")
+    record = bundle.read("bundle.json", BundleRecord)
+    if record.runtime == "onnxruntime":
+        return
+    from edgevpr.runtime.tensorrt_runner import check_engine
+
+    try:
+        check_engine(bundle, record)
+        return
+    except EngineMissingError as error:
+        found = str(error).partition(": run edgevpr build")[0]
+    console.note(f"{found}: building one first, which takes minutes, once")
+    from edgevpr.cli.build import open_engine, show, this_machine
+    from edgevpr.compile.build import build_bundle
+
+    show(build_bundle(path, open_engine=open_engine, here=this_machine(), track=console.track))

@@ -1,0 +1,97 @@
+"""The first run on a device builds the engine."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgevpr.artifact import create, open_artifact, write_json
+from edgevpr.cli.engine import build_if_missing
+from edgevpr.compile import build
+from edgevpr.compile.engines import BuildReport
+from edgevpr.errors import TargetError
+from edgevpr.preprocess import Preprocess
+from edgevpr.records import BundleRecord, EngineSidecar
+from edgevpr.runtime import tensorrt_runner
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle for a Jetson, as compile leaves it: without engines."""
+    record = BundleRecord(
+        target="jetson-orin", runtime="tensorrt", precision="fp16", preprocess=Preprocess(8, 8),
+        input="images", output="descriptor", dim=4, output_dim=4, projection="", model_digest="",
+        graph_sha256="0", engines=[], evidence={},
+    )  # fmt: skip
+    with create(tmp_path / "b", "bundle", space="boq-4-000000000000") as folder:
+        write_json(folder / "bundle.json", record)
+    return tmp_path / "b"
+
+
+class Gpu:
+    """An Orin's, with a TensorRT: what is asked of the two before an engine is loaded."""
+
+    __version__ = "10.3.0"
+
+    def compute_capability(self) -> tuple[int, int]:
+        return 8, 7
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The bundles that were built, on a machine with a GPU."""
+
+    class Cuda:
+        Device = staticmethod(lambda _: Gpu())
+
+    done: list[Path] = []
+
+    def build_bundle(path: Path, **_: Any) -> BuildReport:
+        done.append(path)
+        opened = open_artifact(path, "bundle")
+        record = opened.read("bundle.json", BundleRecord)
+        sidecar = EngineSidecar(
+            "new.engine",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "0", "fp16", "tensorrt", "10.3.0", "sm_87", "Orin", [], 1.0,
+        )  # fmt: skip
+        with create(path, "bundle", space=opened.space) as folder:
+            (folder / "engines").mkdir()
+            (folder / "engines" / "new.engine").write_bytes(b"test")
+            write_json(folder / "engines" / "new.json", sidecar)
+            write_json(
+                folder / "bundle.json", msgspec.structs.replace(record, engines=["new.engine"])
+            )
+        return BuildReport(str(path), [sidecar], None, None, ["a remark"])
+
+    monkeypatch.setattr(tensorrt_runner, "load_libraries", lambda *_: (Gpu(), Cuda()))
+    monkeypatch.setattr(build, "build_bundle", build_bundle)
+    return done
+
+
+def test_the_first_run_builds(
+    bundle: Path, built: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A robot's first start must not end with a command to type; it says why it takes long."""
+    build_if_missing(bundle)
+    assert built == [bundle]
+    said = capsys.readouterr().err
+    assert "has no engine yet, this machine has tensorrt 10.3.0 on sm_87: building one" in said
+    assert "a remark" in said
+    build_if_missing(bundle)
+    assert built == [bundle]
+
+
+def test_what_cannot_run_here_is_not_built(
+    bundle: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU or TensorRT, minutes of building would help nobody."""
+
+    def refuse(*_: object) -> None:
+        raise TargetError("no GPU")
+
+    monkeypatch.setattr(tensorrt_runner, "load_libraries", refuse)
+    with pytest.raises(TargetError, match="no GPU"):
+        build_if_missing(bundle)
+    assert built == []
