@@ -25,6 +25,8 @@ RELEASES = (
 CLASSES = {
     "builder": "Builder", "network": "INetworkDefinition", "parser": "OnnxParser",
     "config": "IBuilderConfig", "layer": "ILayer", "error": "ParserError",
+    "cache": "ITimingCache", "runtime": "Runtime", "engine": "ICudaEngine",
+    "inspector": "EngineInspector",
 }  # fmt: skip
 #: Functions that only run where the dialect says so.
 ONLY_IF = {
