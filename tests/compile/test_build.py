@@ -1,5 +1,6 @@
 """``edgevpr build``: on this machine, on the wrong machine, and when the new engine is wrong."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,19 @@ import pytest
 from edgevpr import artifact
 from edgevpr.artifact import Artifact
 from edgevpr.compile import board as module
+from edgevpr.compile import preflight
 from edgevpr.compile.build import build_bundle
 from edgevpr.compile.builder import Engine, Order
 from edgevpr.compile.engines import BuildReport, sidecar_of
 from edgevpr.compile.host import Here
 from edgevpr.compile.recipe import RECIPE, Recipe
-from edgevpr.errors import NumericsError, ResourceError, TargetError, UsageError
+from edgevpr.errors import (
+    CorruptArtifactError,
+    NumericsError,
+    ResourceError,
+    TargetError,
+    UsageError,
+)
 from edgevpr.records import BundleRecord
 
 Compiled = Callable[..., Path]
@@ -257,4 +265,63 @@ def test_a_full_disk_is_said_first(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ResourceError, match="has 1 MiB free"):
         build_bundle(path)
+    assert board == []
+
+
+def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) -> None:
+    """Killed at the worst moment, all written and nothing swapped; the next build cleans up."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    before = artifact.open_artifact(path, "bundle").digest
+    code = f"""
+import os
+from pathlib import Path
+from edgevpr.compile import build
+build.write_evidence = lambda *_: os.kill(os.getpid(), 9)
+build.build_bundle(Path({str(path)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert artifact.open_artifact(path, "bundle").digest == before
+    assert len(list(tmp_path.iterdir())) == 2, "what the killed build left"
+    report = build_bundle(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    assert artifact.open_artifact(path, "bundle").file(f"engines/{report.engines[0].engine}")
+
+
+def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
+    """TensorRT must never see bytes that are not those of the sidecar."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    (engine,) = (path / "engines").glob("*.engine")
+    data = bytearray(engine.read_bytes())
+    data[len(data) // 2] ^= 1
+    engine.write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match=rf"content of .*{engine.name} has changed"):
+        artifact.open_artifact(path, "bundle")
+
+
+def test_a_disk_that_fills_up(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the disk and the end: the bundle stays, nothing half lies beside it."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    before = artifact.open_artifact(path, "bundle").digest
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_bundle(path, here=NX)
+    assert artifact.open_artifact(path, "bundle").digest == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_too_little_memory_is_said_first(
+    compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's out-of-memory killer says nothing at all."""
+    monkeypatch.setattr(preflight, "free_memory", lambda: 300 << 20)
+    with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
+        build_bundle(compiled("jetson-orin", "fp16"), here=NX)
     assert board == []
