@@ -5,7 +5,7 @@ import sys
 
 BLOCKED = (
     "torch", "torchvision", "timm", "lightning", "onnx", "modelopt", "tensorrt", "tensorrt_rtx",
-    "pycuda", "sklearn", "scipy", "matplotlib", "rich", "jinja2", "safetensors", "PIL",
+    "pycuda", "sklearn", "scipy", "matplotlib", "rich", "jinja2", "safetensors", "PIL", "gi",
     "rosbags", "mcap", "serial", "rclpy",
 )  # fmt: skip
 HEAVY = ("cv2", "faiss", "onnxruntime")

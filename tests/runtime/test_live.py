@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgevpr.errors import DataError, TargetError, UsageError
-from edgevpr.runtime import CameraOptions, Patience, gst, live, open_source
+from edgevpr.runtime import CameraOptions, Patience, gst, open_source
 from edgevpr.runtime.cameras import open_camera
 from edgevpr.runtime.live import Capture, Gone, LiveSource
 
@@ -158,24 +158,6 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
         assert list(source.frames(stop)) == []
         never.set()
     assert source.remark == ""
-
-
-def test_wall_clock_set_back_and_forth(camera: FakeCamera, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a camera taken for stalled, or ages below zero, because NTP moved the clock."""
-    hours = iter([7200.0, 0.0, 1e6, 1.0])
-    monkeypatch.setattr(live.time, "time", lambda: next(hours))
-    reopen = Cameras()
-    with source_of(camera, reopen, print, Patience()) as source:
-        frames = source.frames(threading.Event())
-        found = []
-        for _ in range(4):
-            camera.give(1)
-            found.append(next(frames))
-        camera.unplug()
-    assert [f.time for f in found] == [7200.0, 0.0, 1e6, 1.0]
-    captured = [f.captured for f in found]
-    assert captured == sorted(captured)
-    assert reopen.attempts == 0
 
 
 def test_wrong_pixels_do_not_pass_for_a_frame(camera: FakeCamera) -> None:
