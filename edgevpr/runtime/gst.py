@@ -172,7 +172,7 @@ class GstCapture:
                 return sample
             self._raise_problem(starting=deadline is not None)
             if deadline is not None and time.monotonic() > deadline:
-                raise Gone(f"opened, and gave no frame within {FIRST_FRAME_S:g} s")
+                raise Gone(f"gave no frame within {FIRST_FRAME_S:g} s")
         return None
 
     def _count(self) -> None:
