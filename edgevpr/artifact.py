@@ -8,7 +8,7 @@ whoever looks sees the old folder or the new one, never half of either.
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ __all__ = [
     "create",
     "open_artifact",
     "read_json",
+    "seal",
     "sha256_file",
     "write_atomic",
     "write_json",
@@ -148,7 +149,7 @@ def create(path: Path, kind: str, *, space: str | None = None) -> Iterator[Path]
     path = Path(path).resolve()
     with replacing(path, check=lambda: _refuse_to_replace(path, kind)) as temporary:
         yield temporary
-        _seal(temporary, kind, space)
+        seal(temporary, kind, space)
 
 
 def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
@@ -229,13 +230,25 @@ def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify
         )
 
 
-def _seal(folder: Path, kind: str, space: str | None) -> None:
+def seal(
+    folder: Path, kind: str, space: str | None, known: Mapping[str, FileEntry] | None = None
+) -> None:
+    """Flush every file of ``folder`` to the disk and write its manifest.
+
+    Args:
+        known: entries of files that are links to those of an artifact whose hashes were checked;
+            they are not read again.
+    """
+    known = known or {}
     files = {}
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name in known:
+            files[name] = known[name]
+            continue
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
-        entry = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
-        files[file.relative_to(folder).as_posix()] = entry
+        files[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
     manifest = Manifest(
         format=FORMAT_VERSION, kind=kind, creator=__version__, space=space, files=files
     )

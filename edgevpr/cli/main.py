@@ -21,6 +21,7 @@ VERBS = (
     "eval",
     "explain",
     "index",
+    "gallery",
     "compile",
     "build",
     "bundle",

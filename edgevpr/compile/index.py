@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgevpr import __version__, artifact
 from edgevpr.compile.calibrate_confidence import fit_confidence
+from edgevpr.compile.drift import RESIDUALS, save_residuals
 from edgevpr.compile.faiss_index import build_index, choose_factory, write_index
 from edgevpr.compile.projection_fit import fit_projection, index_width
 from edgevpr.compile.tune import (
@@ -99,6 +100,9 @@ def build_gallery(
         factory = options.factory or choose_factory(len(vectors), width)
         index = build_index(vectors, factory, seed=options.seed, track=track)
         write_index(index, folder / "index.faiss")
+
+        answers = vectors[held.exact_rows[:, 0]]
+        save_residuals(folder / RESIDUALS, projected, answers)
 
         in_d = judge(nearest(projected, vectors, held.own), held, gallery.descriptors)
         exact = judge(held.exact_rows, held, gallery.descriptors)

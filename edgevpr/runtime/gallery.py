@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
+from edgevpr import artifact, changes
 from edgevpr.artifact import Artifact
 from edgevpr.errors import (
     ArtifactError,
@@ -15,15 +15,27 @@ from edgevpr.errors import (
     NumericsError,
     UsageError,
 )
+from edgevpr.generations import generation_of, identity
+from edgevpr.layers import innermost
+from edgevpr.near import Near, Positions
 from edgevpr.places import ImageTable
 from edgevpr.projection import Projection
 from edgevpr.records import BundleRecord, GalleryRecord
+from edgevpr.runtime.delta import Shards
+from edgevpr.runtime.selection import Selection
 from edgevpr.search import SEARCH_DEPTH
 from edgevpr.space import check_same_space
 
+#: How often a gallery is opened again because it was replaced while it was being opened.
+_TRIES = 5
+
 
 class Gallery:
-    """``record``, ``images`` (row i is FAISS id i) and a search with the chosen parameters.
+    """``record``, ``images`` and a search with the chosen parameters.
+
+    Row i of ``images`` is row i of every answer: first the images of the index (FAISS id i), then
+    those that ``edgevpr gallery add`` put beside it. ``ids`` has the id that each keeps through
+    all changes. What was opened stays as it is: ``replaced`` tells of a newer generation.
 
     Args:
         path: folder of the artifact.
@@ -38,6 +50,18 @@ class Gallery:
     """
 
     def __init__(self, path: Path, *, parameters: str | None = None, verify: bool = True) -> None:
+        path = Path(path)
+        for attempt in range(_TRIES):
+            self._identity = identity(path)
+            try:
+                self._open(path, parameters, verify)
+            except (ArtifactError, OSError):
+                if identity(path) == self._identity or attempt == _TRIES - 1:
+                    raise
+            if identity(path) == self._identity:
+                break
+
+    def _open(self, path: Path, parameters: str | None, verify: bool) -> None:
         self.artifact = artifact.open_artifact(path, "gallery", verify=verify)
         self.record = self.artifact.read("gallery.json", GalleryRecord)
         self.images = ImageTable.load(self.artifact.file("images.csv"))
@@ -47,7 +71,44 @@ class Gallery:
             self.projection = Projection.load(self.artifact.file("projection.npy"))
         self._index = _read_index(self.artifact, self.record)
         self._check_sizes()
-        self._set_parameters()
+        self._set_parameters(self._index)
+        self._open_changes()
+
+    def _open_changes(self) -> None:
+        self.generation = generation_of(self.artifact, self.record.count)
+        self.images = changes.all_images(self.artifact, self.images, self.generation)
+        self.ids = changes.stable_ids(self.artifact, len(self.images))
+        self.live = changes.live_rows(self.artifact, self.generation, len(self.images))
+        added = None
+        if self.generation.added:
+            added = _read_index(self.artifact, self.record, changes.ADDED_INDEX)
+            if added.ntotal != self.generation.added or added.d != self.record.index_dim:
+                raise CorruptArtifactError(
+                    f"{self.artifact.path / changes.ADDED_INDEX} holds {added.ntotal} vectors of "
+                    f"{added.d} numbers, its record says {self.generation.added} of "
+                    f"{self.record.index_dim}: go back with edgevpr gallery rollback"
+                )
+            if type(innermost(added)) is type(innermost(self._index)):
+                self._set_parameters(added)
+        self._shards = Shards(self._index, added, self.live)
+        self._changed = added is not None or not self.live.all()
+        self._positions: Positions | None = None
+        self._near: tuple[Near, list[Selection]] | None = None
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another gallery, or another generation of this one, is at its path by now."""
+        return identity(self.artifact.path) != self._identity
+
+    def near(self, point: Near) -> NDArray[np.bool_]:
+        """(N,) which rows of ``images`` were taken near a point and are still in the map.
+
+        Raises:
+            DataError: none.
+        """
+        if self._positions is None:
+            self._positions = Positions(self.images, self.live)
+        return self._positions.near(point)
 
     def check_bundle(self, bundle: Artifact, record: BundleRecord) -> None:
         """Raise unless the bundle's descriptors may be searched in this gallery.
@@ -71,13 +132,18 @@ class Gallery:
             )
 
     def search(
-        self, descriptors: NDArray[np.float32], k: int = SEARCH_DEPTH
+        self,
+        descriptors: NDArray[np.float32],
+        k: int = SEARCH_DEPTH,
+        within: Near | NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The k most similar gallery images of each descriptor, best first.
 
         Args:
             descriptors: (B, d) in the index's space, or (B, D) in the full one, which are
                 projected first; L2-normalized.
+            within: only images near a point, or those of a (N,) mask over ``images``. The last
+                point is remembered, so that one that does not move costs nothing.
 
         Returns:
             (B, k) cosine similarities and (B, k) rows of ``images``, -1 where fewer were found.
@@ -85,6 +151,7 @@ class Gallery:
         Raises:
             NumericsError: a descriptor holds NaN or infinity.
             ArtifactError: the width is neither d nor D.
+            DataError: no image is near the point.
         """
         import faiss
 
@@ -105,8 +172,19 @@ class Gallery:
         # One thread: a team of them costs more than a single search. The setting belongs to the
         # calling thread in OpenMP, so it is made here and not where the gallery was opened.
         faiss.omp_set_num_threads(1)
+        if within is not None:
+            return self._shards.search(descriptors, min(k, len(self.images)), self._among(within))
+        if self._changed:
+            return self._shards.search(descriptors, min(k, len(self.images)))
         scores, rows = self._index.search(descriptors, min(k, self.record.count))
         return scores, rows
+
+    def _among(self, within: Near | NDArray[np.bool_]) -> list[Selection]:
+        if not isinstance(within, Near):
+            return self._shards.only(within)
+        if self._near is None or self._near[0] != within:
+            self._near = within, self._shards.only(self.near(within))
+        return self._near[1]
 
     def _check_sizes(self) -> None:
         index, record = self._index, self.record
@@ -119,12 +197,12 @@ class Gallery:
                 f"{expected[2]}: write it again with edgevpr index"
             )
 
-    def _set_parameters(self) -> None:
+    def _set_parameters(self, index: Any) -> None:
         import faiss
 
         space: Any = faiss.ParameterSpace()
         try:
-            space.set_index_parameters(self._index, self.parameters)
+            space.set_index_parameters(index, self.parameters)
         except RuntimeError as error:
             raise UsageError(
                 f"FAISS does not accept the search parameters {self.parameters!r} for "
@@ -133,10 +211,10 @@ class Gallery:
             ) from error
 
 
-def _read_index(gallery: Artifact, record: GalleryRecord) -> Any:
+def _read_index(gallery: Artifact, record: GalleryRecord, name: str = "index.faiss") -> Any:
     import faiss
 
-    path = gallery.file("index.faiss")
+    path = gallery.file(name)
     try:
         return faiss.read_index(str(path))
     except RuntimeError as error:

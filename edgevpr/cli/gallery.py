@@ -1,0 +1,158 @@
+"""``edgevpr gallery``: a map that changes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgevpr.cli import console
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="Add images to a gallery, remove some, compact it, go back, look at it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@group.command("add")
+def add(
+    gallery: Gallery,
+    features: Annotated[
+        Path, typer.Argument(help="Features of the new images, by the gallery network.")
+    ],
+    replace: Annotated[
+        bool, typer.Option(help="Take out images of the same path that are in the gallery.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Add images beside the index; says whether the index's codebook still fits."""
+    from edgevpr.compile.maintain import add
+
+    change = add(gallery, features, replace=replace, track=console.track)
+    if json:
+        console.emit_json(change)
+    console.note(f"added {change.images} images to {gallery}")
+    if change.drift is not None and change.drift.retrain:
+        console.note(_advice(change.drift, gallery))
+
+
+@group.command("remove")
+def remove(
+    gallery: Gallery,
+    place: Annotated[
+        list[int] | None, typer.Option(help="Place id; all its images go. Repeatable.")
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of image paths: * ? [a-z], * across folders too. Repeatable."),
+    ] = None,
+    near: Annotated[
+        str | None, typer.Option(help="lat,lon,radius: degrees, degrees, metres.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Take images out of all answers; what any of the options names goes."""
+    from edgevpr.compile.maintain import remove
+    from edgevpr.near import Near
+
+    point = Near.parse(near) if near else None
+    change = remove(gallery, places=place or (), patterns=images or (), near=point)
+    if json:
+        console.emit_json(change)
+    console.note(f"removed {change.images} images from {gallery}")
+
+
+@group.command("compact")
+def compact(
+    gallery: Gallery,
+    retrain: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Features that hold every image of the gallery: learn new codebooks from them. "
+            "The projection stays, so compiled bundles do too. Repeatable."
+        ),
+    ] = None,
+    keep: Annotated[int, typer.Option(min=0, help="Earlier generations to keep for rollback.")] = 1,
+    json: Json = False,
+) -> None:
+    """Fold added and removed images into a new index; ids stay as they are."""
+    from edgevpr.compile import maintain
+
+    if retrain:
+        from edgevpr.compile.retrain import retrain as again
+
+        change = again(gallery, retrain, keep=keep, track=console.track)
+    else:
+        change = maintain.compact(gallery, keep=keep, track=console.track)
+    if json:
+        console.emit_json(change)
+    console.note(f"{gallery}: {change.images} added images folded in, {change.detail}")
+
+
+@group.command("rollback")
+def rollback(gallery: Gallery, json: Json = False) -> None:
+    """Go back to the state before the last change."""
+    from edgevpr.generations import rollback
+
+    generation = rollback(gallery)
+    if json:
+        console.emit_json(generation)
+    console.note(f"{gallery} is back at generation {generation.number}")
+
+
+@group.command("stats")
+def stats(gallery: Gallery, json: Json = False) -> None:
+    """Count images, bytes and generations; show the changes and the last drift measured."""
+    from edgevpr.compile.gallery_stats import stats
+
+    found = stats(gallery)
+    if json:
+        console.emit_json(found)
+        return
+    rows: list[list[object]] = [
+        ["index", found.factory],
+        ["generation", f"{found.generation} ({found.earlier} earlier kept)"],
+        ["images", found.images],
+        ["in the index", found.indexed],
+        ["added", found.added],
+        ["removed", found.removed],
+        ["on the disk", f"{found.bytes / 1e6:.1f} MB"],
+        ["for rollback", f"{found.bytes_of_earlier / 1e6:.1f} MB"],
+    ]
+    if found.lists is not None:
+        rows.append(
+            ["lists", f"{found.lists}, {found.largest_list} in the fullest, "
+             f"imbalance {found.imbalance:.2f}"]
+        )  # fmt: skip
+    console.table(str(gallery), ["", ""], rows)
+    if found.changes:
+        console.table(
+            "changes since edgevpr index",
+            ["time", "change", "images", "detail"],
+            [[c.time, c.verb, c.images, c.detail] for c in found.changes],
+        )
+    drifts = [c.drift for c in found.changes if c.drift is not None]
+    if drifts and found.added:
+        console.note(_drift(drifts[-1]))
+        if drifts[-1].retrain:
+            console.note(_advice(drifts[-1], gallery))
+
+
+def _drift(drift: Any) -> str:
+    text = (
+        f"drift: {drift.added_found:.1f}% of {drift.added} added images are found as exact search "
+        f"finds them, {drift.own_found:.1f}% of {drift.own} of the gallery's own"
+    )
+    if drift.added_error is not None:
+        text += f"; error of their codes {drift.added_error:.4f}, own {drift.own_error:.4f}"
+    return text
+
+
+def _advice(drift: Any, gallery: Path) -> str:
+    return (
+        f"the index finds {drift.added_found:.1f}% of the added images as exact search would, and "
+        f"{drift.own_found:.1f}% of its own: its codebook does not fit what was added, run "
+        f"edgevpr gallery compact {gallery} --retrain FEATURES"
+    )
