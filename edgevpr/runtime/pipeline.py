@@ -30,7 +30,7 @@ ASKED_AHEAD = 2
 _POLL_S = 0.1
 _CLOSE_S = 2.0
 #: What a run may still do after a signal before it is interrupted.
-DRAIN_S = 5.0
+DRAIN_S = 8.0
 
 
 def run(
@@ -137,10 +137,11 @@ def stop_on_signals() -> Iterator[threading.Event]:
     late.daemon = True
 
     def first(number: int, _: FrameType | None) -> None:
-        stop.set()
         for each in before:
             signal.signal(each, signal.default_int_handler)
-        late.start()
+        if late.ident is None:  # not started by a signal that came in the middle of this one
+            late.start()
+        stop.set()
 
     before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

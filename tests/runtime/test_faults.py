@@ -179,23 +179,20 @@ def test_second_signal_interrupts_an_engine_that_hangs(world: World) -> None:
             hangs.set()
             release.wait(60)
 
-    def signals() -> None:
+    def signals(stop: threading.Event) -> None:
         hangs.wait(60)
-        for _ in range(2):
-            signal.pthread_kill(main, signal.SIGINT)
-            time.sleep(0.05)  # two at once would be delivered as one
+        signal.pthread_kill(main, signal.SIGINT)
+        stop.wait(60)  # two at once would be delivered as one
+        signal.pthread_kill(main, signal.SIGINT)
 
     main = threading.get_ident()
-    sender = threading.Thread(target=signals)
-    sender.start()
     sink = Kept()
-    with (
-        stop_on_signals() as stop,
-        open_source(str(world.drive)) as source,
-        pytest.raises(KeyboardInterrupt),
-    ):
-        run(source, localizer(world, hang), sink, stop=stop)
-    sender.join()
+    with stop_on_signals() as stop, open_source(str(world.drive)) as source:
+        sender = threading.Thread(target=signals, args=[stop])
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            run(source, localizer(world, hang), sink, stop=stop)
+        sender.join()
     release.set()
     assert [a.frame for a in sink.all] == [0]
 
