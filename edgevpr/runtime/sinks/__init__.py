@@ -5,6 +5,7 @@ from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, Sta
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
 from edgevpr.runtime.sinks.uri import open_sink
+from edgevpr.runtime.sinks.video import VideoSink
 
 __all__ = [
     "CSV_COLUMNS",
@@ -16,5 +17,6 @@ __all__ = [
     "Several",
     "Sink",
     "StandardOutput",
+    "VideoSink",
     "open_sink",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, TypeVar
 
+from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.frames import Frame
 
@@ -73,11 +74,11 @@ class PartFile:
         """Rename to ``path`` if the block ended well and ``complete`` was set in it."""
         try:
             self.close()
-        except OSError:
+        except (OSError, ResourceError):
             # The disk that failed a write fails the close: the first says which write it was.
             if kind is None:
                 raise
-        if kind is None and self.complete:
+        if kind is None and self.complete and self.part.exists():
             self.part.replace(self.path)
 
 

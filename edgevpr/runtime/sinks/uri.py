@@ -13,6 +13,7 @@ from edgevpr.runtime.sinks.lines import CsvFile
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
 from edgevpr.runtime.sinks.ros_messages import RosOptions
+from edgevpr.runtime.sinks.video import VideoSink
 
 Opened = AbstractContextManager[Sink]
 
@@ -46,6 +47,17 @@ def _mcap(at: Address) -> Opened:
     return McapFile(Path(at.path), _ros_options(at))
 
 
+def _video(at: Address) -> Opened:
+    fps = at.number("fps", 0) if "fps" in at.options else None
+    if fps is not None and not 1 <= fps <= 240:
+        raise ValueError(f"found fps={fps:g}, expected 1 to 240")
+    images = Path(at.options["images"]) if "images" in at.options else None
+    if images is not None and not images.is_dir():
+        raise ValueError(f"found no folder at images={images}")
+    score = at.number("min_score", 0)
+    return VideoSink(Path(at.path), fps=fps, images=images, min_score=score)
+
+
 def _ros_options(at: Address) -> RosOptions:
     origin = None
     if "origin" in at.options:
@@ -75,6 +87,7 @@ _ROS = ("frame_id", "min_score", "origin", "altitude")
 KINDS = {
     "csv": Kind("csv:FILE", _csv),
     "mcap": Kind("mcap:FILE[?origin=LAT,LON]", _mcap, _ROS),
+    "video": Kind("video:FILE.mp4[?images=FOLDER&fps=R]", _video, ("images", "fps", "min_score")),
     "nmea-tcp": Kind(
         "nmea-tcp://HOST:PORT[?min_score=S]", _nmea_tcp, ("min_score",), needs_path=False
     ),
