@@ -83,13 +83,16 @@ def test_picture(tmp_path: Path) -> None:
     shown = frame(20)
     assert shown.image is not None
     before = shown.image.copy()
-    known = annotator.draw(answer(0.9, image="a/7.png"), shown)
+    known = annotator.draw(answer(0.9, image="a/7.png", known=True), shown)
     np.testing.assert_array_equal(shown.image, before)
     np.testing.assert_array_equal(known[:360], before)
     assert tuple(known[400, 2]) == GREEN
     assert tuple(known[400, -10]) == (250, 10, 10)
     strip = known[360:, 10:500]
     assert (strip == GREEN).all(2).any()
+    uncalibrated = annotator.draw(answer(0.9), shown)
+    assert not (uncalibrated[360:] == GREEN).all(2).any()
+    assert not (uncalibrated[360:] == RED).all(2).any()
     for doubtful in (answer(0.9, known=False), answer(0.4), answer(None), UNREADABLE):
         drawn = annotator.draw(doubtful, shown)
         assert tuple(drawn[400, 2]) == RED

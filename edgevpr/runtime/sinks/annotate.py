@@ -12,6 +12,7 @@ from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.position import fix_of
 
 Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 #: Height of the strip under the frame, pixels; the thumbnail fills it.
 STRIP = 96
@@ -51,15 +52,30 @@ class Annotator:
             if thumbnail is not None:
                 right = width - min(thumbnail.shape[1], width // 3)
                 canvas[height:, right:] = thumbnail[:, : width - right]
-        canvas[height:, :6] = self._colour(answer)
-        _write(canvas, _lines(answer, self._fix(answer)), height, right)
+        colour, lines = self._told(answer)
+        canvas[height:, :6] = colour
+        _write(canvas, lines, height, right)
         return canvas
 
-    def _fix(self, answer: Answer | FrameError) -> bool:
-        return fix_of(answer, self._min_score) is not None
-
-    def _colour(self, answer: Answer | FrameError) -> tuple[int, int, int]:
-        return _GREEN if self._fix(answer) else _RED
+    def _told(self, answer: Answer | FrameError) -> tuple[Colour, list[tuple[str, Colour]]]:
+        """The strip's colour, and its lines with theirs."""
+        head = (f"frame {answer.frame}  {_moment(answer.time)}", _WHITE)
+        if isinstance(answer, FrameError):
+            return _RED, [head, ("unreadable", _RED), (answer.error, _GREY)]
+        if fix_of(answer, self._min_score) is None:
+            says, colour = "unknown: ", _RED
+        else:
+            # Without a calibration nobody can say.
+            says, colour = ("known: ", _GREEN) if answer.known else ("", _WHITE)
+        place = "no place" if answer.place is None else f"place {answer.place}"
+        score = "" if answer.score is None else f"  score {answer.score:.3f}"
+        if answer.confidence is not None:
+            score += f"  confidence {answer.confidence:.0%}"
+        where = "no position"
+        if answer.lat is not None and answer.lon is not None:
+            where = f"{answer.lat:.6f}, {answer.lon:.6f}"
+        last = (f"{where}  {answer.ms.total:.1f} ms", _GREY if colour == _RED else _WHITE)
+        return colour, [head, (f"{says}{place}{score}", colour), last]
 
     def _thumbnail(self, name: str) -> Image | None:
         """(STRIP, w, 3), the last ones kept; None where there is no such file."""
@@ -68,7 +84,9 @@ class Annotator:
         if self._images is None:
             return None
         if name not in self._thumbnails:
-            read = cv2.imread(str(self._images / name))
+            path = self._images / name
+            # Asked first: OpenCV warns of every file that is not there.
+            read = cv2.imread(str(path)) if path.is_file() else None
             if read is not None:
                 width = max(1, round(read.shape[1] * STRIP / read.shape[0]))
                 read = cv2.resize(read, (width, STRIP), interpolation=cv2.INTER_AREA)
@@ -98,25 +116,6 @@ def _place(image: Image, canvas: Image) -> None:
     canvas[y : y + size[1], x : x + size[0]] = image
 
 
-def _lines(answer: Answer | FrameError, fix: bool) -> list[tuple[str, tuple[int, int, int]]]:
-    head = f"frame {answer.frame}  {_moment(answer.time)}"
-    if isinstance(answer, FrameError):
-        return [(head, _WHITE), ("unreadable", _RED), (answer.error, _GREY)]
-    score = "" if answer.score is None else f"  score {answer.score:.3f}"
-    if answer.confidence is not None:
-        score += f"  confidence {answer.confidence:.0%}"
-    place = "no place" if answer.place is None else f"place {answer.place}"
-    where = "no position"
-    if answer.lat is not None and answer.lon is not None:
-        where = f"{answer.lat:.6f}, {answer.lon:.6f}"
-    says = "known" if fix else "unknown"
-    return [
-        (head, _WHITE),
-        (f"{says}: {place}{score}", _GREEN if fix else _RED),
-        (f"{where}  {answer.ms.total:.1f} ms", _WHITE if fix else _GREY),
-    ]
-
-
 def _moment(seconds: float | None) -> str:
     if seconds is None:
         return ""
@@ -125,9 +124,7 @@ def _moment(seconds: float | None) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S.%f}"[:-4] + " UTC"
 
 
-def _write(
-    canvas: Image, lines: list[tuple[str, tuple[int, int, int]]], top: int, right: int
-) -> None:
+def _write(canvas: Image, lines: list[tuple[str, Colour]], top: int, right: int) -> None:
     import cv2
 
     # Cut off at the thumbnail, not over it.
