@@ -110,8 +110,8 @@ def command(
     """Say where each frame was taken: one JSON line a frame, a summary on stderr.
 
     A frame that cannot be read gets a line with "error" and the run goes on; "known": false is an
-    answer that is no fix. Ctrl-C or SIGTERM
-    answers what is already decoded and ends: with code 0 for a live camera, 130 for files. SIGHUP
+    answer that is no fix. Ctrl-C or SIGTERM answers what is already decoded and ends: with code 0
+    for a live camera, 130 for files; a live camera that does not come back ends it with 3. SIGHUP
     opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
     from edgevpr import runtime
@@ -171,3 +171,5 @@ def command(
             f"none of the {summary.frames} frames of {source} could be read and described, "
             "expected images: look at the errors above, and at the files"
         )
+    if isinstance(frames, runtime.LiveSource) and frames.gone:
+        raise typer.Exit(DataError.exit_code)

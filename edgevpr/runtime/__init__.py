@@ -10,7 +10,7 @@ from edgevpr.runtime.confidence import Judge, judge_for
 from edgevpr.runtime.frames import Frame, Source
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.lane import Lane
-from edgevpr.runtime.live import Patience
+from edgevpr.runtime.live import LiveSource, Patience
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.pipeline import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
@@ -39,6 +39,7 @@ __all__ = [
     "Judge",
     "Lane",
     "Limits",
+    "LiveSource",
     "Localizer",
     "Match",
     "NmeaServer",

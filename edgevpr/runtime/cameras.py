@@ -160,7 +160,7 @@ def _pipeline(address: _Address, size: tuple[int, int] | None) -> gst.Pipeline:
     end = gst.end(nvidia=gst.has("nvvidconv"), size=size)
     if address.kind == "v4l2":
         mode = _caps(address.mode)
-        caps = f'"video/x-raw{mode};image/jpeg{mode}" ! ' if mode else ""
+        caps = f'capsfilter caps="video/x-raw{mode};image/jpeg{mode}" ! ' if mode else ""
         description = f"v4l2src name={gst.SOURCE} ! {caps}decodebin ! {end}"
         return gst.Pipeline(description, {"device": address.where})
     # Over TCP nothing is lost or reordered, so no buffer has to wait for what is late.

@@ -5,6 +5,7 @@ engine, and keeps the last one. What the reader did not fetch in time is counted
 reader watches that thread: when its camera ends, fails or stalls, it opens another.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -97,6 +98,8 @@ class LiveSource:
         self.name = name
         self.drops = 0
         self.remark = ""
+        #: the camera went and did not come back.
+        self.gone = False
         self._reopen = reopen
         self._patience = patience or Patience()
         self._say = say
@@ -131,12 +134,15 @@ class LiveSource:
         if self._link.finished or self._reopen is None or self._patience.reconnect_s <= 0:
             over = "came to its end" if self._link.finished else problem
             self.remark = f"{self.name} {over}"
+            self.gone = not self._link.finished
             return False
         budget, last = self._patience.reconnect_s, self._link.last
-        self._say(f"{self.name} {problem}; trying to open it again for up to {budget:g} s")
+        limit = f" for up to {budget:g} s" if math.isfinite(budget) else ""
+        self._say(f"{self.name} {problem}; trying to open it again{limit}")
         for attempt, delay in enumerate(self._patience.delays(), 1):
             left = last + budget - time.monotonic()
             if left <= 0:
+                self.gone = True
                 self.remark = (
                     f"{self.name} {problem} and did not come back within {budget:g} s "
                     f"({attempt - 1} attempts); the run ended there"

@@ -62,6 +62,8 @@ def test_recording_ends_and_is_not_opened_again(gstreamer: Path) -> None:
         frames = list(source.frames(threading.Event()))
     assert source.drops == 5 - len(frames)
     assert "came to its end" in source.remark
+    assert isinstance(source, LiveSource)
+    assert not source.gone
     assert said == []
 
 
@@ -81,6 +83,7 @@ def test_pipeline_scales_when_asked(gstreamer: Path) -> None:
         ("gst:videotestsrc num-buffers=0", "ended before its first frame"),
         ("gst:filesrc location=/nonexistent ! decodebin", "stopped"),
         ("v4l2:///dev/video987", "stopped"),
+        ("v4l2:///dev/video987?width=640&height=480&fps=30", "stopped"),
         ("rtsp://user:secret@127.0.0.1:1/x", r"user:\*\*\*@127"),
         ("v4l2:///dev/video0?widht=640", "widht=640"),
     ],
@@ -90,6 +93,37 @@ def test_cameras_that_do_not_open(gstreamer: Path, uri: str, says: str) -> None:
     with pytest.raises(DataError, match=says) as caught:
         open_source(uri)
     assert "secret" not in str(caught.value)
+
+
+def test_pipelines_of_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch frames that stay in video memory, a queue at the end, and a mode that is asked
+    of no one. Only a Jetson has the elements: here the descriptions are read."""
+    monkeypatch.setattr(gst, "why_not", lambda: "")
+    monkeypatch.setattr(gst, "has", lambda element: True)
+    opened: list[gst.Pipeline] = []
+
+    class Capture:
+        def __init__(self, pipeline: gst.Pipeline, unwanted: threading.Event) -> None:
+            opened.append(pipeline)
+
+    monkeypatch.setattr(gst, "GstCapture", Capture)
+    open_source("csi://1?width=1920&height=1080&fps=30", CameraOptions(size=(640, 320)))
+    assert opened[-1].description == (
+        "nvarguscamerasrc sensor-id=1 "
+        "! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=30/1 "
+        "! nvvidconv interpolation-method=1 ! video/x-raw,format=BGRx,width=320,height=640 "
+        "! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+    )
+    open_source("2")
+    assert opened[-1].properties == {"device": "/dev/video2"}
+    assert "decodebin ! nvvidconv ! video/x-raw,format=BGRx ! " in opened[-1].description
+    for text, through in [
+        ("videotestsrc", "videotestsrc ! videoconvert ! "),
+        ("udpsrc ! nvv4l2decoder", "nvv4l2decoder ! nvvidconv ! "),
+        ("x ! video/x-raw(memory:NVMM)", "(memory:NVMM) ! nvvidconv ! "),
+    ]:
+        open_source(f"gst:{text}")
+        assert through in opened[-1].description
 
 
 def test_csi_away_from_a_jetson(gstreamer: Path) -> None:
@@ -210,6 +244,23 @@ def test_run_over_a_server_that_restarts(world: World, rtsp: RtspServer) -> None
     ids = [json.loads(line)["frame"] for line in answers]
     assert ids == sorted(set(ids))
     assert "Traceback" not in rest
+
+
+def test_run_ends_with_a_camera_that_stays_away(world: World, gstreamer: Path) -> None:
+    """Would catch a lost camera that ends like a finished one, so that nothing restarts the run;
+    and answers lost with it."""
+    broken = "gst:videotestsrc is-live=true ! identity error-after=12"
+    done = subprocess.run(
+        command(world, broken, "--reconnect", "0"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(gstreamer),
+    )
+    assert done.returncode == 3, done.stderr
+    assert len(done.stdout.splitlines()) > 0
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def until(stream: IO[str], word: str) -> str:

@@ -92,6 +92,7 @@ def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
     with source_of(camera, reopen, said.append, Quick(reconnect_s=0.2)) as source:
         camera.unplug()
         assert list(source.frames(threading.Event())) == []
+    assert source.gone
     assert "did not come back within 0.2 s" in source.remark
     assert f"({reopen.attempts} attempts)" in source.remark
     assert len(said) == 1 + reopen.attempts
@@ -105,6 +106,7 @@ def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
         camera.unplug()
         assert list(source.frames(threading.Event())) == []
     assert reopen.attempts == 0
+    assert source.gone
     assert "gone" in source.remark
 
 
@@ -158,6 +160,7 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
         assert list(source.frames(stop)) == []
         never.set()
     assert source.remark == ""
+    assert not source.gone
 
 
 def test_wrong_pixels_do_not_pass_for_a_frame(camera: FakeCamera) -> None:
