@@ -60,7 +60,7 @@ class Ended(Exception):
 class Patience:
     """When a camera counts as gone, and for how long it is waited for."""
 
-    #: seconds after the last frame during which opening it again is tried; 0 is not at all.
+    #: seconds, once it counts as gone, in which attempts to open it again begin; 0 is not at all.
     reconnect_s: float = 60.0
     #: seconds without a frame after which it is taken for gone.
     stall_s: float = 5.0
@@ -137,10 +137,11 @@ class LiveSource:
             self.gone = not self._link.finished
             return False
         budget, last = self._patience.reconnect_s, self._link.last
+        deadline = time.monotonic() + budget
         limit = f" for up to {budget:g} s" if math.isfinite(budget) else ""
         self._say(f"{self.name} {problem}; trying to open it again{limit}")
         for attempt, delay in enumerate(self._patience.delays(), 1):
-            left = last + budget - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
                 self.gone = True
                 self.remark = (
@@ -166,7 +167,7 @@ class LiveSource:
         """Wait for a frame of a new link; why there is none, or ''."""
         while not stop.is_set():
             with self._changed:
-                if self._newest is not None:
+                if self._link.gave_frames:
                     return ""
                 if problem := self._link.problem(FIRST_FRAME_S):
                     return problem

@@ -99,6 +99,18 @@ def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
     assert reopen.attempts > 1
 
 
+def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
+    """Would catch a camera given up without an attempt because noticing took longer."""
+    reopen = Cameras()
+    with source_of(camera, reopen, print, Quick(reconnect_s=0.05, stall_s=0.2)) as source:
+        frames = source.frames(threading.Event())
+        camera.give(1)
+        assert next(frames).id == 0
+        assert list(frames) == []
+        camera.unplug()
+    assert reopen.attempts > 0
+
+
 def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
     """Would catch --reconnect 0 being taken for the default."""
     reopen = Cameras()
