@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from edgevpr import artifact
+from edgevpr.compile.builder import Order, build_engine
 from edgevpr.compile.calibration import CalibrationImages
 from edgevpr.compile.dialects import dialect_of
 from edgevpr.compile.downgrade import to_opset_17
@@ -119,3 +120,16 @@ def test_shared_weights_are_the_networks_own(
 def _weights(file: Path) -> int:
     tensors = onnx.load(str(file)).graph.initializer
     return sum(len(onnx.numpy_helper.to_array(t).tobytes()) for t in tensors)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model-fp16.onnx", "model-fp32.onnx"])
+def test_tensorrt_reads_the_graphs_of_an_int8_bundle(
+    compiled: Callable[..., Path], file: str
+) -> None:
+    """Shared weights and old operators, through the parser of a real, strongly typed release."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    graph = compiled("jetson-orin", "int8") / file
+    precision = {"model.onnx": "int8", "model-fp16.onnx": "fp16", "model-fp32.onnx": "fp32"}[file]
+    engine = build_engine("tensorrt-rtx", Order(graph, precision, 89))
+    assert engine.layers is not None
+    assert engine.layers.precisions.keys() >= {precision}
