@@ -113,5 +113,7 @@ def _explain(record: "BundleRecord") -> None:
 
 def _next(runtime: str, bundle: Path, gallery: Path | None) -> str:
     if runtime == "tensorrt":
-        return f"copy {bundle} to the device and run there: edgevpr build {bundle.name}"
+        return (
+            f"edgevpr build {bundle} --host user@board, or copy it there and build it on the board"
+        )
     return f"edgevpr run SOURCE --bundle {bundle} --gallery {gallery or 'GALLERY'}"

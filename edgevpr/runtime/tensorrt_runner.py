@@ -67,6 +67,11 @@ class TensorRTRunner:
         gpu = cuda.Device(0)
         sidecar, plan = _engine_here(self._bundle, self._record, trt, gpu)
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
+        if sidecar.precision != self._record.precision:
+            # A board that refused the bundle's own precision; a figure must not go by its name.
+            self.device += f", {sidecar.precision} engine"
+        if sidecar.dla is not None:
+            self.device += f", DLA {sidecar.dla}"
         self._owner = threading.get_ident()
         #: runtime, engine, context: each must outlive the one after it.
         self._keep: list[Any] = []

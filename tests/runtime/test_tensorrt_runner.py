@@ -221,6 +221,13 @@ def test_rtx_keeps_what_it_compiled(make: Make, tmp_path: Path) -> None:
         assert runner.infer(images(1)).shape == (1, DIM)
 
 
+def test_says_that_a_safer_engine_runs(make: Make) -> None:
+    """Would catch FP16's latency in a table under INT8, after a board refused INT8."""
+    runner, _ = make()
+    with runner:
+        assert runner.device.endswith(", fp16 engine, CUDA graph")
+
+
 @pytest.mark.gpu
 def test_on_a_real_gpu() -> None:
     """Would catch a descriptor other than the golden ones, and memory that is not given back.
