@@ -16,3 +16,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set EDGEVPR_SHARED to run this test")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests compile is kept for this run alone, and not among the user's own."""
+    os.environ["EDGEVPR_CACHE"] = str(tmp_path_factory.mktemp("cache"))

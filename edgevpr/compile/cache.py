@@ -1,0 +1,150 @@
+"""What a compilation made and the next one needs again, kept by the content of what it came from.
+
+``$EDGEVPR_CACHE/compile`` (or ``~/.cache/edgevpr/compile``) holds one folder an entry, named by a
+hash over everything the entry depends on: digests of inputs, options, versions of the tools and of
+this package's own code. An entry appears whole or not at all, and one that no longer has its
+hashes counts as absent, so the folder is safe to delete, share and interrupt.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+import edgevpr
+from edgevpr.artifact import read_json, sha256_file, write_json
+from edgevpr.atomic import replacing
+from edgevpr.errors import CorruptArtifactError
+
+ENTRY = "entry.json"
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class _Entry(msgspec.Struct):
+    """File name -> SHA-256."""
+
+    files: dict[str, str]
+
+
+class Cache:
+    """Entries under ``folder``; with None nothing is kept and everything is made anew.
+
+    A folder that cannot be written to is no reason to fail: it is then as if there were none.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = None if folder is None else folder.expanduser().resolve()
+        #: kinds of the entries that were found, in order: what this run did not have to do.
+        self.found: list[str] = []
+
+    def files(
+        self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None], into: Path
+    ) -> Path:
+        """The folder of an entry's files: the cached one, or ``into``, filled by ``make``.
+
+        Args:
+            key: everything the entry depends on, as plain values.
+            make: fills an empty folder.
+            into: a folder to make it in, of the caller's.
+        """
+        path = self._path(kind, key)
+        if path is not None and _whole(path):
+            self.found.append(kind)
+            return path
+        into.mkdir(parents=True, exist_ok=True)
+        make(into)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                _keep(into, path)
+        return into
+
+    def graph(
+        self, kind: str, key: Mapping[str, Any], make: Callable[[], onnx.ModelProto], into: Path
+    ) -> onnx.ModelProto:
+        """A graph from the cache, or made and kept."""
+
+        def write(folder: Path) -> None:
+            onnx.save(make(), str(folder / "model.onnx"))
+
+        # Read back even when just made, so that the first run and the next go on from one thing.
+        folder = self.files(kind, key, write, into)
+        return onnx.load(str(folder / "model.onnx"))
+
+    def array(
+        self, kind: str, key: Mapping[str, Any], make: Callable[[], NDArray[Any]], into: Path
+    ) -> NDArray[Any]:
+        """An array from the cache, or made and kept."""
+        folder = self.files(kind, key, lambda f: np.save(f / "array.npy", make()), into)
+        return np.asarray(np.load(folder / "array.npy", allow_pickle=False))
+
+    def record(
+        self, kind: str, key: Mapping[str, Any], type: type[R], make: Callable[[], R], into: Path
+    ) -> R:
+        """A record from the cache, or made and kept."""
+        folder = self.files(kind, key, lambda f: write_json(f / "record.json", make()), into)
+        return read_json(folder / "record.json", type)
+
+    def _path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
+        if self.folder is None:
+            return None
+        content = msgspec.json.encode({"kind": kind, "code": code_digest(), **key}, order="sorted")
+        return self.folder / kind / hashlib.sha256(content).hexdigest()[:40]
+
+
+def cache_folder() -> Path:
+    """Where compilations are kept: below $EDGEVPR_CACHE, else the user's cache folder."""
+    root = os.environ.get("EDGEVPR_CACHE")
+    if not root:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        root = str(Path(home, "edgevpr"))
+    return Path(root, "compile")
+
+
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 over this package's own sources: another edgevpr finds nothing of this one's."""
+    root, digest = Path(edgevpr.__file__).parent, hashlib.sha256()
+    for file in sorted([*root.glob("*.py"), *(root / "compile").rglob("*.py"),
+                        *(root / "train").rglob("*.py")]):  # fmt: skip
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def graph_digest(model: onnx.ModelProto) -> str:
+    """SHA-256 of a graph."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _whole(path: Path) -> bool:
+    if not (path / ENTRY).is_file():
+        return False
+    try:
+        entry = read_json(path / ENTRY, _Entry)
+        return all(sha256_file(path / name) == found for name, found in entry.files.items())
+    except (CorruptArtifactError, OSError):
+        return False
+
+
+def _keep(made: Path, path: Path) -> None:
+    with replacing(path, check=lambda: None) as folder:
+        files = {}
+        for file in sorted(made.iterdir()):
+            shutil.copyfile(file, folder / file.name)
+            files[file.name] = sha256_file(folder / file.name)
+        write_json(folder / ENTRY, _Entry(files))

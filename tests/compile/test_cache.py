@@ -1,0 +1,75 @@
+"""The cache gives back what went in, or nothing; it never stands in the way."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from edgevpr.compile import cache as module
+from edgevpr.compile.cache import Cache, array_digest, graph_digest
+
+
+class Count(msgspec.Struct):
+    value: int
+
+
+def made_of(cache: Cache, tmp_path: Path, value: int, key: dict[str, int]) -> int:
+    into = tmp_path / f"into-{len(list(tmp_path.iterdir()))}"
+    return cache.record("count", key, Count, lambda: Count(value), into).value
+
+
+def test_the_same_key_is_not_made_again(tmp_path: Path) -> None:
+    """Catches a key that leaves an option out: another option must not find this entry."""
+    cache = Cache(tmp_path / "cache")
+    assert made_of(cache, tmp_path, 1, {"a": 1}) == 1
+    assert made_of(cache, tmp_path, 2, {"a": 1}) == 1
+    assert cache.found == ["count"]
+    assert made_of(cache, tmp_path, 3, {"a": 2}) == 3
+
+
+def test_another_version_of_the_code_finds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph made before a bug was mended must not outlive it."""
+    cache = Cache(tmp_path / "cache")
+    made_of(cache, tmp_path, 1, {"a": 1})
+    monkeypatch.setattr(module, "code_digest", lambda: "other")
+    assert made_of(cache, tmp_path, 2, {"a": 1}) == 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "unlist"])
+def test_a_damaged_entry_is_made_anew(tmp_path: Path, damage: str) -> None:
+    """A flipped bit or a lost file is no answer, and is mended by the next run."""
+    cache = Cache(tmp_path / "cache")
+    made_of(cache, tmp_path, 1, {"a": 1})
+    (entry,) = (tmp_path / "cache" / "count").iterdir()
+    file = entry / ("entry.json" if damage == "unlist" else "record.json")
+    data = file.read_bytes()
+    file.write_bytes(data[:3] if damage != "flip" else bytes([data[0] ^ 1]) + data[1:])
+    assert made_of(cache, tmp_path, 2, {"a": 1}) == 2
+    assert made_of(cache, tmp_path, 3, {"a": 1}) == 2
+
+
+def test_without_a_folder_everything_is_made(tmp_path: Path) -> None:
+    cache = Cache(None)
+    assert [made_of(cache, tmp_path, value, {"a": 1}) for value in (1, 2)] == [1, 2]
+
+
+def test_a_folder_that_cannot_be_written_is_as_none(tmp_path: Path) -> None:
+    """A full or read-only disk below the cache must not fail a compilation."""
+    (tmp_path / "file").write_text("")
+    cache = Cache(tmp_path / "file" / "cache")
+    assert [made_of(cache, tmp_path, value, {"a": 1}) for value in (1, 2)] == [1, 2]
+
+
+def test_graphs_and_arrays_come_back(clean: onnx.ModelProto, tmp_path: Path) -> None:
+    """The first run and the cached one go on from the very same bytes."""
+    cache = Cache(tmp_path / "cache")
+    graphs = [cache.graph("g", {}, lambda: clean, tmp_path / f"g{i}") for i in range(2)]
+    assert graph_digest(graphs[0]) == graph_digest(graphs[1]) == graph_digest(clean)
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    arrays = [cache.array("a", {}, lambda: values, tmp_path / f"a{i}") for i in range(2)]
+    assert {array_digest(a) for a in arrays} == {array_digest(values)}
+    assert array_digest(values) != array_digest(values.reshape(3, 2))
