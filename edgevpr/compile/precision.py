@@ -4,10 +4,13 @@ NVIDIA's Model Optimizer (modelopt) does both on the CPU. What stays in FP32 and
 INT8 is decided here, by ``edgevpr.compile.structure``.
 """
 
+import contextlib
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +26,8 @@ from edgevpr.compile.structure import fp32_islands, int8_layers
 from edgevpr.compile.unpatched import unpatched
 from edgevpr.errors import DataError, NumericsError
 
+#: How INT8 ranges are set from what calibration images show.
+Method = Literal["entropy", "max", "percentile"]
 #: Activations beyond this keep their node in FP32; FP16 ends at 65504, and sums grow inside it.
 FP16_LARGEST = 512.0
 #: Images whose activations decide what exceeds ``FP16_LARGEST``.
@@ -50,14 +55,14 @@ def to_fp16(model: onnx.ModelProto, images: NDArray[np.uint8]) -> Typed:
         images: (n, H, W, 3) uint8; the first few drive the search for large activations.
     """
     kept = kept_in_fp32(model, images)
-    return Typed(_autocast(model, kept), model, kept, [])
+    return Typed(autocast(model, kept), model, kept, [])
 
 
 def to_int8(
     model: onnx.ModelProto,
     images: NDArray[np.uint8],
     *,
-    method: Literal["entropy", "max"] = "entropy",
+    method: Method | None = None,
 ) -> Typed:
     """INT8 Q/DQ around the layers worth it, FP16 elsewhere, islands in FP32.
 
@@ -65,16 +70,20 @@ def to_int8(
 
     Args:
         images: (n, H, W, 3) uint8 calibration images.
-        method: how ranges are set: by entropy (KL divergence) or by the largest magnitude.
+        method: how ranges are set: by entropy (KL divergence, the default), the largest magnitude,
+            or the 99.999th percentile.
 
     Raises:
         DataError: fewer than 8 images.
     """
     check_calibration(images)
     layers = [layer.name for layer in int8_layers(model)]
-    quantized = _quantize(model, images, layers, method) if layers else model
+    quantized = model
+    if layers:
+        quantized = release_bystanders(quantize_gpu(model, images, layers, method=method), layers)
+        quantized = onnx.shape_inference.infer_shapes(name_nodes(quantized))
     kept = kept_in_fp32(model, images)
-    return Typed(_autocast(quantized, kept), quantized, kept, layers)
+    return Typed(autocast(quantized, kept), quantized, kept, layers)
 
 
 def check_calibration(images: NDArray[np.uint8] | None) -> None:
@@ -87,20 +96,30 @@ def check_calibration(images: NDArray[np.uint8] | None) -> None:
         )
 
 
-def _quantize(
-    model: onnx.ModelProto, images: NDArray[np.uint8], layers: list[str], method: str
+def quantize_gpu(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    layers: list[str],
+    *,
+    method: Method | None = None,
 ) -> onnx.ModelProto:
+    """Q/DQ around these nodes in an FP32 graph, as modelopt's quantizer leaves it.
+
+    Args:
+        images: (n, H, W, 3) uint8 calibration images.
+        layers: names of Conv, MatMul, Gemm and Add nodes.
+    """
     ends = signature(model)
     with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))
-        with quiet(), unpatched():
+        with quiet(), unpatched(), _ranges_by(method or "entropy") as known:
             from modelopt.onnx.quantization import quantize
 
             quantize(
                 str(source),
                 calibration_data={ends.input: images},
-                calibration_method=method,
+                calibration_method=known,
                 calibration_shapes=f"{ends.input}:{'x'.join(map(str, ends.input_shape))}",
                 calibration_eps=["cpu"],
                 nodes_to_quantize=[_exactly(name) for name in layers],
@@ -108,8 +127,28 @@ def _quantize(
                 output_path=str(target),
                 log_level="ERROR",
             )
-        quantized = release_bystanders(onnx.load(str(target)), layers)
-    return onnx.shape_inference.infer_shapes(name_nodes(quantized))
+        return onnx.load(str(target))
+
+
+@contextlib.contextmanager
+def _ranges_by(method: Method) -> Iterator[str]:
+    """modelopt's name of a method. It offers two of the three that the code it calls has: for the
+    third, "entropy" stands for percentile while the block runs.
+    """
+    if method != "percentile":
+        yield method
+        return
+    from modelopt.onnx.quantization import int8
+    from onnxruntime.quantization import CalibrationMethod
+
+    before = int8.CalibrationMethod
+    int8.CalibrationMethod = SimpleNamespace(
+        Entropy=CalibrationMethod.Percentile, MinMax=CalibrationMethod.MinMax
+    )
+    try:
+        yield "entropy"
+    finally:
+        int8.CalibrationMethod = before
 
 
 def kept_in_fp32(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, str]:
@@ -127,7 +166,12 @@ def kept_in_fp32(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str,
     return kept
 
 
-def _autocast(model: onnx.ModelProto, kept: dict[str, str]) -> onnx.ModelProto:
+def autocast(model: onnx.ModelProto, kept: dict[str, str]) -> onnx.ModelProto:
+    """The graph in FP16 but for the nodes ``kept``; its ends keep their types.
+
+    Raises:
+        NumericsError: a weight is beyond FP16's range.
+    """
     with tempfile.TemporaryDirectory(prefix="edgevpr-fp16-") as folder:
         source = Path(folder, "model.onnx")
         onnx.save(model, str(source))

@@ -16,25 +16,29 @@ from numpy.typing import NDArray
 
 from edgevpr.compile.graph import name_nodes, signature
 from edgevpr.compile.host import has_int8_dot_product
-from edgevpr.compile.precision import check_calibration
+from edgevpr.compile.precision import Method, check_calibration
 from edgevpr.compile.qdq import release_bystanders
 from edgevpr.compile.quiet import quiet
 from edgevpr.compile.structure import int8_layers
 from edgevpr.progress import Track, silent
 
 PERCENTILE = 99.999
+#: ONNX Runtime's names.
+_NAMES: dict[Method, str] = {"entropy": "Entropy", "max": "MinMax", "percentile": "Percentile"}
 
 
 def to_int8_cpu(
-    model: onnx.ModelProto, images: NDArray[np.uint8], *, track: Track = silent
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    *,
+    method: Method | None = None,
+    track: Track = silent,
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The graph with Q/DQ pairs, and the names of its INT8 layers.
 
-    Where the CPU has no INT8 dot product (VNNI, NEON), weights take 7 bits: without it the
-    16-bit sums of older x86 saturate.
-
     Args:
         images: (n, H, W, 3) uint8 calibration images.
+        method: how ranges are set; by percentile unless told otherwise.
 
     Raises:
         DataError: fewer than 8 images.
@@ -43,6 +47,28 @@ def to_int8_cpu(
     layers = [layer.name for layer in int8_layers(model)]
     if not layers:
         return model, []
+    quantized = quantize_cpu(model, images, layers, method=method, track=track)
+    quantized = release_bystanders(quantized, layers)
+    return onnx.shape_inference.infer_shapes(name_nodes(quantized)), layers
+
+
+def quantize_cpu(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    layers: list[str],
+    *,
+    method: Method | None = None,
+    track: Track = silent,
+) -> onnx.ModelProto:
+    """Q/DQ around these nodes, as ONNX Runtime's quantizer leaves the graph.
+
+    Where the CPU has no INT8 dot product (VNNI, NEON), weights take 7 bits: without it the
+    16-bit sums of older x86 saturate.
+
+    Args:
+        images: (n, H, W, 3) uint8 calibration images.
+        layers: names of Conv, MatMul, Gemm and Add nodes.
+    """
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -80,18 +106,17 @@ def to_int8_cpu(
                 str(target),
                 reader,
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add"],
                 nodes_to_quantize=layers,
                 per_channel=True,
                 reduce_range=not has_int8_dot_product(),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.Percentile,
+                calibrate_method=getattr(CalibrationMethod, _NAMES[method or "percentile"]),
                 extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
             )
         _exhaust(reader.turns)
-        quantized = release_bystanders(onnx.load(str(target)), layers)
-    return onnx.shape_inference.infer_shapes(name_nodes(quantized)), layers
+        return onnx.load(str(target))
 
 
 def _exhaust(turns: Iterator[int]) -> None:

@@ -150,11 +150,11 @@ def int8_layers(model: onnx.ModelProto) -> list[Layer]:
     return [
         layer
         for layer in weighted_layers(model)
-        if layer.intensity >= INT8_INTENSITY and not _reads_image(index, nodes[layer.name])
+        if layer.intensity >= INT8_INTENSITY and not reads_image(index, nodes[layer.name])
     ]
 
 
-def _reads_image(index: GraphIndex, layer: onnx.NodeProto) -> bool:
+def reads_image(index: GraphIndex, layer: onnx.NodeProto) -> bool:
     """Nothing with weights of its own lies between the graph's input and this layer."""
     tensor = layer.input[0]
     while (node := index.producer.get(tensor)) is not None:

@@ -1,0 +1,35 @@
+"""Taking Q/DQ away gives what quantizing less would have given."""
+
+import numpy as np
+import onnx
+import pytest
+
+from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.groups import layer_groups
+from edgevpr.compile.precision import quantize_gpu
+from edgevpr.compile.qdq import release_bystanders, restrict
+from edgevpr.compile.quantize_cpu import quantize_cpu
+from edgevpr.compile.reference import describe
+from edgevpr.compile.structure import int8_layers
+
+QUANTIZERS = {"cpu": (quantize_cpu, True), "gpu": (quantize_gpu, False)}
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_fewer_layers_without_calibrating_again(
+    name: str, clean: onnx.ModelProto, images: CalibrationImages
+) -> None:
+    """A search over hundreds of assignments rests on this: one calibration serves them all."""
+    quantize, outputs = QUANTIZERS[name]
+    every = [node for group in layer_groups(clean) for node in group.nodes]
+    few = [layer.name for layer in int8_layers(clean)][:6]
+    full = quantize(clean, images.calibration[:12], every)
+    direct = release_bystanders(quantize(clean, images.calibration[:12], few), few)
+    found = restrict(full, clean, few, outputs=outputs)
+    onnx.checker.check_model(found)
+    probes = images.held_out[:3]
+    np.testing.assert_allclose(describe(found, probes), describe(direct, probes), atol=1e-6)
+    none = restrict(full, clean, [], outputs=outputs)
+    assert not any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in none.graph.node)
+    assert len(none.graph.node) == len(clean.graph.node)
+    np.testing.assert_allclose(describe(none, probes), describe(clean, probes), atol=1e-6)
