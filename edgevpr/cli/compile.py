@@ -8,6 +8,7 @@ import typer
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
+    from edgevpr.compile.tuning import Map
     from edgevpr.records import BundleRecord
 
 
@@ -19,21 +20,54 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle artifact to write.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16 or int8; the default is fp32 for cpu, fp16 for GPUs."),
+        typer.Option(
+            help="fp32, fp16, int8, or auto: the fastest that keeps the recall. The default is "
+            "fp32 for cpu, fp16 for GPUs."
+        ),
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(help="Gallery artifact: its projection is fused into the graph."),
+        typer.Option(
+            help="Gallery artifact: its projection is fused into the graph; auto measures recall "
+            "in it."
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of gallery or training images: INT8 ranges, parity and golden vectors."
+            help="Folder of gallery or training images: INT8 ranges, parity and golden vectors. "
+            "By default the gallery's own images, if they are where its records say."
         ),
     ] = None,
     images: Annotated[
         int, typer.Option("--images", "-n", help="How many of them to calibrate with.", min=8)
     ] = 128,
+    calibrator: Annotated[
+        str | None,
+        typer.Option(
+            help="How INT8 ranges are set: entropy, max or percentile; the default is percentile "
+            "for cpu, entropy for GPUs."
+        ),
+    ] = None,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(
+            help="auto: folder of images with places to measure recall on, never the evaluation "
+            "queries. By default of --calibration, each left out of its own search."
+        ),
+    ] = None,
+    max_recall_drop: Annotated[
+        float, typer.Option(help="auto: points of R@1 that may be lost.")
+    ] = 0.5,
+    auto_minutes: Annotated[
+        float, typer.Option(help="auto: minutes after which nothing more is tried.")
+    ] = 10.0,
+    radius: Annotated[
+        float, typer.Option(help="auto: metres within which a gallery image answers.")
+    ] = 25.0,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Use and keep what compilations made.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
     explain_precision: Annotated[
         bool,
@@ -50,19 +84,29 @@ def command(
 
     for package, extra in (("onnx", "compile"), ("onnxslim", "compile"), ("torch", "train")):
         require(package, extra=extra)
-    from edgevpr.compile.verb import compile_artifact
+    from edgevpr.compile.verb import CompileOptions, compile_artifact
     from edgevpr.train.export import export_onnx
 
-    record = compile_artifact(
-        model,
+    options = CompileOptions(
         target=target,
         precision=precision,
-        out=output,
-        export=export_onnx,
         gallery=gallery,
         calibration=calibration,
         count=images,
+        calibrator=calibrator,  # type: ignore[arg-type]  # checked there
+        tuning=tuning,
+        max_recall_drop=max_recall_drop,
+        auto_minutes=auto_minutes,
+        radius_m=radius,
         seed=seed,
+        cache=cache,
+    )
+    record = compile_artifact(
+        model,
+        options,
+        out=output,
+        export=export_onnx,
+        open_gallery=_open_gallery,
         track=console.track,
     )
     if json:
@@ -85,6 +129,8 @@ def command(
     )
     if explain_precision:
         _explain(record)
+    if decision := record.evidence.get("auto"):
+        console.note(f"auto: {decision['reason']}")
     if latency := record.evidence.get("latency"):
         figures = [
             f"{name} {latency[name]['p50_ms']:.2f} ms"
@@ -96,6 +142,12 @@ def command(
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")
     console.note(f"next: {_next(record.runtime, output, gallery)}")
+
+
+def _open_gallery(path: Path) -> "Map":
+    from edgevpr.runtime.gallery import Gallery
+
+    return Gallery(path)
 
 
 def _explain(record: "BundleRecord") -> None:

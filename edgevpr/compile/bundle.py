@@ -1,18 +1,22 @@
 """``edgevpr compile``: from an exported graph to a bundle for one target, with its evidence."""
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgevpr import artifact
 from edgevpr.compile.build import build_ahead_of_time
+from edgevpr.compile.cache import Cache
 from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.decision import Decision
 from edgevpr.compile.engines import write_engine
 from edgevpr.compile.evidence import (
     latency_evidence,
@@ -20,14 +24,12 @@ from edgevpr.compile.evidence import (
     parity_evidence,
     versions,
 )
-from edgevpr.compile.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph import load_graph, signature
 from edgevpr.compile.host import cpu_name
 from edgevpr.compile.parity import check_finite, compare, gate
-from edgevpr.compile.precision import Typed, check_calibration, to_fp16, to_int8
-from edgevpr.compile.quantize_cpu import to_int8_cpu
-from edgevpr.compile.reference import describe
+from edgevpr.compile.precision import Method, Typed, check_calibration
 from edgevpr.compile.source import Source
+from edgevpr.compile.stages import Recall, Stages
 from edgevpr.compile.variants import write_recipe
 from edgevpr.errors import CorruptArtifactError, UsageError
 from edgevpr.progress import Track, silent
@@ -35,7 +37,10 @@ from edgevpr.records import BundleRecord
 from edgevpr.targets import Target, load_target
 
 Precision = Literal["fp32", "fp16", "int8"]
+#: Or found by search, see ``edgevpr.compile.auto``.
+Asked = Literal["fp32", "fp16", "int8", "auto"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+_TYPING = {"fp32": "FP32", "fp16": "typing FP16", "int8": "calibrating INT8, typing FP16"}
 T = TypeVar("T")
 
 #: What a target's engine can compute in, its default first.
@@ -62,8 +67,8 @@ class _Clock:
         return result[0]
 
 
-def resolve_precision(target: Target, precision: str | None) -> Precision:
-    """The precision to compile in; None takes the target's default.
+def resolve_precision(target: Target, precision: str | None) -> Asked:
+    """The precision to compile in, or "auto"; None takes the target's default.
 
     Raises:
         UsageError: the target does not compute in it.
@@ -71,12 +76,14 @@ def resolve_precision(target: Target, precision: str | None) -> Precision:
     offered = OFFERED[target.runtime]
     if precision is None:
         return offered[0]
+    if precision == "auto":
+        return "auto"
     for known in offered:
         if precision == known:
             return known
     raise UsageError(
-        f"found --precision {precision}, expected {' or '.join(sorted(offered))} for target "
-        f"{target.name}: choose one of those"
+        f"found --precision {precision}, expected auto, {' or '.join(sorted(offered))} for "
+        f"target {target.name}: choose one of those"
     )
 
 
@@ -88,15 +95,21 @@ def compile_model(
     out: Path,
     images: CalibrationImages,
     config: dict[str, Any] | None = None,
+    method: Method | None = None,
+    recall: Recall | None = None,
+    cache: Cache | None = None,
     track: Track = silent,
 ) -> BundleRecord:
     """Compile a graph for a target and write the bundle artifact.
 
     Args:
-        precision: "fp32", "fp16" or "int8"; None: the target's default.
+        precision: "fp32", "fp16", "int8" or "auto"; None: the target's default.
         out: the bundle's folder; one that is there is replaced at the very end.
         images: calibration images; parity and golden vectors come from the held-out ones.
         config: resolved options, saved beside the result.
+        method: how INT8 ranges are set; None: what serves the target best.
+        recall: what "auto" is judged by.
+        cache: of earlier compilations; None: everything is made anew.
 
     Raises:
         UsageError: an unknown target, or a precision it does not have.
@@ -105,26 +118,62 @@ def compile_model(
         TargetError: an operator that the target cannot build, named with its node.
     """
     chosen = load_target(target)
-    resolved = resolve_precision(chosen, precision)
-    if resolved == "int8":
+    asked = resolve_precision(chosen, precision)
+    if asked in ("int8", "auto"):
         check_calibration(images.calibration)
+    if asked == "auto" and recall is None:
+        raise UsageError(
+            "found --precision auto without a gallery, expected one to measure recall in: pass "
+            "--gallery"
+        )
     clock = _Clock(track)
-    with artifact.create(out, "bundle", space=source.space) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgevpr-compile-") as scratch,
+        artifact.create(out, "bundle", space=source.space) as folder,
+    ):
+        stages = Stages(cache or Cache(None), Path(scratch), track)
         exported = load_graph(source.graph)
         _check_size(exported, source)
         golden = clock.step(
-            "reference", "FP32 reference", lambda: _reference(exported, source, images.held_out)
+            "reference",
+            "FP32 reference",
+            lambda: _reference(stages, exported, source, images.held_out),
         )
-        fused = fuse_projection(exported, source.projection) if source.projection else exported
-        clean = clock.step("clean", "cleaning up", lambda: clean_up(fused, images.held_out[:4]))
-        typed = _typed(clean, chosen, resolved, images.calibration, clock)
+        clean = clock.step(
+            "clean",
+            "cleaning up",
+            lambda: stages.clean(exported, source.projection, images.held_out[:4]),
+        )
+        decision: Decision | None = None
+        if asked == "auto":
+            assert recall is not None
+            decision, typed = clock.step(
+                "auto",
+                "auto",
+                lambda: stages.search(clean, chosen, images.calibration, method, recall),
+                bar=False,
+            )
+            resolved: Precision = _known(decision.precision)
+        else:
+            resolved = asked
+            typed = clock.step(
+                resolved,
+                _TYPING[resolved],
+                lambda: stages.typed(clean, chosen, resolved, images.calibration, method),
+                bar=chosen.runtime != "onnxruntime",
+            )
+        # On a CPU target the engine is ONNX Runtime itself; elsewhere, round as the engine would.
         found = clock.step(
-            "parity", "parity", lambda: _describe_as(chosen, typed.graph, images.held_out)
+            "parity",
+            "parity",
+            lambda: stages.describe(
+                typed.graph, images.held_out, as_written=chosen.runtime != "onnxruntime"
+            ),
         )
         check_finite(found, f"the {resolved} graph")
         parity = compare(found, golden)
         warnings = gate(parity, resolved)
-        if resolved == "int8" and not typed.int8_nodes:
+        if asked == "int8" and not typed.int8_nodes:
             warnings.append("no layer of this network is worth INT8: none is in this bundle")
         onnx.save(typed.graph, str(folder / "model.onnx"))
         digest = artifact.sha256_file(folder / "model.onnx")
@@ -135,8 +184,13 @@ def compile_model(
             "nodes": node_evidence(exported, clean, typed.graph),
             "fp32_nodes": typed.fp32_nodes,
             "int8_nodes": typed.int8_nodes,
+            "calibrator": method
+            or ("percentile" if chosen.runtime == "onnxruntime" else "entropy"),
             "engines": {},
         }
+        if decision is not None:
+            evidence["auto"] = msgspec.to_builtins(decision)
+            warnings += decision.remarks
         if chosen.runtime == "onnxruntime":
             evidence["latency"], slow = clock.step(
                 "latency", "latency", lambda: latency_evidence(clean, typed.graph, resolved, images)
@@ -146,7 +200,12 @@ def compile_model(
             networks = clock.step(
                 "safer",
                 "safer precisions",
-                lambda: _with_safer(typed, clean, resolved, images.calibration),
+                lambda: _with_safer(
+                    typed,
+                    clean,
+                    resolved,
+                    lambda: stages.typed(clean, chosen, "fp16", images.calibration, method),
+                ),
             )
             write_recipe(folder, chosen, resolved, networks, digest, int8_cosine=parity.min_cosine)
         if chosen.runtime == "tensorrt-rtx":
@@ -163,6 +222,7 @@ def compile_model(
         }
         evidence["warnings"] = warnings
         evidence["seconds"] = clock.seconds
+        evidence["cached"] = list(stages.cache.found)
         ends = signature(typed.graph)
         record = BundleRecord(
             target=chosen.name,
@@ -185,47 +245,25 @@ def compile_model(
 
 
 def _reference(
-    exported: onnx.ModelProto, source: Source, images: NDArray[np.uint8]
+    stages: Stages, exported: onnx.ModelProto, source: Source, images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """What the bundle must give: the exported graph in FP32, then the projection in numpy."""
-    full = describe(exported, images)
+    full = stages.describe(exported, images)
     check_finite(full, "the exported FP32 graph")
     return source.projection.apply(full) if source.projection else full
 
 
-def _typed(
-    clean: onnx.ModelProto,
-    target: Target,
-    precision: Precision,
-    images: NDArray[np.uint8],
-    clock: _Clock,
-) -> Typed:
-    if precision == "fp32":
-        return Typed(clean, clean, {}, [])
-    if target.runtime == "onnxruntime":
-        graph, layers = clock.step(
-            "int8", "INT8", lambda: to_int8_cpu(clean, images, track=clock.track), bar=False
-        )
-        return Typed(graph, graph, {}, layers)
-    if precision == "fp16":
-        return clock.step("fp16", "typing FP16", lambda: to_fp16(clean, images))
-    return clock.step("int8", "calibrating INT8, typing FP16", lambda: to_int8(clean, images))
-
-
-def _describe_as(
-    target: Target, graph: onnx.ModelProto, images: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """The graph as its engine would round: on a CPU target that engine is ONNX Runtime itself."""
-    return describe(graph, images, as_written=target.runtime != "onnxruntime")
+def _known(precision: str) -> Precision:
+    return next(known for known in PRECISIONS if known == precision)
 
 
 def _with_safer(
-    typed: Typed, clean: onnx.ModelProto, precision: Precision, images: NDArray[np.uint8]
+    typed: Typed, clean: onnx.ModelProto, precision: Precision, fp16: Callable[[], Typed]
 ) -> dict[str, Typed]:
     """The network in its precision, and in those that a board falls back to."""
     networks: dict[str, Typed] = {precision: typed}
     if precision == "int8":
-        networks["fp16"] = to_fp16(clean, images)
+        networks["fp16"] = fp16()
     return {**networks, "fp32": networks.get("fp32", Typed(clean, clean, {}, []))}
 
 

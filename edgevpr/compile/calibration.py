@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,8 @@ class CalibrationImages:
     separate: bool
     #: where they come from, in words.
     source: str
+    #: the images' paths in their folder, those to calibrate with first; empty: no files.
+    paths: tuple[str, ...] = ()
 
 
 def spread_over_places(table: ImageTable, count: int, *, seed: int = 0) -> NDArray[np.int64]:
@@ -68,7 +71,7 @@ def read_calibration(
             holds evaluation queries.
     """
     folder = Path(folder)
-    _refuse_queries(folder)
+    refuse_queries(folder)
     table = _table(folder)
     if len(table) < FEWEST:
         raise DataError(
@@ -76,15 +79,51 @@ def read_calibration(
             "with, better 100: pass --calibration with a folder of gallery or training images"
         )
     rows = spread_over_places(table, count + HELD_OUT, seed=seed)
+    names = tuple(table.paths[row] for row in rows)
     paths = [folder / table.paths[row] for row in rows]
     images = np.stack(
         [preprocess.resize(read_image(path)) for path in track(paths, "reading calibration images")]
     )
     source = f"{len(images)} images of {folder.name}, spread over places, seed {seed}"
     if len(images) < 2 * FEWEST:
-        return CalibrationImages(images, images, separate=False, source=source)
+        return CalibrationImages(images, images, separate=False, source=source, paths=names)
     kept = min(HELD_OUT, max(FEWEST, len(images) - count, len(images) // 4))
-    return CalibrationImages(images[:-kept], images[-kept:], separate=True, source=source)
+    return CalibrationImages(
+        images[:-kept], images[-kept:], separate=True, source=source, paths=names
+    )
+
+
+def images_of_gallery(gallery: Path) -> Path | None:
+    """The folder that a gallery's images were read from, as far as its records lead to one here.
+
+    ``index`` and ``embed`` save the folders they read; a gallery that was moved without its images
+    leads nowhere, and then --calibration must name them. A folder of evaluation queries, or of
+    other images than the gallery's, is not taken.
+    """
+    try:
+        table = ImageTable.load(gallery / "images.csv")
+        features = _saved(gallery, "features")
+        folder = features and _saved(features, "images")
+    except (DataError, OSError, msgspec.DecodeError):
+        return None
+    if folder is None or not table.paths:
+        return None
+    some = (table.paths[0], table.paths[len(table) // 2], table.paths[-1])
+    if not all((folder / name).is_file() for name in some):
+        return None
+    try:
+        refuse_queries(folder)
+    except DataError:
+        return None
+    return folder
+
+
+def _saved(artifact: Path, name: str) -> Path | None:
+    """A folder named in an artifact's config.json: as it stands there, or beside the artifact."""
+    config = msgspec.json.decode((artifact / "config.json").read_bytes(), type=dict[str, object])
+    path = Path(str(config.get(name, "")))
+    parents = [Path(), *artifact.resolve().parents]
+    return next((p / path for p in parents if path.name and (p / path).is_dir()), None)
 
 
 def synthetic_images(
@@ -112,7 +151,8 @@ def _table(folder: Path) -> ImageTable:
         return ImageTable.build(list_images(folder))
 
 
-def _refuse_queries(folder: Path) -> None:
+def refuse_queries(folder: Path) -> None:
+    """Raise DataError for a folder of evaluation queries, or one that holds such a folder."""
     if folder.resolve().name == "queries" or (folder / "queries").is_dir():
         raise DataError(
             f"{folder} holds evaluation queries, expected gallery or training images: a network "

@@ -37,10 +37,22 @@ def parity_evidence(
 def node_evidence(
     exported: onnx.ModelProto, clean: onnx.ModelProto, final: onnx.ModelProto
 ) -> dict[str, Any]:
-    """Nodes after each stage, and the final graph's operators."""
+    """Nodes after each stage, the final graph's operators, and what cleaning up changed.
+
+    ``cleaned``: operator -> how many before and after, where the two differ.
+    """
     stages = {"exported": exported, "clean": clean, "final": final}
     counts: dict[str, Any] = {name: len(graph.graph.node) for name, graph in stages.items()}
-    return {**counts, "operators": node_counts(final)}
+    before, after = node_counts(exported), node_counts(clean)
+    return {
+        **counts,
+        "operators": node_counts(final),
+        "cleaned": {
+            kind: [before.get(kind, 0), after.get(kind, 0)]
+            for kind in sorted({*before, *after})
+            if before.get(kind, 0) != after.get(kind, 0)
+        },
+    }
 
 
 def latency_evidence(

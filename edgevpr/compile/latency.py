@@ -25,20 +25,25 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 def latencies(
-    graphs: dict[str, onnx.ModelProto], image: NDArray[np.uint8], *, threads: int = 1
+    graphs: dict[str, onnx.ModelProto],
+    image: NDArray[np.uint8],
+    *,
+    threads: int = 1,
+    budget_s: float = BUDGET_S,
 ) -> dict[str, Latency]:
     """Time graphs in ONNX Runtime in turns.
 
     Args:
         image: (H, W, 3) uint8.
         threads: one by default: the steadier figure, and what a shared robot CPU can spare.
+        budget_s: seconds after which no further round starts.
     """
     runners = {name: session(graph, threads=threads) for name, graph in graphs.items()}
     feeds = {name: {r.get_inputs()[0].name: image[None]} for name, r in runners.items()}
     times: dict[str, list[float]] = {name: [] for name in graphs}
     started = time.perf_counter()
     for round_ in range(WARM_UP + ROUNDS):
-        if round_ > WARM_UP + 4 and time.perf_counter() - started > BUDGET_S:
+        if round_ > WARM_UP + 4 and time.perf_counter() - started > budget_s:
             break
         for name, runner in runners.items():
             begin = time.perf_counter()

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgevpr import artifact
+from edgevpr.errors import NumericsError
 from edgevpr.preprocess import Preprocess
 from edgevpr.projection import Projection
 from edgevpr.records import GalleryRecord, ModelRecord
@@ -37,8 +40,10 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source
 
     Raises:
         SpaceMismatchError: the gallery was built in another descriptor space.
+        NumericsError: a weight is NaN or infinite; named.
     """
     opened = artifact.open_artifact(model, "model")
+    _check_weights(model, opened.file("weights.safetensors"))
     record = opened.read("model.json", ModelRecord)
     projection, digest = None, ""
     if gallery is not None:
@@ -55,3 +60,19 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source
         projection=projection,
         projection_sha256=digest,
     )
+
+
+def _check_weights(model: Path, weights: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(str(weights), framework="np") as tensors:
+        for name in tensors.keys():  # noqa: SIM118  # not a mapping
+            values = tensors.get_tensor(name)
+            bad = 0
+            if values.dtype.kind == "f":
+                bad = int((~np.isfinite(values)).sum())
+            if bad:
+                raise NumericsError(
+                    f"weight {name!r} of {model} has {bad} NaN or infinite of {values.size} "
+                    "values, expected numbers: train the model again with a lower --lr"
+                )

@@ -122,9 +122,24 @@ def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
         Section("Measured on", tables=[device_table(record.device) for record in records]),
         Section("All stages", tables=[stage_table(rows)]),
         Section("Configurations", tables=[facts_table(rows)]),
+        *_precision_searches(records),
         Section("Evidence", tables=evidence_tables(records)),
     ]
     return [s for s in found if s.figures or s.text or any(t.rows for t in s.tables)]
+
+
+def _precision_searches(records: Sequence[ProfileRecord]) -> list[Section]:
+    from edgevpr.profiles.precision_search import search_figure, search_tables
+
+    found = {name: e["auto"] for r in records for name, e in r.evidence.items() if "auto" in e}
+    return [
+        Section(
+            f"How {name} came by its precisions",
+            figures=[search_figure(f"precision{i}", decision)],
+            tables=search_tables(name, decision),
+        )
+        for i, (name, decision) in enumerate(found.items())
+    ]
 
 
 def closing_table(rows: Sequence[ProfileRow]) -> Table:
@@ -222,7 +237,8 @@ def evidence_tables(records: Sequence[ProfileRecord]) -> list[Table]:
     found = []
     for record in records:
         for configuration, evidence in record.evidence.items():
-            lines = _flatten(evidence)
+            # What a search for a precision tried has a section of its own.
+            lines = _flatten({k: v for k, v in evidence.items() if k != "auto"})
             if lines:
                 found.append(Table(["", ""], lines, caption=configuration))
     return found

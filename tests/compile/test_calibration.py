@@ -1,5 +1,6 @@
 """Which images calibrate: spread over places, never those a network is scored on."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 
 from edgevpr.compile.calibration import (
     FEWEST,
+    images_of_gallery,
     read_calibration,
     spread_over_places,
     synthetic_images,
@@ -104,3 +106,31 @@ def test_synthetic_images_never_pass_for_real() -> None:
     assert images.held_out.shape == (FEWEST, 32, 48, 3)
     assert not images.separate
     assert "synthetic" in images.source
+
+
+def saved_gallery(root: Path, images: Path, names: list[str]) -> Path:
+    """A gallery and its features as far as their records lead to the images."""
+    for name, key, value in (("features", "images", images), ("gallery", "features", "features")):
+        (root / name).mkdir(parents=True)
+        (root / name / "config.json").write_text(json.dumps({key: str(value)}))
+    ImageTable.build(names).save(root / "gallery" / "images.csv")
+    return root / "gallery"
+
+
+def test_a_gallerys_own_images_are_found(tmp_path: Path) -> None:
+    """Through the records of index and embed, also where those name folders beside them."""
+    images = folder(tmp_path / "work" / "map" / "database", 10)
+    names = sorted(p.name for p in images.iterdir())
+    gallery = saved_gallery(tmp_path / "work", Path("map/database"), names)
+    assert images_of_gallery(gallery) == images
+    (images / names[-1]).unlink()
+    assert images_of_gallery(gallery) is None
+
+
+def test_a_gallery_that_leads_to_queries_or_nowhere_gives_none(tmp_path: Path) -> None:
+    """A map made of evaluation queries is no reason to calibrate on them."""
+    images = folder(tmp_path / "a" / "queries", 10)
+    names = sorted(p.name for p in images.iterdir())
+    assert images_of_gallery(saved_gallery(tmp_path / "a", images, names)) is None
+    assert images_of_gallery(saved_gallery(tmp_path / "b", tmp_path / "gone", names)) is None
+    assert images_of_gallery(tmp_path / "no") is None

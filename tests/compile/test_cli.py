@@ -1,6 +1,7 @@
 """``edgevpr compile`` and ``edgevpr build`` as a user types them, on real artifacts."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,11 @@ from edgevpr import artifact
 from edgevpr.cli import build, compile
 from edgevpr.errors import (
     DataError,
+    NumericsError,
     ResourceError,
     SpaceMismatchError,
     UnknownTargetError,
+    UsageError,
 )
 from edgevpr.preprocess import Preprocess
 from edgevpr.projection import Projection
@@ -148,3 +151,114 @@ def test_mistakes_are_refused_before_any_work(model: Path, photos: Path, tmp_pat
     with pytest.raises(ResourceError, match="choose another output with -o"):
         edgevpr("compile", model, "-t", "cpu", "-o", tmp_path / "file" / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_second_compilation_finds_the_first(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing slow is done twice, the bundle is the same; --no-cache and other options do it."""
+    monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
+    common = ("compile", model, "-t", "cpu", "--precision", "int8", "--calibration", photos)
+
+    def cached(*more: object) -> tuple[list[str], str]:
+        record = json.loads(edgevpr(*common, "-o", tmp_path / "bundle", "--json", *more))
+        return record["evidence"]["cached"], record["graph_sha256"]
+
+    first, again = cached(), cached()
+    assert first[0] == []
+    assert again[0] == ["export", "described", "clean", "typed", "described"]
+    assert again[1] == first[1]
+    assert cached("--no-cache") == first
+    other = cached("--calibrator", "max")
+    assert "typed" not in other[0]
+    assert "export" in other[0]
+    assert other[1] != first[1]
+
+
+def test_a_model_with_nan_is_named(model: Path, photos: Path, tmp_path: Path) -> None:
+    """Before the minutes of an export, with the weight's name."""
+    from safetensors.numpy import load_file, save_file
+
+    opened = artifact.open_artifact(model, "model")
+    weights = load_file(str(opened.file("weights.safetensors")))
+    name = next(n for n in weights if n.endswith("proj_c.weight"))
+    weights[name].flat[:3] = np.nan
+    with artifact.create(tmp_path / "broken", "model", space=opened.space) as folder:
+        save_file(weights, str(folder / "weights.safetensors"))
+        (folder / "model.json").write_bytes(opened.file("model.json").read_bytes())
+    with pytest.raises(NumericsError, match=rf"{re.escape(name)}' of .* has 3 NaN"):
+        edgevpr("compile", tmp_path / "broken", "-t", "cpu", "-o", tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of 60 places, two images each, 100 m apart, by way of embed's and index's files."""
+    from edgevpr.compile.index import IndexOptions, build_gallery
+    from edgevpr.compile.reference import describe
+    from edgevpr.places import ImageTable
+    from edgevpr.records import FeaturesRecord
+    from edgevpr.train.export import export_onnx
+
+    root = tmp_path_factory.mktemp("mapped")
+    folder, names = root / "database", []
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for place in range(60):
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        for turn in range(2):
+            image = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+            noisy = np.clip(image + rng.normal(0, 6 * turn, image.shape), 0, 255)
+            names.append(f"{place:02d}-{turn}.png")
+            assert cv2.imwrite(str(folder / names[-1]), noisy.astype(np.uint8))
+    table = ImageTable.build(
+        names, easting=500_000 + 100.0 * np.repeat(np.arange(60), 2), northing=np.full(120, 5e6),
+        zone=np.full(120, 32), letter=["U"] * 120,
+    )  # fmt: skip
+    table.save(folder / "images.csv")
+    export_onnx(model, root / "model.onnx")
+    import onnx
+
+    images = np.stack([Preprocess(64, 64).resize(cv2.imread(str(folder / n))[..., ::-1])
+                       for n in names])  # fmt: skip
+    found = describe(onnx.load(str(root / "model.onnx")), np.ascontiguousarray(images))
+    opened = artifact.open_artifact(model, "model")
+    with artifact.create(root / "features", "features", space=opened.space) as written:
+        np.save(written / "descriptors.npy", found.astype(np.float16))
+        table.save(written / "images.csv")
+        about = FeaturesRecord("gallery", opened.digest, Preprocess(64, 64), 120, 128, "")
+        artifact.write_json(written / "features.json", about)
+        artifact.write_json(written / "config.json", {"images": str(folder)})
+    build_gallery(root / "features", root / "gallery", options=IndexOptions(dim=32))
+    return root / "gallery"
+
+
+def test_auto_through_the_real_gallery(model: Path, mapped: Path, tmp_path: Path) -> None:
+    """The gallery's own images calibrate and are searched for; the decision is in the bundle."""
+    out = tmp_path / "bundle"
+    text = edgevpr(
+        "compile", model, "-t", "cpu", "--precision", "auto", "--gallery", mapped, "-o", out,
+        "--max-recall-drop", 2, "-n", 16, "--auto-minutes", 0.1, "--json",
+    )  # fmt: skip
+    record = json.loads(text)
+    assert record["precision"] in ("fp32", "int8")
+    decision = record["evidence"]["auto"]
+    assert decision["tuning_images"] == 120
+    assert "120 are in the gallery, each left out of its own search" in decision["tuning"]
+    assert decision["provenance"] == "measured"
+    (chosen,) = [c for c in decision["candidates"] if c["verdict"] == "chosen"]
+    assert chosen["drop"] <= 2
+    assert bool(chosen["int8"]) == (record["precision"] == "int8")
+    config = artifact.open_artifact(out, "bundle").file("config.json").read_text()
+    assert json.loads(config)["precision"] == "auto"
+
+
+def test_auto_says_what_it_needs(model: Path, photos: Path, tmp_path: Path) -> None:
+    """A gallery, and images with places: one sentence each, before any work."""
+    common = ("compile", model, "-t", "cpu", "--precision", "auto", "-o", tmp_path / "b")
+    with pytest.raises(UsageError, match="without --gallery"):
+        edgevpr(*common, "--calibration", photos)
+    gallery = write_gallery(tmp_path / "gallery", artifact.open_artifact(model, "model").space)
+    with pytest.raises(DataError, match="pass --calibration"):
+        edgevpr(*common, "--gallery", gallery)
+    with pytest.raises(UsageError, match="--calibrator"):
+        edgevpr(*common, "--gallery", gallery, "--calibrator", "median")

@@ -8,9 +8,11 @@ import pytest
 
 from edgevpr.compile.calibration import CalibrationImages
 from edgevpr.compile.fuse import cast_first, clean_up, fuse_projection
-from edgevpr.compile.graph import load_graph, signature
+from edgevpr.compile.graph import load_graph, node_counts, signature
 from edgevpr.compile.reference import describe
+from edgevpr.compile.structure import GraphIndex
 from edgevpr.errors import SpaceMismatchError
+from edgevpr.preprocess import Preprocess
 from edgevpr.projection import Projection
 
 
@@ -50,6 +52,39 @@ def test_cleaning_keeps_the_descriptors(
     assert softmaxes[1] < softmaxes[0]
     expected = projection.apply(describe(model, images.held_out))
     assert np.abs(describe(clean, images.held_out) - expected).max() < 1e-5
+
+
+def test_boqs_own_queries_become_constants(tmp_path: Path) -> None:
+    """Learned queries attend to each other before they see an image: no node of that is left.
+
+    Of every block two softmaxes stay, the encoder's and that of the queries over the image; and
+    BatchNorm is in the convolutions, nothing resizes.
+    """
+    import torch
+
+    from edgevpr.train.export import export_onnx
+    from edgevpr.train.model import save_model
+    from edgevpr.train.network import Architecture, Network
+
+    torch.manual_seed(0)
+    arguments = {"proj_channels": 64, "num_queries": 4, "num_layers": 2, "row_dim": 2}
+    network = Network(Architecture("mobilenetv3_small_050", out_index=3, aggregator_args=arguments))
+    model = tmp_path / "model"
+    save_model(
+        model, network, role="gallery", preprocess=Preprocess(64, 64), training={}, config={}
+    )
+    export_onnx(model, tmp_path / "model.onnx")
+    exported = load_graph(tmp_path / "model.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    cleaned = clean_up(exported, images[:1])
+    before, after = node_counts(exported), node_counts(cleaned)
+    assert before["Softmax"] > after["Softmax"] == 2 * 2
+    assert "BatchNormalization" not in after
+    assert "Resize" not in after
+    index = GraphIndex(cleaned)
+    idle = [node.name for node in index.nodes if not index.data_inputs(node)]
+    assert idle == []
+    np.testing.assert_allclose(describe(cleaned, images), describe(exported, images), atol=1e-5)
 
 
 def test_cleaning_that_changes_the_answer_is_dropped(

@@ -1,0 +1,54 @@
+"""What a search for a precision leaves in the bundle's evidence."""
+
+import msgspec
+
+
+class GroupError(msgspec.Struct, frozen=True):
+    """What one group costs and gains, alone."""
+
+    name: str
+    kind: str
+    layers: int
+    #: multiply-adds of one image, in millions.
+    mmacs: float
+    #: 1 - mean cosine of descriptors to FP32's, this group alone in INT8; in FP16.
+    int8_error: float
+    fp16_error: float | None
+    #: milliseconds that INT8 saves in this group alone; negative: it costs.
+    saved_ms: float
+    #: what it runs in after the search.
+    precision: str = ""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One assignment that was looked at."""
+
+    name: str
+    int8: list[str]
+    fp32: list[str]
+    #: R@1 in percent, and points below FP32's.
+    r1: float
+    drop: float
+    descriptor_error: float
+    latency_ms: float
+    base_ms: float
+    megabytes: float
+    verdict: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The search as it stands in the bundle's evidence."""
+
+    precision: str
+    chosen: str
+    reason: str
+    max_recall_drop: float
+    fp32_r1: float
+    tuning: str
+    tuning_images: int
+    provenance: str
+    basis: str
+    groups: list[GroupError]
+    candidates: list[Candidate]
+    seconds: float
+    remarks: list[str]

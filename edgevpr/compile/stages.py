@@ -1,0 +1,200 @@
+"""The slow stages of a compilation, each kept by the content of what went into it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgevpr.artifact import read_json, write_json
+from edgevpr.compile.assignment import Cpu, Gpu, Machine
+from edgevpr.compile.auto import Goal, Search
+from edgevpr.compile.cache import Cache, array_digest, graph_digest
+from edgevpr.compile.decision import Decision
+from edgevpr.compile.evidence import versions
+from edgevpr.compile.fuse import clean_up, fuse_projection
+from edgevpr.compile.groups import layer_groups
+from edgevpr.compile.host import has_int8_dot_product
+from edgevpr.compile.precision import Method, Typed, quantize_gpu, to_fp16, to_int8
+from edgevpr.compile.quantize_cpu import quantize_cpu, to_int8_cpu
+from edgevpr.compile.reference import describe
+from edgevpr.compile.structure import int8_layers
+from edgevpr.compile.tuning import Map, Tuning
+from edgevpr.progress import Track, silent
+from edgevpr.projection import Projection
+from edgevpr.targets import Target
+
+
+class _Names(msgspec.Struct):
+    fp32_nodes: dict[str, str]
+    int8_nodes: list[str]
+    #: the flags graph is the typed one.
+    same: bool
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What ``--precision auto`` is judged by."""
+
+    goal: Goal
+    tuning: Tuning
+    gallery: Map
+    #: of the gallery artifact.
+    digest: str
+
+
+@dataclass
+class Stages:
+    """Stages of one compilation; ``scratch`` takes what is not cached."""
+
+    cache: Cache
+    scratch: Path
+    track: Track = silent
+    _count: int = 0
+
+    def export(self, model_digest: str, export: Callable[[Path], object]) -> Path:
+        """The ONNX file of a model artifact."""
+        key = {"model": model_digest, "versions": versions()}
+
+        def write(folder: Path) -> None:
+            export(folder / "model.onnx")
+
+        return self.cache.files("export", key, write, self._into()) / "model.onnx"
+
+    def clean(
+        self,
+        exported: onnx.ModelProto,
+        projection: Projection | None,
+        probes: NDArray[np.uint8],
+    ) -> onnx.ModelProto:
+        """The projection fused in, constants folded."""
+        key = {
+            "graph": graph_digest(exported),
+            "projection": ""
+            if projection is None
+            else array_digest(projection.mean) + array_digest(projection.matrix),
+            "probes": array_digest(probes),
+            "versions": versions(),
+        }
+
+        def make() -> onnx.ModelProto:
+            fused = fuse_projection(exported, projection) if projection else exported
+            return clean_up(fused, probes)
+
+        return self.cache.graph("clean", key, make, self._into())
+
+    def typed(
+        self,
+        clean: onnx.ModelProto,
+        target: Target,
+        precision: str,
+        images: NDArray[np.uint8],
+        method: Method | None,
+    ) -> Typed:
+        """The graph in its precision; INT8 calibrated on ``images``."""
+        if precision == "fp32":
+            return Typed(clean, clean, {}, [])
+        cpu = target.runtime == "onnxruntime"
+        key = {
+            **self._calibrated(clean, images, method, cpu=cpu),
+            "precision": precision,
+        }
+
+        def make() -> Typed:
+            if cpu:
+                graph, layers = to_int8_cpu(clean, images, method=method, track=self.track)
+                return Typed(graph, graph, {}, layers)
+            if precision == "fp16":
+                return to_fp16(clean, images)
+            return to_int8(clean, images, method=method)
+
+        def write(folder: Path) -> None:
+            typed = make()
+            same = typed.flags_graph is typed.graph
+            onnx.save(typed.graph, str(folder / "model.onnx"))
+            if not same:
+                onnx.save(typed.flags_graph, str(folder / "flags.onnx"))
+            names = _Names(dict(typed.fp32_nodes), list(typed.int8_nodes), same)
+            write_json(folder / "names.json", names)
+
+        folder = self.cache.files("typed", key, write, self._into())
+        names = read_json(folder / "names.json", _Names)
+        graph = onnx.load(str(folder / "model.onnx"))
+        flags = graph if names.same else onnx.load(str(folder / "flags.onnx"))
+        return Typed(graph, flags, names.fp32_nodes, names.int8_nodes)
+
+    def search(
+        self,
+        clean: onnx.ModelProto,
+        target: Target,
+        images: NDArray[np.uint8],
+        method: Method | None,
+        recall: Recall,
+    ) -> tuple[Decision, Typed]:
+        """``--precision auto``."""
+        cpu = target.runtime == "onnxruntime"
+        groups = layer_groups(clean)
+        nodes = [node for group in groups for node in group.nodes]
+        key = {**self._calibrated(clean, images, method, cpu=cpu), "nodes": nodes}
+
+        def quantize() -> onnx.ModelProto:
+            if cpu:
+                return quantize_cpu(clean, images, nodes, method=method, track=self.track)
+            return quantize_gpu(clean, images, nodes, method=method)
+
+        for _ in self.track([None], "calibrating every layer", 1):
+            quantized = self.cache.graph("quantized", key, quantize, self._into())
+        machine: Machine = (
+            Cpu(clean, quantized, groups, images[0])
+            if cpu
+            else Gpu(clean, quantized, groups, images, target)
+        )
+        return Search(
+            machine=machine,
+            groups=groups,
+            calibration=images,
+            tuning=recall.tuning,
+            gallery=recall.gallery,
+            gallery_digest=recall.digest,
+            goal=recall.goal,
+            cache=self.cache,
+            scratch=self._into(),
+            track=self.track,
+        ).run(usual=[layer.name for layer in int8_layers(clean)])
+
+    def describe(
+        self, graph: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False
+    ) -> NDArray[np.float32]:
+        """Descriptors of a graph on this CPU."""
+        key = {
+            "graph": graph_digest(graph),
+            "images": array_digest(images),
+            "as_written": as_written,
+            "versions": versions(),
+        }
+        found = self.cache.array(
+            "described",
+            key,
+            lambda: describe(graph, images, as_written=as_written),
+            self._into(),
+        )
+        return np.asarray(found, np.float32)
+
+    def _calibrated(
+        self, clean: onnx.ModelProto, images: NDArray[np.uint8], method: Method | None, *, cpu: bool
+    ) -> dict[str, object]:
+        return {
+            "graph": graph_digest(clean),
+            "images": array_digest(images),
+            "method": method,
+            "cpu": cpu,
+            "dot_product": has_int8_dot_product() if cpu else None,
+            "versions": versions(),
+        }
+
+    def _into(self) -> Path:
+        self._count += 1
+        return self.scratch / f"stage-{self._count}"
