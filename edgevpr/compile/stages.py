@@ -22,6 +22,7 @@ from edgevpr.compile.precision import Method, Typed, quantize_gpu, to_fp16, to_i
 from edgevpr.compile.quantize_cpu import quantize_cpu, to_int8_cpu
 from edgevpr.compile.reference import describe
 from edgevpr.compile.structure import int8_layers
+from edgevpr.compile.trials import Trials
 from edgevpr.compile.tuning import Map, Tuning
 from edgevpr.progress import Track, silent
 from edgevpr.projection import Projection
@@ -152,18 +153,17 @@ class Stages:
             if cpu
             else Gpu(clean, quantized, groups, images, target)
         )
-        return Search(
+        trials = Trials(
             machine=machine,
-            groups=groups,
             calibration=images,
             tuning=recall.tuning,
             gallery=recall.gallery,
             gallery_digest=recall.digest,
-            goal=recall.goal,
             cache=self.cache,
             scratch=self._into(),
-            track=self.track,
-        ).run(usual=[layer.name for layer in int8_layers(clean)])
+        )
+        usual = [layer.name for layer in int8_layers(clean)]
+        return Search(trials, groups, recall.goal, self.track).run(usual=usual)
 
     def describe(
         self, graph: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False

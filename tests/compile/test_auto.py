@@ -19,6 +19,7 @@ from edgevpr.compile.precision import Typed
 from edgevpr.compile.quantize_cpu import quantize_cpu
 from edgevpr.compile.reference import describe
 from edgevpr.compile.structure import int8_layers
+from edgevpr.compile.trials import Trials
 from edgevpr.compile.tuning import Tuning
 from edgevpr.places import ImageTable
 from edgevpr.search import exact_search
@@ -97,17 +98,16 @@ def search(
     cache: Path | None = None,
     usual: Sequence[str] = (),
 ) -> tuple[Decision, Typed]:
-    return Search(
+    trials = Trials(
         machine=machine,
-        groups=list(groups),
         calibration=images.calibration[:6],
         tuning=tuning,
         gallery=gallery,
         gallery_digest="0",
-        goal=Goal(drop, minutes),
         cache=Cache(cache),
         scratch=folder / "scratch",
-    ).run(usual=list(usual))
+    )
+    return Search(trials, groups, Goal(drop, minutes)).run(usual=usual)
 
 
 def timed(
