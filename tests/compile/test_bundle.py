@@ -121,7 +121,7 @@ def test_usage_errors_come_first(source: Source, images: CalibrationImages, tmp_
 
     with pytest.raises(UnknownTargetError, match=r"rtx-adda.*did you mean rtx-ada.*jetson-orin"):
         compile_for("rtx-adda", None)
-    with pytest.raises(UsageError, match="expected fp32 or int8 for target cpu"):
+    with pytest.raises(UsageError, match="expected auto, fp32 or int8 for target cpu"):
         compile_for("cpu", "fp16")
     assert not list(tmp_path.iterdir())
 
