@@ -78,6 +78,8 @@ class Calibration(msgspec.Struct, frozen=True):
     #: similarity over which the odds between two places found together change e times; what the
     #: sequence filter weighs them with.
     temperature: float
+    #: of images whose best place is wrong: share that found the right one further down, 0 to 1.
+    runners_up: float
     #: the network that described the held-out images; the scores of another mean something else.
     model_digest: str
     #: images of mapped places, and of places that are not in the map.

@@ -46,6 +46,9 @@ class Trials:
     right: NDArray[np.bool_]
     mapped: NDArray[np.bool_]
     group: NDArray[np.int64]  #: frames of one place have one number
+    #: see ``Calibration``.
+    temperature: float = 0.05
+    runners_up: float = 0.1
 
 
 def fit_confidence(
@@ -81,10 +84,9 @@ def fit_confidence(
     space: Any = faiss.ParameterSpace()
     with one_thread():
         space.set_index_parameters(index, parameters)
-        trials, temperature = _trials(index, vectors, source.table.take(rows), gallery, radius_m)
+        trials = _trials(index, vectors, source.table.take(rows), gallery, radius_m)
     return calibrate(
         trials,
-        temperature=temperature,
         radius_m=radius_m,
         known_precision=known_precision,
         model_digest=source.record.model_digest,
@@ -94,7 +96,6 @@ def fit_confidence(
 def calibrate(
     trials: Trials,
     *,
-    temperature: float,
     radius_m: float,
     known_precision: float,
     model_digest: str,
@@ -125,7 +126,8 @@ def calibrate(
         threshold=round(threshold_for(confidence, trials.right, known_precision), 6),
         known_precision=known_precision,
         radius_m=radius_m,
-        temperature=round(temperature, 6),
+        temperature=round(trials.temperature, 6),
+        runners_up=round(trials.runners_up, 6),
         model_digest=model_digest,
         mapped=int(trials.mapped.sum()),
         unmapped=int((~trials.mapped).sum()),
@@ -160,14 +162,14 @@ def _trials(
     table: ImageTable,
     gallery: ImageTable,
     radius_m: float,
-) -> tuple[Trials, float]:
+) -> Trials:
     good = positives(table, gallery, radius_m)
     cleared = positives(table, gallery, _CLEARED * radius_m)
     scores, rows = index.search(vectors, min(SEARCH_DEPTH, len(gallery)))
     depth = min(SEARCH_DEPTH + max(map(len, cleared), default=0), len(gallery), _DEEPEST)
     deep_scores, deep_rows = index.search(vectors, depth)
     numbers: list[NDArray[np.float64]] = []
-    right, mapped, group = [], [], []
+    right, mapped, group, later = [], [], [], 0
     rivals: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
     labels = _groups(table, radius_m)
     for i in np.flatnonzero(labels >= 0):
@@ -176,6 +178,7 @@ def _trials(
         hit = np.isin(rows[i], good[i])
         numbers.append(evidence(scores[i], rows[i], gallery, radius_m))
         right.append(bool(hit[0]))
+        later += bool(hit.any() and not hit[0])
         mapped.append(bool(len(good[i])))
         group.append(labels[i])
         if not len(good[i]):
@@ -189,13 +192,14 @@ def _trials(
         right.append(False)
         mapped.append(False)
         group.append(labels[i])
-    trials = Trials(
+    return Trials(
         np.array(numbers).reshape(-1, len(EVIDENCE)),
         np.array(right, bool),
         np.array(mapped, bool),
         np.array(group, np.int64),
+        _temperature(rivals),
+        later / max(right.count(False), 1),
     )
-    return trials, _temperature(rivals)
 
 
 def _groups(table: ImageTable, radius_m: float) -> NDArray[np.int64]:

@@ -29,7 +29,9 @@ class StageTimes(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where the robot is, by one frame; place, lat, lon and score are the best match's."""
+    """Where the robot is. By one frame, place, lat, lon and score are those of the best match; by
+    a sequence of frames, those of the filtered place, while ``top`` stays what this frame shows
+    (``score`` is None where this frame's search did not find the filtered place)."""
 
     frame: int
     source: str

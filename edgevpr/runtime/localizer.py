@@ -14,6 +14,7 @@ from edgevpr.runtime.confidence import Judge
 from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.runners import Runner
+from edgevpr.runtime.sequence import SequenceFilter
 from edgevpr.search import SEARCH_DEPTH
 
 #: So many descriptors in a row that are no numbers end the run: it is not the frames then.
@@ -27,6 +28,8 @@ class Localizer:
         preprocess: the bundle's.
         top: places in an answer, best first.
         judge: gives answers their confidence.
+        sequence: answers by all frames so far; it must be new, of the same gallery, and called in
+            the order of the frames.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Localizer:
         *,
         top: int = 5,
         judge: Judge | None = None,
+        sequence: SequenceFilter | None = None,
     ) -> None:
         if top < 1:
             raise UsageError(f"found --top {top}, expected 1 or more: pass --top 5")
@@ -45,6 +49,7 @@ class Localizer:
         self.preprocess = preprocess
         self.top = top
         self.judge = judge
+        self.sequence = sequence
         self._broken = 0
         # Several images of one place are merged, so more are searched than are told.
         self._depth = max(SEARCH_DEPTH, 4 * top)
@@ -85,12 +90,25 @@ class Localizer:
             return FrameError(frame.id, frame.source, frame.time, str(error))
         self._broken = 0
         top = places(scores[0], rows[0], self.gallery.images, self.top)
+        best, score = (top[0], top[0].score) if top else (None, None)
         confidence = known = None
         if self.judge is not None:
-            confidence = round(self.judge.confidence(scores[0], rows[0], self.gallery.images), 4)
+            confidence = self.judge.confidence(scores[0], rows[0], self.gallery.images)
+        if self.sequence is not None:
+            place = self.sequence.step(
+                scores[0],
+                rows[0],
+                time=frame.captured if self.sequence.live else frame.time,
+                confidence=confidence,
+            )
+            if place is not None:
+                best = _match(self.gallery.images, place.row, place.score or 0.0)
+                score = None if place.score is None else best.score
+                confidence = confidence if confidence is None else place.confidence
+        if self.judge is not None and confidence is not None:
+            confidence = round(confidence, 4)
             known = self.judge.known(confidence)
         searched = time.perf_counter()
-        best = top[0] if top else None
         return Answer(
             frame=frame.id,
             source=frame.source,
@@ -99,7 +117,7 @@ class Localizer:
             place=best.place if best else None,
             lat=best.lat if best else None,
             lon=best.lon if best else None,
-            score=best.score if best else None,
+            score=score,
             top=top,
             ms=_stage_times(frame.capture_ms, started, resized, inferred, searched),
             confidence=confidence,
@@ -124,18 +142,21 @@ def places(
         if key in seen:
             continue
         seen.add(key)
-        matches.append(
-            Match(
-                place=place if place >= 0 else None,
-                lat=_known(images.lat[row]),
-                lon=_known(images.lon[row]),
-                score=round(score, 5),
-                image=images.paths[row],
-            )
-        )
+        matches.append(_match(images, row, score))
         if len(matches) == top:
             break
     return matches
+
+
+def _match(images: ImageTable, row: int, score: float) -> Match:
+    place = int(images.place[row])
+    return Match(
+        place=place if place >= 0 else None,
+        lat=_known(images.lat[row]),
+        lon=_known(images.lon[row]),
+        score=round(score, 5),
+        image=images.paths[row],
+    )
 
 
 def _stage_times(

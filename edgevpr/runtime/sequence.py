@@ -1,0 +1,251 @@
+"""Where the robot is by all its frames so far: a discrete Bayes filter over the map.
+
+The belief is over the squares of ``edgevpr.runtime.cells`` and one state more, off the map.
+
+Motion: at most ``max_speed`` metres a second, to squares that touch; as many steps as the time
+since the last frame allows. A share of the belief is spread anew, half over the map and half off
+it, once in ``LOST_S`` seconds on average: the robot was carried off, or the filter was wrong.
+
+Observation: one frame's posterior from its search, divided by the prior it was fitted under
+(scaled likelihood, Bourlard and Morgan 1994). The calibrated confidence is what the best place
+gets; the other places found share what their similarities are worth at the calibrated temperature;
+the rest is even over the map and off it. Only places found are touched, so that the cost of a
+frame does not grow with the map. Frames close in time err together: evidence counts by the second
+(``INDEPENDENT_S``), not by the frame.
+
+Belief off the map, and likelihoods from similarities of the top images: Xu, Snderhauf and Milford,
+Probabilistic Visual Place Recognition for Hierarchical Localization (RA-L 2021).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.confidence import same_place
+from edgevpr.errors import UsageError
+from edgevpr.places import ImageTable
+from edgevpr.records import Calibration
+from edgevpr.runtime.cells import cells_of
+from edgevpr.search import SEARCH_DEPTH
+
+#: Metres a second; a car in a city.
+MAX_SPEED = 15.0
+#: Seconds between frames that have no time: images of a folder.
+FRAME_S = 1.0
+#: Seconds until, on average, the belief is spread anew.
+LOST_S = 60.0
+#: Frames this far apart count in full, closer ones in proportion.
+INDEPENDENT_S = 2.0
+#: Least weight of a frame, for a clock that stands still.
+_LEAST = 0.02
+#: Steps of one frame at most; a longer gap loses the robot in proportion.
+_STEPS = 8
+#: Squares that are followed one by one, and the belief below which one is not.
+_FOLLOWED = 512
+_FORGET = 1e-7
+#: Where the gallery has no calibration: confidence of a frame's best place, temperature, and
+#: what the other places found are worth together when the best is wrong.
+UNCALIBRATED = (0.5, 0.03, 0.1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the filter answers."""
+
+    #: gallery image that shows it.
+    row: int
+    #: its similarity to this frame; None where the search of this frame did not find it.
+    score: float | None
+    #: belief that the robot is within the radius of it.
+    confidence: float
+
+
+class SequenceFilter:
+    """Feed it every frame's search, in order; one filter a run.
+
+    Args:
+        images: of the gallery.
+        radius_m: two positions closer than this are one place; the calibration's where it has.
+        calibration: of the gallery, for the network that runs; without one the filter knows no
+            state off the map, and its belief is no probability to rely on.
+        max_speed: metres a second the robot cannot exceed.
+        live: time is that of capture on the machine's monotonic clock; else what frames say.
+    """
+
+    def __init__(
+        self,
+        images: ImageTable,
+        *,
+        calibration: Calibration | None = None,
+        radius_m: float = 25.0,
+        max_speed: float = MAX_SPEED,
+        live: bool = False,
+    ) -> None:
+        if not max_speed > 0:
+            raise UsageError(
+                f"found --max-speed {max_speed:g}, expected metres a second above 0: "
+                f"pass --max-speed {MAX_SPEED:g}"
+            )
+        self.images = images
+        self.max_speed = max_speed
+        self.live = live
+        self.calibrated = calibration is not None
+        self.radius_m = calibration.radius_m if calibration else radius_m
+        self.temperature = calibration.temperature if calibration else UNCALIBRATED[1]
+        self.runners_up = calibration.runners_up if calibration else UNCALIBRATED[2]
+        self.cells = cells_of(images, self.radius_m)
+        #: belief: off the map, even over all squares, and beyond that on the squares followed.
+        self.off = 0.5 if self.calibrated else 0.0
+        self.even = 1.0 - self.off
+        self.followed: NDArray[np.int64] = np.empty(0, np.int64)
+        self.belief: NDArray[np.float64] = np.empty(0)
+        self._time: float | None = None
+        #: the image last found of a square.
+        self._seen: dict[int, int] = {}
+
+    def step(
+        self,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        *,
+        time: float | None,
+        confidence: float | None = None,
+    ) -> Place | None:
+        """The place after one more frame; None as long as nothing was ever found.
+
+        Args:
+            scores, rows: (K,) the frame's ranked gallery images.
+            time: seconds on any clock; one that goes back counts as standing still. None: one
+                frame a second.
+            confidence: calibrated, of the frame's best place.
+        """
+        weight = self._pass(time)
+        found = rows[:SEARCH_DEPTH] >= 0
+        scores, rows = scores[:SEARCH_DEPTH][found], rows[:SEARCH_DEPTH][found]
+        if len(rows):
+            squares, odds, elsewhere = self.observe(scores, rows, confidence)
+            self.update(squares, odds**weight, elsewhere**weight)
+        return self._best(scores, rows)
+
+    def _pass(self, time: float | None) -> float:
+        """Move the belief to the time of a frame; how much the frame counts, up to 1."""
+        if time is None:
+            time = FRAME_S if self._time is None else self._time + FRAME_S
+        passed = math.inf if self._time is None else max(time - self._time, 0.0)
+        first, self._time = self._time is None, time
+        if first:
+            return 1.0
+        self.move(passed)
+        return min(1.0, max(passed / INDEPENDENT_S, _LEAST))
+
+    def move(self, seconds: float) -> None:
+        """The belief after ``seconds`` without a frame."""
+        lost = 1.0 - math.exp(-seconds / LOST_S)
+        hops = self.max_speed * seconds / self.cells.side_m  # nan where there are no positions
+        if hops > 0:
+            steps = min(math.ceil(hops), _STEPS)
+            lost = max(lost, 1.0 - _STEPS / hops)
+            leaving = 1.0 - math.exp(-min(hops, _STEPS) / steps)
+            for _ in range(steps):
+                self._hop(leaving)
+        self.belief = self.belief * (1.0 - lost)
+        anew = 0.5 if self.calibrated else 0.0
+        self.off = self.off * (1.0 - lost) + lost * anew
+        self.even = self.even * (1.0 - lost) + lost * (1.0 - anew)
+
+    def _hop(self, leaving: float) -> None:
+        """One step: a share ``leaving`` of each square's belief to those that touch it."""
+        if not len(self.followed):
+            return
+        share = leaving * self.cells.share[self.followed]
+        to = self.cells.touching[self.followed]
+        moved = (self.belief[:, None] * share)[to >= 0]
+        stays = self.belief * (1.0 - share.sum(axis=1))
+        self._follow(np.concatenate([self.followed, to[to >= 0]]), np.concatenate([stays, moved]))
+
+    def observe(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], confidence: float | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+        """Likelihoods from one frame's search: squares found, theirs, that of all else."""
+        best = UNCALIBRATED[0] if confidence is None else min(max(confidence, 1e-6), 1 - 1e-6)
+        worth = np.exp((scores.astype(np.float64) - float(scores[0])) / self.temperature)
+        same = same_place(self.images, int(rows[0]), rows, self.radius_m)
+        squares, of = np.unique(self.cells.of[rows], return_inverse=True)
+        of = of.reshape(-1)
+        # Each square by its most similar image. All that show the best place are together worth
+        # its confidence, the others what runners-up were worth on held-out images.
+        first, other = np.zeros(len(squares)), np.zeros(len(squares))
+        np.maximum.at(first, of[same], worth[same])
+        np.maximum.at(other, of[~same], worth[~same])
+        posterior = best * first / first.sum()
+        rest = 1.0 - best
+        if other.any():
+            posterior += rest * self.runners_up * other / other.sum()
+            rest *= 1.0 - self.runners_up
+        for row, square in zip(rows[::-1].tolist(), squares[of][::-1].tolist(), strict=True):
+            self._seen[square] = row
+        # The prior was a half off the map (or nothing), the other even over the map. What is
+        # left of the posterior is spread like the prior: everywhere else its likelihood is ``rest``.
+        on_map = 0.5 if self.calibrated else 1.0
+        odds = posterior * len(self.cells) / on_map
+        return squares, np.maximum(odds, rest), rest
+
+    def update(
+        self, squares: NDArray[np.int64], odds: NDArray[np.float64], elsewhere: float
+    ) -> None:
+        """Bayes' rule: multiply by likelihoods and normalize.
+
+        Args:
+            squares, odds: (S,) squares, each once, and their likelihoods, at least ``elsewhere``.
+            elsewhere: likelihood of every other square, and off the map.
+        """
+        gained = (odds - elsewhere) * self.even / len(self.cells)
+        factor = np.full(len(self.followed), elsewhere)
+        place = np.searchsorted(squares, self.followed)
+        place = np.minimum(place, len(squares) - 1)
+        hit = squares[place] == self.followed
+        factor[hit] = odds[place[hit]]
+        self.belief = self.belief * factor
+        self.even *= elsewhere
+        self.off *= elsewhere
+        self._follow(
+            np.concatenate([self.followed, squares]), np.concatenate([self.belief, gained])
+        )
+        total = self.even + self.off + float(self.belief.sum())
+        self.even /= total
+        self.off /= total
+        self.belief = self.belief / total
+        self._forget()
+
+    def _follow(self, squares: NDArray[np.int64], belief: NDArray[np.float64]) -> None:
+        """Sum the belief of squares named more than once."""
+        self.followed, inverse = np.unique(squares, return_inverse=True)
+        self.belief = np.bincount(inverse.reshape(-1), belief, len(self.followed))
+
+    def _forget(self) -> None:
+        """Squares with next to no belief are followed no longer: theirs becomes even."""
+        least = _FORGET
+        if len(self.belief) > _FOLLOWED:
+            least = max(least, float(np.partition(self.belief, -_FOLLOWED)[-_FOLLOWED]))
+        kept = self.belief >= least
+        self.even += float(self.belief[~kept].sum())
+        self.followed, self.belief = self.followed[kept], self.belief[kept]
+
+    def _best(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Place | None:
+        if not len(self.belief):
+            return None
+        square = int(self.followed[np.argmax(self.belief)])
+        here = np.flatnonzero(self.cells.of[rows] == square)
+        row = int(rows[here[0]]) if len(here) else self._row_of(square)
+        shown = np.array([self._row_of(other) for other in self.followed.tolist()], np.int64)
+        near = same_place(self.images, row, shown, self.radius_m) | (self.followed == square)
+        return Place(
+            row=row,
+            score=float(scores[here[0]]) if len(here) else None,
+            confidence=float(self.belief[near].sum()),
+        )
+
+    def _row_of(self, square: int) -> int:
+        return self._seen.get(square, int(self.cells.row[square]))
