@@ -100,6 +100,16 @@ def command(
             "threshold without it.",
         ),
     ] = None,
+    sequence: Annotated[
+        bool,
+        typer.Option(
+            "--sequence",
+            help="Answer by all frames so far, not each alone: a Bayes filter over the map.",
+        ),
+    ] = False,
+    max_speed: Annotated[
+        float, typer.Option(help="With --sequence: metres a second the robot cannot exceed.")
+    ] = 15.0,
     json: Annotated[
         bool,
         typer.Option(
@@ -127,7 +137,17 @@ def command(
         place_map.check_bundle(opened, record)
         judge = runtime.judge_for(place_map, record, min_confidence)
         runner = runtime.runner_from_bundle(opened, record, threads=threads)
-        return runtime.Localizer(runner, place_map, record.preprocess, top=top, judge=judge)
+        by_all = None
+        if sequence:
+            by_all = runtime.SequenceFilter(
+                place_map.images,
+                calibration=judge.calibration if judge else None,
+                max_speed=max_speed,
+                live=feed.live,
+            )
+        return runtime.Localizer(
+            runner, place_map, record.preprocess, top=top, judge=judge, sequence=by_all
+        )
 
     build_if_missing(bundle)
     limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
@@ -138,9 +158,10 @@ def command(
         size = runtime.scaled_for(record.preprocess)
     patience = runtime.Patience(reconnect, stall)
     camera = runtime.CameraOptions(backend, patience, size=size, say=console.note)
+    feed = runtime.open_source(source, camera)
     with ExitStack() as stack:
         lane = stack.enter_context(runtime.Lane(open_pair))
-        frames = stack.enter_context(runtime.open_source(source, camera))
+        frames = stack.enter_context(feed)
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None

@@ -14,6 +14,7 @@ from edgevpr.runtime.live import LiveSource, Patience
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.pipeline import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
+from edgevpr.runtime.sequence import SequenceFilter
 from edgevpr.runtime.shadow import Limits
 from edgevpr.runtime.sinks import (
     CsvFile,
@@ -47,6 +48,7 @@ __all__ = [
     "PartFile",
     "Patience",
     "Runner",
+    "SequenceFilter",
     "Several",
     "Source",
     "StageTimes",

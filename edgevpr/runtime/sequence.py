@@ -186,11 +186,12 @@ class SequenceFilter:
             rest *= 1.0 - self.runners_up
         for row, square in zip(rows[::-1].tolist(), squares[of][::-1].tolist(), strict=True):
             self._seen[square] = row
-        # The prior was a half off the map (or nothing), the other even over the map. What is
-        # left of the posterior is spread like the prior: everywhere else its likelihood is ``rest``.
-        on_map = 0.5 if self.calibrated else 1.0
-        odds = posterior * len(self.cells) / on_map
-        return squares, np.maximum(odds, rest), rest
+        # Divided by the prior: a half off the map (or nothing), the other even over it. What is
+        # left of the posterior lies on all else in proportion to that prior.
+        prior = (0.5 if self.calibrated else 1.0) / len(self.cells)
+        elsewhere = rest / max(1.0 - prior * len(squares), 1e-9)
+        odds = posterior / prior
+        return squares, np.maximum(odds, elsewhere), elsewhere
 
     def update(
         self, squares: NDArray[np.int64], odds: NDArray[np.float64], elsewhere: float
@@ -222,7 +223,8 @@ class SequenceFilter:
     def _follow(self, squares: NDArray[np.int64], belief: NDArray[np.float64]) -> None:
         """Sum the belief of squares named more than once."""
         self.followed, inverse = np.unique(squares, return_inverse=True)
-        self.belief = np.bincount(inverse.reshape(-1), belief, len(self.followed))
+        sums = np.bincount(inverse.reshape(-1), belief, len(self.followed))
+        self.belief = np.asarray(sums, np.float64)
 
     def _forget(self) -> None:
         """Squares with next to no belief are followed no longer: theirs becomes even."""
