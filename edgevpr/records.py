@@ -54,6 +54,13 @@ class OperatingPoint(msgspec.Struct, frozen=True):
     r5: float | None
     search_ms_p50: float
     search_ms_p95: float
+    #: which index it is of: factory string, width d, megabytes of its file. Empty in galleries
+    #: written before several kinds were measured: the record's own.
+    factory: str = ""
+    index_dim: int = 0
+    index_mb: float | None = None
+    #: median search on the board of ``edgevpr index --target``: predicted, never measured.
+    predicted_ms_p50: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -133,6 +140,14 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     projected_r5: float | None = None
     #: None: nothing was held out, or too little to fit on.
     calibration: Calibration | None = None
+    #: operating points of the other indexes that were built and measured, none of which another
+    #: point beats in time, agreement and memory. Their parameters do not fit this index.
+    others: list[OperatingPoint] = []
+    #: what was asked for: target_agreement, target_recall, max_memory_mb, max_search_ms.
+    goals: dict[str, float] = {}
+    #: board that ``predicted_ms_p50`` is for, and how the prediction is made.
+    target: str = ""
+    target_model: str = ""
 
 
 class EngineSidecar(msgspec.Struct, frozen=True):

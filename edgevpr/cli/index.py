@@ -21,72 +21,128 @@ def command(
         ),
     ] = None,
     dim: Annotated[int, typer.Option(help="Width of the index at most.")] = 256,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="ivfpq, opq-ivfpq, pq-fastscan, rabitq, sq8 or flat. Left out: ivfpq, or with "
+            "one of the four goals below every kind is built and measured."
+        ),
+    ] = "",
+    refine: Annotated[
+        str,
+        typer.Option(
+            help="Store that ranks candidates again: none, fp16 or sq8; fp16 if left out."
+        ),
+    ] = "",
     factory: Annotated[
-        str, typer.Option(help="FAISS factory string, verbatim; chosen from the map if left out.")
+        str, typer.Option(help="FAISS factory string, verbatim; wins over --kind and --refine.")
     ] = "",
     target_agreement: Annotated[
         float,
-        typer.Option(help="Percent of queries whose exact first image must be found first."),
+        typer.Option(help="Percent of queries whose exact first image should be found first."),
     ] = 99.0,
+    target_recall: Annotated[
+        float | None,
+        typer.Option(
+            help="Goal: points of R@1 that may be lost against exact search in the full space."
+        ),
+    ] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(help="Goal: megabytes of the index at most.")
+    ] = None,
+    max_search_ms: Annotated[
+        float | None,
+        typer.Option(help="Goal: milliseconds of one search on one thread at most (median)."),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(help="Board that --max-search-ms is meant for; its times are predicted."),
+    ] = "",
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Minutes after which no further kind is begun; the best so far is kept."),
+    ] = None,
     radius: Annotated[
         float, typer.Option(help="Metres within which a gallery image answers a query.")
     ] = 25.0,
     seed: Annotated[int, typer.Option(help="Of samples and clusterings.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Build the map a robot searches: projection, IVFPQ index, measured operating points."""
+    """Build the map a robot searches: projection, index, measured operating points."""
     from edgevpr.compile.index import IndexOptions, build_gallery
 
     options = IndexOptions(
         dim=dim,
+        kind=kind,
+        refine=refine,
         factory=factory,
         target_agreement=target_agreement,
+        target_recall=target_recall,
+        max_memory_mb=max_memory,
+        max_search_ms=max_search_ms,
+        target=target,
+        time_limit_min=time_limit,
         radius_m=radius,
         seed=seed,
     )
-    record = build_gallery(features, output, queries=queries, options=options, track=console.track)
+    record = build_gallery(
+        features, output, queries=queries, options=options, track=console.track, say=console.note
+    )
     if json:
         console.emit_json(record)
     else:
         _show(record)
-    _remarks(record, target_agreement)
+    _remarks(record, target_agreement, asked=target_recall is None)
     console.note(f"wrote {output}")
 
 
 def _show(record: Any) -> None:
-    rows: list[list[Any]] = [
-        ["exact, full space", record.dim, 100.0, record.exact_r1, record.exact_r5, None, None],
-        [
+    def row(name: str, dim: int, *figures: Any) -> list[Any]:
+        agreement, r1, r5, *rest = figures
+        times = [None if t is None else f"{t:.3f}" for t in rest]
+        return [name, dim, agreement, r1, r5, *times, *[None] * (columns - 5 - len(times))]
+
+    predicted = bool(record.target)
+    columns = 9 if predicted else 8
+    rows = [
+        row("exact, full space", record.dim, 100.0, record.exact_r1, record.exact_r5),
+        row(
             "exact, index space",
             record.index_dim,
             record.projected_agreement,
             record.projected_r1,
             record.projected_r5,
-            None,
-            None,
-        ],
+        ),
     ]
-    for point in record.points:
+    for point in [*record.points, *record.others]:
+        name = point.parameters or point.factory or record.factory
+        if point in record.others:
+            name = f"{point.factory} {point.parameters}"
         mark = " <- chosen" if point == record.chosen else ""
+        times = [point.search_ms_p50, point.search_ms_p95, point.index_mb]
+        if predicted:
+            times.append(point.predicted_ms_p50)
         rows.append(
-            [
-                f"{point.parameters or record.factory}{mark}",
-                record.index_dim,
+            row(
+                f"{name}{mark}",
+                point.index_dim or record.index_dim,
                 point.exact_agreement,
                 point.r1,
                 point.r5,
-                f"{point.search_ms_p50:.3f}",
-                f"{point.search_ms_p95:.3f}",
-            ]
+                *times,
+            )
         )
+    names = ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", "ms p95", "MB"]
     console.table(
         f"{record.count} images, {record.factory}, {record.bytes_per_image:g} bytes an image",
-        ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", "ms p95"],
+        [*names, f"ms on {record.target}"] if predicted else names,
         rows,
     )
+    if predicted:
+        console.note(f"ms on {record.target}: {record.target_model}")
 
 
-def _remarks(record: Any, target: float) -> None:
+def _remarks(record: Any, target: float, *, asked: bool) -> None:
     if record.tuned_on == "gallery":
         console.note(
             f"tuned on {record.tuning_queries} images of the map itself, each left out of its own "
@@ -103,7 +159,7 @@ def _remarks(record: Any, target: float) -> None:
             f"{record.without_positives} of {record.tuning_queries} queries have no gallery image "
             "within --radius; they are not in R@K"
         )
-    if record.chosen.exact_agreement < target:
+    if asked and record.chosen.exact_agreement < target:
         cause = (
             f"exact search in {record.index_dim} dimensions itself agrees in "
             f"{record.projected_agreement:.1f}%: raise --dim"

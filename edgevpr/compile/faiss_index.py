@@ -1,11 +1,11 @@
-"""Choosing, training and filling a FAISS index.
+"""Training, filling and writing a FAISS index.
 
 The metric is always the inner product of unit vectors, so scores are cosine similarities. For a
 quantized index it is also the cheaper choice: its lookup tables depend on the query alone, where
 L2 over residuals keeps a table per inverted list (33 MB for 512 lists of PQ64x8).
 """
 
-import math
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,34 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.compile.kinds import POINTS_PER_CENTROID, choose_factory
+from edgevpr.compile.refine_store import split, train_store, write_refined
 from edgevpr.errors import DataError, ResourceError, UsageError
 from edgevpr.progress import Track, silent
 
-#: FAISS wants this many training points a centroid before it stops warning.
-POINTS_PER_CENTROID = 39
-#: Below this there is nothing to gain from inverted lists: every vector is looked at.
-SMALLEST_IVF = 64
 _CHUNK = 65536
-
-
-def choose_factory(count: int, width: int) -> str:
-    """A FAISS factory string for ``count`` vectors of ``width`` dimensions.
-
-    ``IVF<n>,PQ<m>x4fsr,Refine(SQfp16)``: n is the power of two nearest to 4 sqrt(N) that leaves
-    39 training points a list. The product quantizer has 4-bit codes over 2 dimensions each (the
-    bytes of the usual 8 bits over 4), residual, in the fast-scan layout: 16 centroids train on a
-    thousand images where 256 would not, in seconds instead of a minute, and single queries were
-    1.8 to 2.7 times faster than PQ<d/4>x8 at the same agreement (20,000 and 2,108 images, 256-d).
-    The fp16 store re-ranks the candidates: without it IVFPQ alone found 52% of the exact first
-    images on real features, with SQ8 98%, with fp16 100%.
-    """
-    if count < SMALLEST_IVF:
-        return "SQfp16"
-    most = max(count // POINTS_PER_CENTROID, 1)
-    lists = 2 ** round(math.log2(4 * math.sqrt(count)))
-    lists = min(lists, 2 ** int(math.log2(most)))
-    codes = width // 2 if width % 2 == 0 else width
-    return f"IVF{lists},PQ{codes}x4fsr,Refine(SQfp16)"
+#: What the training sample may take in memory, float32; never fewer than 39 points a list.
+SAMPLE_BYTES = 1 << 28
+#: Rounds of OPQ training; FAISS does 50, which takes minutes at 256 dimensions.
+_OPQ_ROUNDS = 10
 
 
 @contextmanager
@@ -58,12 +40,55 @@ def one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+def build_file(
+    vectors: NDArray[np.float32],
+    factory: str,
+    path: Path,
+    *,
+    seed: int = 0,
+    track: Track = silent,
+) -> Any:
+    """``build_index`` written to ``path``, a refine store without ever being in memory.
+
+    Args:
+        vectors: (N, d) float32, a memory map for galleries larger than memory.
+
+    Returns:
+        the index, memory-mapped from ``path``.
+
+    Raises:
+        ResourceError: the disk is full, or ``path`` is not writable.
+    """
+    base, store = split(factory)
+    if store:
+        index = build_index(vectors, base, seed=seed, track=track, asked=factory)
+        with one_thread():
+            quantizer = train_store(store, _sample(vectors, 65536, seed))
+            write_refined(index, quantizer, blocks(vectors), path)
+    else:
+        write_index(build_index(vectors, factory, seed=seed, track=track), path)
+    return read_mapped(path)
+
+
+def read_mapped(path: Path) -> Any:
+    """A FAISS index whose codes, lists and refine store are pages of ``path``, not a copy."""
+    import faiss
+
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
 def build_index(
-    vectors: NDArray[np.float32], factory: str, *, seed: int = 0, track: Track = silent
+    vectors: NDArray[np.float32],
+    factory: str,
+    *,
+    seed: int = 0,
+    track: Track = silent,
+    asked: str = "",
 ) -> Any:
     """Train ``factory`` on (N, d) unit vectors and add them all; row i gets id i.
 
-    The same vectors, factory, seed and FAISS version give the same index, to the byte.
+    The same vectors, factory, seed and FAISS version give the same index, to the byte. ``asked``
+    is the factory string as the user knows it, for messages, where ``factory`` is a part of it.
 
     Raises:
         UsageError: FAISS does not accept the factory string for this width.
@@ -72,11 +97,12 @@ def build_index(
     import faiss
 
     count, width = vectors.shape
+    asked = asked or factory
     try:
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise UsageError(
-            f"FAISS {faiss.__version__} does not accept --factory {factory!r} for {width} "
+            f"FAISS {faiss.__version__} does not accept --factory {asked!r} for {width} "
             f"dimensions and inner products ({_reason(error)}); expected a factory string such as "
             f"{choose_factory(count, width)!r}: correct it or leave --factory out"
         ) from error
@@ -84,16 +110,29 @@ def build_index(
     with one_thread():
         try:
             for _ in track([0], f"training {factory}", 1):
-                index.train(_training_sample(vectors, lists, seed))
+                index.train(_sample(vectors, max(256 * lists, 65536), seed, least=lists))
         except RuntimeError as error:
             raise DataError(
-                f"{count} images are too few to train --factory {factory!r} ({_reason(error)}): "
+                f"{count} images are too few to train --factory {asked!r} ({_reason(error)}): "
                 f"leave --factory out for {choose_factory(count, width)!r}, or add images"
             ) from error
-        chunks = range(0, count, _CHUNK)
-        for start in track(chunks, "adding images to the index", len(chunks)):
-            index.add(vectors[start : start + _CHUNK])
+        for block in track(blocks(vectors), "adding images to the index", -(-count // _CHUNK)):
+            index.add(block)
     return index
+
+
+def blocks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """(n, d) parts of (N, d) vectors in order; pages of a memory map are let go one by one."""
+    for start in range(0, len(vectors), _CHUNK):
+        yield np.ascontiguousarray(vectors[start : start + _CHUNK])
+        release(vectors)
+
+
+def release(array: NDArray[Any]) -> None:
+    """Give the pages of a read-only memory map back; they are read again when looked at."""
+    pages = getattr(array, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def write_index(index: Any, path: Path) -> None:
@@ -118,27 +157,55 @@ def _prepare(index: Any, seed: int) -> int:
     import faiss
 
     try:
-        ivf: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
+        inner: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     except RuntimeError:
-        return 0
-    quantizers = [ivf.cp] + ([ivf.pq.cp] if hasattr(ivf, "pq") else [])
-    for clustering in quantizers:
-        clustering.seed = 1234 + seed
-        # Small maps are trained on what there is; the measured agreement says what it is worth.
-        clustering.min_points_per_centroid = 1
-    if hasattr(ivf, "do_polysemous_training"):
+        inner = index
+        while isinstance(inner, faiss.IndexPreTransform | faiss.IndexRefine):
+            base = inner.index if isinstance(inner, faiss.IndexPreTransform) else inner.base_index
+            inner = faiss.downcast_index(base)
+    codes = getattr(inner, "pq", None)
+    outer: Any = index
+    if isinstance(outer, faiss.IndexRefine):
+        outer = faiss.downcast_index(outer.base_index)
+    if isinstance(outer, faiss.IndexPreTransform) and codes is not None:
+        chain: Any = outer.chain
+        rotation: Any = faiss.downcast_VectorTransform(chain.at(0))
+        if isinstance(rotation, faiss.OPQMatrix):
+            rotation.niter = _OPQ_ROUNDS
+            # FAISS learns the rotation with codes of 8 bits whatever the index has: 16 times the
+            # centroids to train. The quantizer is lent, so it must live as long as the index.
+            lent = faiss.ProductQuantizer(codes.d, codes.M, codes.nbits)
+            _settle(lent.cp, seed)
+            rotation.pq = lent
+            index.referenced_objects = [lent]
+    for clustering in [getattr(inner, "cp", None), None if codes is None else codes.cp]:
+        if clustering is not None:
+            _settle(clustering, seed)
+    if hasattr(inner, "do_polysemous_training"):
         # FAISS permutes PQ centroids by simulated annealing unless the factory says "np". Only
         # Hamming filtering (ht=) uses that, and it takes 30 times as long as the training itself.
-        ivf.do_polysemous_training = False
-    return int(ivf.nlist)
+        inner.do_polysemous_training = False
+    return int(getattr(inner, "nlist", 0))
 
 
-def _training_sample(vectors: NDArray[np.float32], lists: int, seed: int) -> NDArray[np.float32]:
-    most = max(256 * lists, 65536)
+def _settle(clustering: Any, seed: int) -> None:
+    clustering.seed = 1234 + seed
+    # Small maps are trained on what there is; the measured agreement says what it is worth.
+    clustering.min_points_per_centroid = 1
+
+
+def _sample(
+    vectors: NDArray[np.float32], most: int, seed: int, *, least: int = 0
+) -> NDArray[np.float32]:
+    """At most ``most`` rows, of ``SAMPLE_BYTES`` unless ``least`` lists need more."""
+    fits = max(SAMPLE_BYTES // (4 * vectors.shape[1]), POINTS_PER_CENTROID * least)
+    most = min(most, fits)
     if len(vectors) <= most:
-        return vectors
+        return np.ascontiguousarray(vectors)
     rows = np.random.default_rng(seed).choice(len(vectors), most, replace=False)
-    return np.ascontiguousarray(vectors[np.sort(rows)])
+    sample = np.ascontiguousarray(vectors[np.sort(rows)])
+    release(vectors)
+    return sample
 
 
 def _reason(error: RuntimeError) -> str:

@@ -1,5 +1,8 @@
 """``edgevpr index``: from gallery descriptors to a map, its operating points measured."""
 
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,28 +14,27 @@ from numpy.typing import NDArray
 from edgevpr import __version__, artifact
 from edgevpr.compile.calibrate_confidence import fit_confidence
 from edgevpr.compile.drift import RESIDUALS, save_residuals
-from edgevpr.compile.faiss_index import build_index, choose_factory, write_index
+from edgevpr.compile.faiss_index import blocks, build_file, read_mapped, release
+from edgevpr.compile.goals import Goals, best, pick
+from edgevpr.compile.kinds import Candidate, candidates
+from edgevpr.compile.predict import index_bytes, measure_rate, predict, search_factor
 from edgevpr.compile.projection_fit import fit_projection, index_width
-from edgevpr.compile.tune import (
-    HeldOut,
-    choose,
-    hold_out,
-    judge,
-    measure,
-    nearest,
-    pareto,
-)
+from edgevpr.compile.tune import HeldOut, hold_out, judge, measure, nearest, pareto
+from edgevpr.compile.work import Work, open_work
 from edgevpr.errors import DataError, NumericsError, UsageError
 from edgevpr.features import Features
 from edgevpr.places import positives
 from edgevpr.progress import Track, silent
-from edgevpr.projection import Projection
-from edgevpr.records import GalleryRecord
+from edgevpr.projection import Projection, l2_normalize
+from edgevpr.records import GalleryRecord, OperatingPoint
 from edgevpr.space import check_same_space
+from edgevpr.targets import load_target
 
 #: Held-out queries measured with; more only sharpen the second decimal.
 MAX_QUERIES = 1000
-_PROJECT_BYTES = 1 << 28
+_PROJECT_BYTES = 1 << 26
+#: Below so many images everything takes seconds, and a forecast only noise.
+_WORTH_A_PREDICTION = 20_000
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,23 @@ class IndexOptions:
 
     #: width d of the index at most (--dim).
     dim: int = 256
-    #: FAISS factory string, verbatim (--factory); empty: chosen from N and d.
+    #: index kind and refine store by name (--kind, --refine); empty: the default or, with a goal
+    #: set, all of them.
+    kind: str = ""
+    refine: str = ""
+    #: FAISS factory string, verbatim (--factory); wins over the two above.
     factory: str = ""
     #: share of held-out queries, percent, whose exact first image must be found first.
     target_agreement: float = 99.0
+    #: points of R@1 that may be lost against exact search (--target-recall).
+    target_recall: float | None = None
+    #: limits on the index file, in megabytes, and on a single search, in milliseconds.
+    max_memory_mb: float | None = None
+    max_search_ms: float | None = None
+    #: board that --max-search-ms is meant for (--target); its times are predicted.
+    target: str = ""
+    #: no further kind is begun after so many minutes (--time-limit).
+    time_limit_min: float | None = None
     #: metres within which a gallery image answers a query (--radius).
     radius_m: float = 25.0
     seed: int = 0
@@ -52,15 +67,32 @@ class IndexOptions:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise UsageError(f"found --dim {self.dim}, expected 1 or more: pass --dim 256")
-        if not 0 < self.target_agreement <= 100:
-            raise UsageError(
-                f"found --target-agreement {self.target_agreement:g}, expected a percentage above "
-                "0 and at most 100: pass --target-agreement 99"
-            )
         if not self.radius_m > 0:
             raise UsageError(
                 f"found --radius {self.radius_m:g}, expected metres above 0: pass --radius 25"
             )
+        if self.time_limit_min is not None and not self.time_limit_min > 0:
+            raise UsageError(
+                f"found --time-limit {self.time_limit_min:g}, expected minutes above 0: leave it "
+                "out for no limit"
+            )
+        if self.target:
+            load_target(self.target)
+        self.goals  # noqa: B018  checked here, so that a wrong flag costs nothing
+
+    @property
+    def goals(self) -> Goals:
+        """What the index must keep and may cost."""
+        return Goals(
+            self.target_agreement, self.target_recall, self.max_memory_mb, self.max_search_ms
+        )
+
+
+Say = Callable[[str], None]
+
+
+def _quiet(remark: str) -> None:
+    """Nobody is listening."""
 
 
 def build_gallery(
@@ -70,6 +102,7 @@ def build_gallery(
     queries: Path | None = None,
     options: IndexOptions | None = None,
     track: Track = silent,
+    say: Say = _quiet,
 ) -> GalleryRecord:
     """Build a gallery artifact at ``out`` from a features artifact.
 
@@ -83,45 +116,96 @@ def build_gallery(
         SpaceMismatchError: ``queries`` are of another descriptor space.
         NumericsError: a descriptor holds NaN or infinity.
         DataError: the features are empty, or too few for ``options.factory``.
-        UsageError: FAISS does not know ``options.factory``.
+        UsageError: FAISS does not know ``options.factory``; no index is within the limits; another
+            run is building ``out``.
+
+    What was finished is kept in ``.<out>.unfinished`` beside the output when the run ends early,
+    reused by the next one with the same inputs (other goals and kinds are welcome), and removed
+    when one ends well.
     """
     import faiss
 
     options = options or IndexOptions()
     gallery = Features(features)
-    if gallery.record.count == 0:
+    count, dim = gallery.record.count, gallery.record.dim
+    if count == 0:
         raise DataError(f"{features} holds no images: run edgevpr embed on a folder with some")
-    with artifact.create(out, "gallery", space=gallery.space) as folder:
-        held, tuned_on = _held_out(gallery, features, queries, options, track)
-        width = index_width(gallery.record.count, gallery.record.dim, options.dim)
-        projection = fit_projection(gallery.descriptors, width, seed=options.seed)
-        vectors = _project(gallery, projection, track)
+    width = index_width(count, dim, options.dim)
+    tried = _candidates(options, count, dim, width)
+    asked = None if queries is None else Features(queries)
+    if asked is not None:
+        check_same_space(asked.space, str(queries), gallery.space, str(features))
+    inputs = [
+        gallery.artifact.digest,
+        "" if asked is None else asked.artifact.digest,
+        width,
+        options.radius_m,
+        options.seed,
+        faiss.__version__,
+        __version__,
+    ]
+    factor, model = search_factor(load_target(options.target)) if options.target else (1.0, "")
+    if len(tried) > 1 or count > _WORTH_A_PREDICTION:
+        cost = predict(
+            tried,
+            count,
+            dim,
+            MAX_QUERIES if asked is None else asked.record.count,
+            rate=measure_rate(),
+        )
+        say(
+            f"{len(tried)} index{'es' if tried[1:] else ''} to build and measure; predicted, to a "
+            f"factor of two: {_minutes(cost.seconds)} and {cost.memory_mb:,.0f} MB of memory"
+        )
+    out = Path(out).resolve()
+    with (
+        artifact.create(out, "gallery", space=gallery.space) as folder,
+        open_work(out, inputs) as work,
+    ):
+        held, tuned_on = _held_out(gallery, features, asked, options, work, track)
+        projection = _projection(gallery, width, options.seed, work)
+        vectors = np.load(
+            work.file("vectors.npy", lambda path: _project(gallery, projection, path, track)),
+            mmap_mode="r",
+        )
         projected = held.descriptors if projection is None else projection.apply(held.descriptors)
-        factory = options.factory or choose_factory(len(vectors), width)
-        index = build_index(vectors, factory, seed=options.seed, track=track)
-        write_index(index, folder / "index.faiss")
-
-        answers = vectors[held.exact_rows[:, 0]]
-        save_residuals(folder / RESIDUALS, projected, answers)
-
         in_d = judge(nearest(projected, vectors, held.own), held, gallery.descriptors)
         exact = judge(held.exact_rows, held, gallery.descriptors)
-        points = measure(index, projected, held, gallery.descriptors, track=track)
-        chosen = choose(points, options.target_agreement)
+        points = _measure_all(tried, vectors, projected, held, gallery, work, options, track, say)
+        points = {
+            candidate: [
+                msgspec.structs.replace(
+                    p, predicted_ms_p50=round(p.search_ms_p50 * factor, 4) if model else None
+                )
+                for p in found
+            ]
+            for candidate, found in points.items()
+        }
+        every = [point for found in points.values() for point in found]
+        chosen = pick(every, options.goals, exact.r1)
+        used = next(c for c, found in points.items() if chosen in found)
+        shutil.copyfile(work.index(used), folder / "index.faiss")
+        own = _narrowed(vectors, used.width, work)
+        if used.width != width and projection is not None:
+            projection = Projection(projection.mean, projection.matrix[: used.width])
+            narrow = nearest(_narrow(projected, used.width), own, held.own)
+            in_d = judge(narrow, held, gallery.descriptors)
+        answers = own[held.exact_rows[:, 0]]
+        save_residuals(folder / RESIDUALS, _narrow(projected, used.width), answers)
         if projection is not None:
             projection.save(folder / "projection.npy")
         record = GalleryRecord(
-            factory=factory,
+            factory=used.factory,
             faiss_version=faiss.__version__,
-            dim=gallery.record.dim,
-            index_dim=width,
-            count=len(vectors),
-            bytes_per_image=round((folder / "index.faiss").stat().st_size / len(vectors), 1),
+            dim=dim,
+            index_dim=used.width,
+            count=count,
+            bytes_per_image=round((folder / "index.faiss").stat().st_size / count, 1),
             projection=""
             if projection is None
             else artifact.sha256_file(folder / "projection.npy"),
             chosen=chosen,
-            points=pareto(points, chosen),
+            points=pareto(points[used], chosen),
             exact_r1=exact.r1,
             exact_r5=exact.r5,
             device=_device(),
@@ -131,9 +215,13 @@ def build_gallery(
             projected_agreement=in_d.agreement,
             projected_r1=in_d.r1,
             projected_r5=in_d.r5,
+            others=[p for p in best(every) if p not in points[used]],
+            goals=options.goals.described(),
+            target=options.target,
+            target_model=model,
             calibration=fit_confidence(
-                index, chosen.parameters, queries, projection, gallery.table,
-                radius_m=options.radius_m, seed=options.seed,
+                read_mapped(folder / "index.faiss"), chosen.parameters, queries, projection,
+                gallery.table, radius_m=options.radius_m, seed=options.seed,
             ),
         )  # fmt: skip
         gallery.table.save(folder / "images.csv")
@@ -142,16 +230,118 @@ def build_gallery(
     return record
 
 
+def _candidates(options: IndexOptions, count: int, dim: int, width: int) -> list[Candidate]:
+    """What is built: with a memory limit, only what is predicted to come near it."""
+    found = candidates(
+        options.kind,
+        options.refine,
+        options.factory,
+        count,
+        width,
+        search=options.goals.search,
+        narrower=width < dim,
+    )
+    if options.max_memory_mb is None or options.factory:
+        return found
+    limit = 1.1e6 * options.max_memory_mb
+    return [c for c in found if index_bytes(c, count) <= limit] or [
+        min(found, key=lambda c: index_bytes(c, count))
+    ]
+
+
+def _measure_all(
+    tried: list[Candidate],
+    vectors: NDArray[np.float32],
+    projected: NDArray[np.float32],
+    held: HeldOut,
+    gallery: Features,
+    work: Work,
+    options: IndexOptions,
+    track: Track,
+    say: Say,
+) -> dict[Candidate, list[OperatingPoint]]:
+    """The operating points of every candidate; those an earlier run finished are not done again."""
+    points: dict[Candidate, list[OperatingPoint]] = {}
+    started = time.monotonic()
+    limit = np.inf if options.time_limit_min is None else 60 * options.time_limit_min
+    for candidate in tried:
+        found = work.measured(candidate)
+        if found is not None:
+            say(f"{candidate.factory} was finished by an earlier run")
+        elif points and time.monotonic() - started > limit:
+            say(f"--time-limit {options.time_limit_min:g} reached: left out {candidate.factory}")
+            continue
+        else:
+            path = work.index(candidate)
+            own = _narrowed(vectors, candidate.width, work)
+            partial = path.with_suffix(".part")
+            build_file(own, candidate.factory, partial, seed=options.seed, track=track)
+            partial.replace(path)
+            found = measure(
+                read_mapped(path),
+                _narrow(projected, candidate.width),
+                held,
+                gallery.descriptors,
+                factory=candidate.factory,
+                index_mb=round(path.stat().st_size / 1e6, 3),
+                track=track,
+            )
+            work.finish(candidate, found)
+        points[candidate] = found
+    return points
+
+
+def _narrow(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """The first ``width`` of all (N, d) coordinates, at unit length again: the projection's leading
+    directions are the best projection to fewer."""
+    return vectors if vectors.shape[1] == width else l2_normalize(vectors[:, :width])
+
+
+def _narrowed(vectors: NDArray[np.float32], width: int, work: Work) -> NDArray[np.float32]:
+    """``_narrow`` of all gallery vectors, as a memory map in the work folder."""
+    if vectors.shape[1] == width:
+        return vectors
+
+    def make(path: Path) -> None:
+        out = np.lib.format.open_memmap(path, "w+", np.float32, (len(vectors), width))
+        start = 0
+        for block in blocks(vectors):
+            out[start : start + len(block)] = _narrow(block, width)
+            start += len(block)
+        out.flush()
+
+    path = work.file(f"vectors-{width}.npy", make)
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _projection(gallery: Features, width: int, seed: int, work: Work) -> Projection | None:
+    if width == gallery.record.dim:
+        return None
+
+    def make(path: Path) -> None:
+        fitted = fit_projection(gallery.descriptors, width, seed=seed)
+        assert fitted is not None
+        with path.open("wb") as file:
+            np.save(file, np.vstack([fitted.mean[None], fitted.matrix]))
+
+    return Projection.load(work.file("projection.npy", make))
+
+
 def _held_out(
-    gallery: Features, path: Path, queries: Path | None, options: IndexOptions, track: Track
+    gallery: Features,
+    path: Path,
+    queries: Features | None,
+    options: IndexOptions,
+    work: Work,
+    track: Track,
 ) -> tuple[HeldOut, str]:
     """The queries to measure with and their exact answers; ``GalleryRecord.tuned_on``."""
     rng = np.random.default_rng(options.seed)
-    source = gallery if queries is None else Features(queries)
-    if queries is not None:
-        check_same_space(source.space, str(queries), gallery.space, str(path))
-        if source.record.count == 0:
-            raise DataError(f"{queries} holds no queries: run edgevpr embed on a folder with some")
+    source = gallery if queries is None else queries
+    if source.record.count == 0:
+        raise DataError(
+            f"{source.artifact.path} holds no queries: run edgevpr embed on a folder with some"
+        )
     count = min(source.record.count, MAX_QUERIES)
     rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
     descriptors = np.asarray(source.descriptors[rows], np.float32)
@@ -159,30 +349,39 @@ def _held_out(
     good = positives(source.table.take(rows), gallery.table, options.radius_m)
     if queries is None:
         good = [found[found != row] for found, row in zip(good, rows, strict=True)]
+
+    def search(to: Path) -> None:
+        found = nearest(descriptors, gallery.descriptors, own, track=track)
+        with to.open("wb") as file:
+            np.save(file, found)
+
+    own = rows if queries is None else None
     held = hold_out(
         descriptors,
         gallery.descriptors,
-        own=rows if queries is None else None,
+        own=own,
         positives=good if any(len(found) for found in good) else None,
-        track=track,
+        rows=np.load(work.file("exact.npy", search), allow_pickle=False),
     )
     if queries is None:
         return held, "gallery"
     return held, "queries" if source.record.role == "query" else "queries by the gallery network"
 
 
-def _project(gallery: Features, projection: Projection | None, track: Track) -> NDArray[np.float32]:
-    """(N, d) float32 unit vectors: all descriptors in the index's own space."""
+def _project(gallery: Features, projection: Projection | None, path: Path, track: Track) -> None:
+    """Write (N, d) float32 unit vectors: all descriptors in the index's own space."""
     count, dim = gallery.descriptors.shape
     width = dim if projection is None else projection.shape[0]
-    vectors = np.empty((count, width), np.float32)
+    vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, width))
     step = max(_PROJECT_BYTES // (4 * dim), 1)
     starts = range(0, count, step)
     for start in track(starts, "projecting descriptors", len(starts)):
         block = np.asarray(gallery.descriptors[start : start + step], np.float32)
         _check_finite(block, gallery, np.arange(start, start + len(block)))
         vectors[start : start + step] = block if projection is None else projection.apply(block)
-    return vectors
+        vectors.flush()
+        release(gallery.descriptors)
+        release(vectors)
 
 
 def _check_finite(
@@ -231,3 +430,7 @@ def _device() -> str:
             name = value.strip()
             break
     return f"{name}, 1 thread"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -61,10 +61,16 @@ def hold_out(
     *,
     own: NDArray[np.int64] | None = None,
     positives: Sequence[NDArray[np.int64]] | None = None,
+    rows: NDArray[np.integer] | None = None,
     track: Track = silent,
 ) -> HeldOut:
-    """Search (Q, D) descriptors exactly in the (N, D) gallery and keep the answers."""
-    rows = nearest(descriptors, gallery, own, track=track)
+    """Search (Q, D) descriptors exactly in the (N, D) gallery and keep the answers.
+
+    Args:
+        rows: what ``nearest`` found, where that is known already.
+    """
+    if rows is None:
+        rows = nearest(descriptors, gallery, own, track=track)
     return HeldOut(
         descriptors=descriptors,
         own=own,
@@ -125,6 +131,8 @@ def measure(
     held: HeldOut,
     gallery: NDArray[np.floating],
     *,
+    factory: str = "",
+    index_mb: float | None = None,
     track: Track = silent,
 ) -> list[OperatingPoint]:
     """Every setting of the grid on a FAISS index: agreement, recall, time of one search.
@@ -132,6 +140,7 @@ def measure(
     Args:
         index: searched with (Q, d) ``queries``, the held-out ones in the index's own space.
         gallery: (N, D) in the full space, to judge the answers.
+        factory, index_mb: what the index is, for the points.
 
     Times are of single queries on one thread of this machine, in milliseconds.
     """
@@ -154,6 +163,9 @@ def measure(
                     r5=quality.r5,
                     search_ms_p50=round(float(p50), 4),
                     search_ms_p95=round(float(p95), 4),
+                    factory=factory,
+                    index_dim=int(index.d),
+                    index_mb=index_mb,
                 )
             )
     return points
