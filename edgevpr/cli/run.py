@@ -32,8 +32,9 @@ def command(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also send answers there: csv:FILE, or nmea-tcp://HOST:PORT for autopilots "
-            "(NMEA 0183; ?min_score=S); repeatable."
+            help="Also send answers there: csv:FILE, mcap:FILE (ROS 2 bag), video:FILE.mp4, "
+            "nmea-tcp://HOST:PORT or nmea-serial:/dev/ttyX for autopilots, ros2:; repeatable "
+            "(docs/sinks.md)."
         ),
     ] = None,
     threads: Annotated[

@@ -4,6 +4,8 @@ from edgevpr.runtime.sinks.base import PartFile, Several, Sink
 from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, StandardOutput
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
+from edgevpr.runtime.sinks.nmea_serial import NmeaSerial
+from edgevpr.runtime.sinks.ros2 import Ros2Publisher
 from edgevpr.runtime.sinks.uri import open_sink
 from edgevpr.runtime.sinks.video import VideoSink
 
@@ -12,8 +14,10 @@ __all__ = [
     "CsvFile",
     "JsonLinesFile",
     "McapFile",
+    "NmeaSerial",
     "NmeaServer",
     "PartFile",
+    "Ros2Publisher",
     "Several",
     "Sink",
     "StandardOutput",

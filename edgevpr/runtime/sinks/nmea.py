@@ -56,6 +56,14 @@ def fix(moment: float, lat: float | None, lon: float | None) -> bytes:
     return sentence(gga) + sentence(rmc)
 
 
+def fix_sentences(answer: Answer | FrameError, min_score: float = 0.0) -> bytes:
+    """GGA and RMC for an answer, of the moment its frame's pixels were there."""
+    moment = time.time()
+    if isinstance(answer, Answer):
+        moment -= answer.frame_age_ms / 1000
+    return fix(moment, *(fix_of(answer, min_score) or (None, None)))
+
+
 class NmeaServer:
     """Serves fixes to every client that connects; a client that does not read is let go.
 
@@ -98,10 +106,7 @@ class NmeaServer:
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Send one fix; never waits for a client."""
-        now = time.time()
-        if isinstance(answer, Answer):
-            now -= answer.frame_age_ms / 1000
-        self._send(fix(now, *(fix_of(answer, self.min_score) or (None, None))))
+        self._send(fix_sentences(answer, self.min_score))
 
     def _send(self, data: bytes) -> None:
         with self._lock:

@@ -12,6 +12,8 @@ from edgevpr.runtime.sinks.base import Sink
 from edgevpr.runtime.sinks.lines import CsvFile
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
+from edgevpr.runtime.sinks.nmea_serial import BAUD, NmeaSerial
+from edgevpr.runtime.sinks.ros2 import Ros2Publisher
 from edgevpr.runtime.sinks.ros_messages import RosOptions
 from edgevpr.runtime.sinks.video import VideoSink
 
@@ -45,6 +47,14 @@ def _nmea_tcp(at: Address) -> Opened:
 
 def _mcap(at: Address) -> Opened:
     return McapFile(Path(at.path), _ros_options(at))
+
+
+def _nmea_serial(at: Address) -> Opened:
+    return NmeaSerial(at.path, int(at.options.get("baud", BAUD)), at.number("min_score", 0))
+
+
+def _ros2(at: Address) -> Opened:
+    return Ros2Publisher(at.path, _ros_options(at))
 
 
 def _video(at: Address) -> Opened:
@@ -91,6 +101,10 @@ KINDS = {
     "nmea-tcp": Kind(
         "nmea-tcp://HOST:PORT[?min_score=S]", _nmea_tcp, ("min_score",), needs_path=False
     ),
+    "nmea-serial": Kind(
+        "nmea-serial:/dev/ttyX[?baud=B&min_score=S]", _nmea_serial, ("baud", "min_score")
+    ),
+    "ros2": Kind("ros2:[/NAMESPACE][?origin=LAT,LON]", _ros2, _ROS, needs_path=False),
 }
 
 
