@@ -92,6 +92,12 @@ def command(
             "choice without it."
         ),
     ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            help="lat,lon,radius in degrees and metres: answer only with images taken there."
+        ),
+    ] = None,
     min_confidence: Annotated[
         float | None,
         typer.Option(
@@ -129,7 +135,10 @@ def command(
     from edgevpr.artifact import open_artifact
     from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
+    from edgevpr.near import Near
     from edgevpr.records import BundleRecord
+
+    prior = Near.parse(near) if near else None
 
     def open_pair() -> runtime.Localizer:
         opened = open_artifact(bundle, "bundle")
@@ -147,7 +156,7 @@ def command(
                 live=feed.live,
             )
         return runtime.Localizer(
-            runner, place_map, record.preprocess, top=top, judge=judge, sequence=by_all
+            runner, place_map, record.preprocess, top=top, judge=judge, sequence=by_all, near=prior
         )
 
     build_if_missing(bundle)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import NumericsError, UsageError
+from edgevpr.near import Near
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
@@ -30,6 +31,11 @@ class Localizer:
         judge: gives answers their confidence.
         sequence: answers by all frames so far; it must be new, of the same gallery, and called in
             the order of the frames.
+        near: answer only with images near this point; may be set anew between frames, for a prior
+            that moves with the robot.
+
+    Raises:
+        DataError: the gallery has no image near that point.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Localizer:
         top: int = 5,
         judge: Judge | None = None,
         sequence: SequenceFilter | None = None,
+        near: Near | None = None,
     ) -> None:
         if top < 1:
             raise UsageError(f"found --top {top}, expected 1 or more: pass --top 5")
@@ -50,6 +57,9 @@ class Localizer:
         self.top = top
         self.judge = judge
         self.sequence = sequence
+        self.near = near
+        if near is not None:
+            gallery.near(near)
         self._broken = 0
         # Several images of one place are merged, so more are searched than are told.
         self._depth = max(SEARCH_DEPTH, 4 * top)
@@ -62,7 +72,7 @@ class Localizer:
         for _ in range(count):
             descriptor = self.runner.infer(self._input)
             # Not the descriptor itself: what a network makes of noise is nobody's error.
-            self.gallery.search(np.zeros_like(descriptor), self._depth)
+            self.gallery.search(np.zeros_like(descriptor), self._depth, self.near)
 
     def locate(self, frame: Frame) -> Answer | FrameError:
         """Answer a frame that has an image, or say that the engine gave NaN or infinity for it.
@@ -82,7 +92,7 @@ class Localizer:
         descriptor = self.runner.infer(self._input)
         inferred = time.perf_counter()
         try:
-            scores, rows = self.gallery.search(descriptor, self._depth)
+            scores, rows = self.gallery.search(descriptor, self._depth, self.near)
         except NumericsError as error:
             self._broken += 1
             if self._broken == MAX_BROKEN:
