@@ -193,9 +193,12 @@ def test_compact_keeps_as_many_as_asked(gallery: Path, root: Path) -> None:
 
 
 def test_a_second_writer_gets_a_sentence(gallery: Path) -> None:
-    """Would catch two changes of which one is lost, and a lock that outlives its process."""
-    with writing(gallery), pytest.raises(ResourceError, match=f"process {os.getpid()} is changing"):
-        maintain.remove(gallery, places=[1])
+    """Would catch two changes of which one is lost, a lock that outlives its process, and one
+    that keeps readers out."""
+    with writing(gallery):
+        with pytest.raises(ResourceError, match=f"process {os.getpid()} is changing"):
+            maintain.remove(gallery, places=[1])
+        assert Gallery(gallery).live.all()  # readers need no lock, however many
     lock = gallery.parent / ".g.generations" / "lock"
     lock.write_text("4194304\n")  # of a process that died
     maintain.remove(gallery, places=[1])

@@ -56,6 +56,20 @@ def test_lines_on_stdout_summary_on_stderr(world: World) -> None:
     assert "0 dropped, 0 unreadable" in done.stderr
 
 
+def test_near(world: World) -> None:
+    """Would catch --near that is not searched with, and a point nowhere near the map."""
+    first = json.loads(finish(command(world, world.drive, "--limit", "1")).stdout)
+    there = f"{first['lat']},{first['lon']},150"
+    done = finish(command(world, world.drive, "--limit", "9", "--near", there))
+    assert done.returncode == 0, done.stderr
+    places = [m["place"] for line in done.stdout.splitlines() for m in json.loads(line)["top"]]
+    assert set(places) == {0, 1}
+    done = finish(command(world, world.drive, "--near", "10,10,150"))
+    assert done.returncode == 3
+    assert "the nearest image of the map is" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_output_file_and_json_summary(world: World, tmp_path: Path) -> None:
     """Would catch --output leaving its temporary file, or --json mixing with the lines."""
     out = tmp_path / "out.jsonl"
