@@ -36,7 +36,7 @@ def command(
     if host is not None:
         from edgevpr.compile.remote import build_on_host
 
-        report = build_on_host(bundle, host, dla=dla, edgevpr=host_edgevpr, track=console.track)
+        report = build_on_host(bundle, host, dla=dla, edgevpr=host_edgevpr)
     else:
         from edgevpr.compile.build import build_bundle
 

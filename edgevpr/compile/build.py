@@ -116,7 +116,8 @@ def _ahead_of_time(
         try:
             trial = try_engine(open_engine, staged, folder, what) if open_engine else None
         except TargetError as error:
-            remarks.append(f"no parity gate: the engine does not run on this machine ({error})")
+            why = str(error).replace(str(folder), bundle.path.name)
+            remarks.append(f"no parity gate: the engine does not run on this machine ({why})")
         if trial:
             check_parity(trial.parity, GATES[record.precision], what)
         return _report(

@@ -32,7 +32,6 @@ from edgevpr.errors import (
     TargetError,
     UsageError,
 )
-from edgevpr.progress import Track, silent
 from edgevpr.records import BundleRecord, EngineSidecar
 
 #: Where to look for edgevpr on a board whose ssh sessions do not have it on their PATH.
@@ -73,9 +72,10 @@ def build_on_host(
     *,
     dla: int | None = None,
     edgevpr: str = "",
-    track: Track = silent,
 ) -> BuildReport:
     """Build a bundle's engine on a board and put it into the bundle here, atomically.
+
+    rsync and the build there draw their own progress on stderr.
 
     Args:
         host: ssh destination.
@@ -92,12 +92,10 @@ def build_on_host(
     link = Link(host)
     program = _look(link, bundle, edgevpr)
     with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
-        for _ in track([None], f"sending {path.name} to {host}", 1):
-            link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
+        link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
         if report.engines:
-            for _ in track([None], f"fetching from {host}", 1):
-                link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
+            link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
         report = msgspec.structs.replace(report, bundle=str(path), host=host)
         _install(bundle, record, report, Path(back))
     return report

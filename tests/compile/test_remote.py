@@ -151,6 +151,7 @@ def test_an_engine_is_built_there_and_comes_back(
     stem = Path(new.engine).stem
     evidence = after.read(f"engines/{stem}.evidence.json", BuildReport)
     assert evidence.host == "board"
+    assert not any(str(board.temporary) in remark for remark in report.remarks)
     assert evidence.layers[new.engine].precisions["fp16"] > 0
     assert board.left() == []
 
