@@ -21,7 +21,7 @@ from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.shadow import Limits, Shadow
 
-_POLL_S = 1.0
+POLL_S = 1.0
 #: How often a pair is opened again because it was replaced while it was being opened.
 _TRIES = 3
 
@@ -111,7 +111,7 @@ class Swap:
     def _look(self) -> None:
         """Start to open what is at the paths, if there is a reason to."""
         requested = self._requested.is_set()
-        due = self._watch and time.monotonic() - self._looked > _POLL_S
+        due = self._watch and time.monotonic() - self._looked > POLL_S
         if self._candidate is not None or not (requested or due):
             return
         self._requested.clear()

@@ -205,17 +205,27 @@ def test_video_of_places(world: World, tmp_path: Path) -> None:
     assert sum(line["place"] == i for i, line in enumerate(lines)) >= 11
 
 
-def test_hangup_swaps(world: World, long_drive: Path, tmp_path: Path) -> None:
+def patched(assignment: str, args: list[str]) -> list[str]:
+    """``command`` with a constant of the runtime set to something else."""
+    module = assignment.partition(".")[0]
+    code = f"from edgevpr.runtime import {module}; {assignment}\n"
+    return [sys.executable, "-c", code + "from edgevpr.cli.main import main; main()", *args[3:]]
+
+
+@pytest.mark.parametrize("asked", ["SIGHUP", "--watch"])
+def test_swap_while_it_runs(world: World, long_drive: Path, tmp_path: Path, asked: str) -> None:
     """Would catch SIGHUP ending the run, or a new bundle that is only read at the next start."""
     bundle = write_bundle(tmp_path / "b")
-    args = command(world, long_drive, "--shadow", "3", "--slowdown", "1000", bundle=bundle)
+    options = ["--shadow", "3", "--slowdown", "1000", *(["--watch"] * (asked == "--watch"))]
+    args = patched("swap.POLL_S = 0.0", command(world, long_drive, *options, bundle=bundle))
     with subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         write_bundle(bundle, extra=lambda folder: (folder / "golden").touch())
-        process.send_signal(signal.SIGHUP)
+        if asked == "SIGHUP":
+            process.send_signal(signal.SIGHUP)
         assert process.stderr is not None
         rest, stderr = process.stdout.read(), process.stderr.read()
     assert process.returncode == 0, stderr
@@ -227,9 +237,7 @@ def test_hangup_swaps(world: World, long_drive: Path, tmp_path: Path) -> None:
 
 def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
     """Would catch a signal that is waited out for ever behind a pipe nobody reads."""
-    patient = "from edgevpr.runtime import pipeline; pipeline.DRAIN_S = 0.3\n"
-    patient += "from edgevpr.cli.main import main; main()"
-    args = [sys.executable, "-c", patient, *command(world, long_drive)[3:]]
+    args = patched("pipeline.DRAIN_S = 0.3", command(world, long_drive))
     with subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgevpr import artifact
 from edgevpr.compile.index import build_gallery
+from edgevpr.compile.maintain import add
 from edgevpr.errors import UsageError
 from edgevpr.records import BundleRecord
 from edgevpr.runtime import (
@@ -274,7 +276,7 @@ def test_a_broken_one_is_one_line(pair: Pair, what: str) -> None:
 
 def test_watching_sees_it_unasked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would catch --watch never looking, or swapping to what already runs."""
-    monkeypatch.setattr(swap, "_POLL_S", 0.0)
+    monkeypatch.setattr(swap, "POLL_S", 0.0)
     summary, maps = pair.drive(pair.swap(watch=True), {20: pair.new_gallery})
     assert summary.swaps == 1
     assert len(pair.threads) == 2
@@ -299,6 +301,23 @@ def test_replaced_while_it_was_being_opened(pair: Pair) -> None:
     summary, maps = pair.drive(swapper, {2: replace})
     assert summary.swaps == 1
     assert maps[-1] == "newest"
+
+
+def test_images_added_to_the_gallery_that_runs(pair: Pair) -> None:
+    """Would catch ``edgevpr gallery add`` going unseen by a run that watches its gallery."""
+    swapper = pair.swap()
+    features = pair.root / "added"
+    seen = np.repeat(describe([place_image(p) for p in range(PLACES)], pair.bundle), VIEWS, axis=0)
+    write_features(features, seen, name="added")
+
+    def add_images() -> None:
+        add(pair.gallery, features)
+        swapper.request()
+
+    summary, maps = pair.drive(swapper, {5: add_images})
+    assert summary.swaps == 1
+    assert set(maps[:5]) == {"place"}
+    assert maps[-1] == "added"
 
 
 def test_nothing_new(pair: Pair) -> None:
