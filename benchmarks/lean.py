@@ -72,12 +72,14 @@ def main() -> None:
 def install(folder: Path) -> Path:
     """The interpreter of an environment with this package and nothing that it does not ask for."""
     python = folder / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "-qq", "-c", str(ROOT / "constraints.txt")]
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        pip = [python, "-m", "pip", "install", "-qq", "-c", str(ROOT / "constraints.txt")]
         subprocess.run([*pip, str(ROOT)], check=True)
         (folder / "done").touch()
+    else:  # the package as it is today, its dependencies as they are
+        subprocess.run([*pip, "--no-deps", "--force-reinstall", str(ROOT)], check=True)
     return python
 
 
