@@ -122,8 +122,8 @@ class Bag:
                     "ROS 2 or a rosbag2 folder: copy it again, or try 'ros2 bag reindex'"
                 ) from error
             self.remark = (
-                f"{self.path} has no end, as when a recorder loses power; it was read as far as "
-                "it goes"
+                f"{self.path} was read in order and as far as it goes, for it has no index that "
+                f"can be used ({str(error).rstrip('.')})"
             )
             return [Topic(*each) for each in topics], lambda name: cut_mcap.messages(
                 self.path, name

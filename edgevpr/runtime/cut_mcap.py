@@ -55,7 +55,7 @@ def _messages(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
                 return
             if isinstance(record, Schema):
                 schemas[record.id] = record.name
-            elif isinstance(record, Channel):
+            elif isinstance(record, Channel) and record.message_encoding == "cdr":
                 channels[record.id] = record.topic, schemas.get(record.schema_id, "")
             elif isinstance(record, Message) and record.channel_id in channels:
                 yield (*channels[record.channel_id], record.log_time, record.data)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from mcap_ros2.writer import Writer as McapWriter
 from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -48,9 +48,16 @@ def jpeg(image: NDArray[np.uint8], at: float = 0, suffix: str = ".jpg") -> Any:
 Recorded = Sequence[tuple[str, Any, float]]
 
 
-def rosbag2(folder: Path, messages: Recorded, storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
+def rosbag2(
+    folder: Path,
+    messages: Recorded,
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    compression: CompressionMode = CompressionMode.NONE,
+) -> Path:
     """A rosbag2 folder with metadata.yaml."""
-    with Writer(folder, version=9, storage_plugin=storage) as writer:
+    writer = Writer(folder, version=9, storage_plugin=storage)
+    writer.set_compression(compression, CompressionFormat.ZSTD)
+    with writer:
         topics: dict[str, Any] = {}
         for topic, message, at in messages:
             if topic not in topics:
@@ -60,10 +67,13 @@ def rosbag2(folder: Path, messages: Recorded, storage: StoragePlugin = StoragePl
     return folder
 
 
-def mcap(path: Path, messages: Recorded, *, end: bool = True) -> Path:
+def mcap(path: Path, messages: Recorded, *, end: bool = True, profile: str = "ros2") -> Path:
     """One MCAP file in small chunks; without its end, as a recorder leaves it that was killed."""
     with path.open("wb") as stream:
         writer = McapWriter(stream, chunk_size=1)
+        if profile != "ros2":
+            stream.seek(0)
+            writer._writer.start(profile)
         schemas: dict[str, Any] = {}
         for topic, message, at in messages:
             kind = message.__msgtype__

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from edgevpr.errors import DataError, MissingExtraError
 from edgevpr.runtime import Frame, open_source
@@ -54,6 +54,36 @@ def test_both_storages_of_rosbag2(
         assert frame.time == pytest.approx(START + i / 10, abs=1e-6)
         assert frame.source == str(bag)
     assert (source.live, source.drops, source.remark) == (False, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("storage", "compression"),
+    [
+        (StoragePlugin.MCAP, CompressionMode.STORAGE),
+        (StoragePlugin.SQLITE3, CompressionMode.FILE),
+        (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
+    ],
+)
+def test_compressed_bags(
+    tmp_path: Path, storage: StoragePlugin, compression: CompressionMode
+) -> None:
+    """Would catch a way of compressing that rosbag2 has and this does not."""
+    frames, _ = read(rosbag2(tmp_path / "bag", drive(), storage, compression))
+    assert [f.image[0, 0, 0] for f in frames if f.image is not None] == [0, 10, 20, 30, 40]
+
+
+def test_split_bag(tmp_path: Path) -> None:
+    """Would catch a recorder's second file left out, or read first."""
+    messages = drive()
+    folder = rosbag2(tmp_path / "bag_0", messages[:3])
+    later = rosbag2(tmp_path / "bag_1", messages[3:])
+    (later / "bag_1.mcap").rename(folder / "bag_1.mcap")
+    metadata = folder / "metadata.yaml"
+    text = metadata.read_text().replace("  - bag_0.mcap\n", "  - bag_0.mcap\n  - bag_1.mcap\n", 1)
+    metadata.write_text(text.replace("message_count: 3", "message_count: 5"))
+    frames, source = read(folder)
+    assert [f.image[0, 0, 0] for f in frames if f.image is not None] == [0, 10, 20, 30, 40]
+    assert source.remark == ""
 
 
 def test_file_of_another_writer(tmp_path: Path) -> None:
@@ -184,7 +214,15 @@ def test_recorder_that_lost_power(tmp_path: Path, cut_bytes: int, in_folder: boo
     frames, source = read(tmp_path if in_folder else path)
     assert len(frames) == (4 if cut_bytes else 5)
     np.testing.assert_array_equal(frames[3].image, picture(3))
-    assert "has no end" in source.remark
+    assert "as far as it goes, for it has no index" in source.remark
+
+
+def test_without_a_profile(tmp_path: Path) -> None:
+    """Would catch whole files of recorders that name no profile refused for it."""
+    path = mcap(tmp_path / "a.mcap", drive(), profile="")
+    frames, source = read(path)
+    assert len(frames) == 5
+    assert "Profile is not ros2" in source.remark
 
 
 def test_damage_in_the_middle(tmp_path: Path) -> None:

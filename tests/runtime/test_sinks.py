@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edgevpr.errors import UsageError
 from edgevpr.runtime import cut_mcap
+from edgevpr.runtime.sinks import open_sink
 
 from .bagfiles import START, mcap, raw
 from .build import World, place_image
@@ -49,3 +51,10 @@ def test_full_disk(world: World, small_disk: Path) -> None:
     frames = [json.loads(line)["frame"] for line in part.read_text().splitlines()]
     assert frames == list(range(len(frames)))
     assert 0 < len(frames) < 40
+
+
+@pytest.mark.parametrize("kind", ["csv", "mcap"])
+def test_a_folder_for_a_file(tmp_path: Path, kind: str) -> None:
+    """Would catch a run that is told at its end that its answers have no place."""
+    with pytest.raises(UsageError, match="found the folder"):
+        open_sink(f"{kind}:{tmp_path}").__enter__()

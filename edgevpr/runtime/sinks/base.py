@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, TypeVar
 
-from edgevpr.errors import ResourceError
+from edgevpr.errors import ResourceError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.frames import Frame
 
@@ -61,6 +61,10 @@ class PartFile:
         raise NotImplementedError
 
     def __enter__(self: P) -> P:
+        if self.path.is_dir():
+            raise UsageError(
+                f"found the folder {self.path}, expected the name of a file to write: add one"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.open()
         return self
