@@ -24,6 +24,8 @@ class Site:
     here: Here
     sm: int
     gpu: str
+    #: bytes the builder may use as workspace are a share of these.
+    memory: int
     #: of TensorRT.
     version: str
     dialect: Dialect
@@ -61,7 +63,7 @@ def find_site(bundle: Artifact, recipe: Recipe, here: Here, dla: int | None) -> 
     if dla is not None:
         check_dla(dla, precision, here.target, version)
     dialect = dialect_of(recipe.runtime, version, dla=dla is not None)
-    sm, gpu = find_gpu()
+    sm, gpu, memory = find_gpu()
     if recipe.sm is not None and sm != recipe.sm:
         raise TargetError(
             f"{bundle.path} is for {recipe.target} (sm_{recipe.sm}), this GPU is {gpu} (sm_{sm}): "
@@ -69,7 +71,9 @@ def find_site(bundle: Artifact, recipe: Recipe, here: Here, dla: int | None) -> 
         )
     check_possible(version, sm)
     remark = check_cache()
-    return Site(here, sm, gpu, version, dialect, dla, [remark] if remark else [])
+    # A Jetson's GPU has the processor's memory, of which others have taken some.
+    memory = free_memory() if here.target else memory
+    return Site(here, sm, gpu, memory, version, dialect, dla, [remark] if remark else [])
 
 
 def build_step(bundle: Artifact, recipe: Recipe, step: Step, site: Site, track: Track) -> Made:
@@ -88,7 +92,7 @@ def build_step(bundle: Artifact, recipe: Recipe, step: Step, site: Site, track: 
         step.precision,
         site.sm,
         tuple(step.fp32_nodes),
-        int(free_memory() * recipe.workspace_share),
+        int(site.memory * recipe.workspace_share),
         site.dla,
         timing_cache_file(board, site.sm, site.version),
     )
@@ -97,8 +101,8 @@ def build_step(bundle: Artifact, recipe: Recipe, step: Step, site: Site, track: 
     return Made(engine, variant, _by_hand(variant, engine, site.dla))
 
 
-def find_gpu() -> tuple[int, str]:
-    """Compute capability times ten and name of the first GPU."""
+def find_gpu() -> tuple[int, str, int]:
+    """Compute capability times ten, name and bytes of memory of the first GPU."""
     cuda: Any = require("pycuda.driver", extra="jetson")
     try:
         cuda.init()
@@ -109,7 +113,7 @@ def find_gpu() -> tuple[int, str]:
             "on the device itself"
         ) from error
     major, minor = device.compute_capability()
-    return 10 * major + minor, str(device.name())
+    return 10 * major + minor, str(device.name()), int(device.total_memory())
 
 
 def _by_hand(variant: Variant, engine: Engine, dla: int | None) -> str:

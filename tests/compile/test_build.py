@@ -97,7 +97,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
 
     monkeypatch.setattr(module, "load_tensorrt", lambda _: TensorRT)
     monkeypatch.setattr(module, "build_engine", build_engine)
-    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin"))
+    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin", 8 << 30))
     return orders
 
 
@@ -251,7 +251,7 @@ def test_another_gpu_than_the_recipe(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An Orin recipe on a Xavier: both are named."""
-    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier"))
+    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier", 8 << 30))
     with pytest.raises(TargetError, match=r"jetson-orin \(sm_87\), this GPU is Xavier \(sm_72\)"):
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
 
@@ -325,3 +325,17 @@ def test_too_little_memory_is_said_first(
     with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
         build_bundle(compiled("jetson-orin", "fp16"), here=NX)
     assert board == []
+
+
+def test_workspace_and_cache_of_a_machine(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson shares its memory with everybody, a card has its own; no cache costs a remark."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    monkeypatch.setattr(module, "free_memory", lambda: 2 << 30)
+    build_bundle(path, here=NX)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "file"))
+    report = build_bundle(path)
+    assert [order.workspace for order in board] == [int(0.7 * (2 << 30)), int(0.7 * (8 << 30))]
+    assert "no timing cache is kept" in report.remarks[0]
