@@ -2,13 +2,18 @@
 
 import ast
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgevpr.compile import builder
+from edgevpr import artifact
+from edgevpr.compile import board, builder
+from edgevpr.compile.build import build_bundle
 from edgevpr.compile.builder import Order, build_engine
+from edgevpr.compile.host import Here
 from edgevpr.compile.timing import read_timing_cache, timing_cache_file
 from edgevpr.errors import ResourceError, TargetError
 
@@ -156,3 +161,35 @@ def test_every_object_is_classified() -> None:
     }
     assert names - set(CLASSES) - OURS - {"trt"} == set()
     assert set(CLASSES) <= names, "a class nobody uses"
+
+
+@pytest.mark.parametrize("name", ["tensorrt-8.6", "tensorrt-10.3", "tensorrt-11.4"])
+def test_a_bundle_built_on_a_board(
+    installed: Any,
+    compiled: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """From recipe to evidence on each kind of release, everything real but TensorRT itself."""
+    fake = installed(name, IBuilderConfig__can_run_on_DLA=lambda layer: True)
+    monkeypatch.setattr(board, "load_tensorrt", lambda _: fake)
+    monkeypatch.setattr(board, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
+    path = Path(shutil.copytree(compiled("jetson-orin", "int8"), tmp_path / "bundle"))
+    here = Here("jetson-agx-orin-64gb", "NVIDIA Jetson AGX Orin", "6.2")
+    report = build_bundle(path, here=here)
+    (sidecar,) = report.engines
+    assert (sidecar.precision, sidecar.version, sidecar.jetpack) == (
+        "int8",
+        fake.__version__,
+        "6.2",
+    )
+    flags = {"tensorrt-8.6": {"FP16", "INT8"}, "tensorrt-10.3": {"STRONGLY_TYPED"}}
+    assert flags.get(name, set()) <= set(sidecar.flags)
+    parsed = [args[0] for _, member, args in fake.calls if member == "parse_from_file"]
+    assert [Path(file).name for file in parsed] == [sidecar.built_from]
+    assert report.layers[sidecar.engine].precisions == {"fp16": 2}
+    assert (tmp_path / "cache" / "timing").is_dir()
+    written = artifact.open_artifact(path, "bundle")
+    assert written.file(f"engines/{sidecar.engine}").read_bytes() == b"a plan"
