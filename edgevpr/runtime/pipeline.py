@@ -8,10 +8,12 @@ camera's next frame is taken when the answer before has been written: then it is
 """
 
 import contextlib
+import math
 import os
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
@@ -170,27 +172,40 @@ def call_on_hangup(action: Callable[[], None], stop: threading.Event) -> Iterato
         signal.signal(signal.SIGHUP, before)
 
 
-def _next(frames: Generator[Frame, None, None], loop: _Loop) -> Frame | None:
-    """The next frame; if the source fails, the frames before it are still answered."""
-    try:
-        return next(frames, None)
-    except Exception:
+def _next(frames: Generator[Frame | None, None, None], loop: _Loop) -> Frame | None:
+    """The next frame, or None at the end.
+
+    While there is none yet, and if the source fails, the frames before it are answered: nothing is
+    held back behind a slow disk, and nothing is lost to one that breaks.
+    """
+    while True:
+        try:
+            frame = next(frames)
+        except StopIteration:
+            return None
+        except Exception:
+            loop.give()
+            raise
+        if frame is not None:
+            return frame
         loop.give()
-        raise
 
 
 def _frames(
     source: Source, stop: threading.Event, limit: int | None
-) -> Generator[Frame, None, None]:
+) -> Generator[Frame | None, None, None]:
+    """Up to ``limit`` frames; None in between means that there is none yet."""
     frames = source.frames(stop) if source.live else _ahead(source, stop)
     with contextlib.closing(frames):
         count = 0
-        while count != limit and (frame := next(frames, None)) is not None:
-            count += 1
+        for frame in frames if limit != 0 else ():
+            count += frame is not None
             yield frame
+            if count == limit:
+                return
 
 
-def _ahead(source: Source, stop: threading.Event) -> Generator[Frame, None, None]:
+def _ahead(source: Source, stop: threading.Event) -> Generator[Frame | None, None, None]:
     """The source's frames, decoded up to ``DECODED_AHEAD`` in advance by a thread."""
     # A frame, the error that ended the source, or None at its end.
     ready: queue.Queue[Frame | BaseException | None] = queue.Queue(DECODED_AHEAD)
@@ -215,9 +230,18 @@ def _ahead(source: Source, stop: threading.Event) -> Generator[Frame, None, None
 
     thread = threading.Thread(target=decode, name="decode", daemon=True)
     thread.start()
+    stopped_at = math.inf
     try:
         while True:
-            item = ready.get()
+            try:
+                item = ready.get(timeout=_POLL_S)
+            except queue.Empty:
+                if stop.is_set():
+                    stopped_at = min(stopped_at, time.monotonic())
+                    if time.monotonic() - stopped_at > _CLOSE_S:
+                        return  # a read from a dead network mount may never return
+                yield None
+                continue
             if isinstance(item, BaseException):
                 raise item
             if item is None:
@@ -225,5 +249,4 @@ def _ahead(source: Source, stop: threading.Event) -> Generator[Frame, None, None
             yield item
     finally:
         closed.set()
-        # Not for ever: a read from a dead network mount may never return.
-        thread.join(_CLOSE_S)
+        thread.join(_CLOSE_S if stopped_at == math.inf else _POLL_S)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,12 @@ from edgevpr.runtime import (
     Summary,
     call_on_hangup,
     open_source,
+    pipeline,
     run,
     runner_from_bundle,
     stop_on_signals,
 )
+from edgevpr.runtime.frames import ImageFiles
 from edgevpr.runtime.live import LiveSource
 
 from .build import PLACES, FakeCamera, World, write_bundle
@@ -118,6 +120,41 @@ def test_sink_that_breaks_under_a_camera(world: World, camera: FakeCamera) -> No
     with pytest.raises(BrokenPipeError):
         live_run(world, camera, Kept(fail))
     assert camera.released.wait(5)
+
+
+class Stuck(ImageFiles):
+    """Image files on a disk that stops answering before the fourth."""
+
+    def __init__(self, world: World, until: threading.Event) -> None:
+        super().__init__(sorted(world.drive.iterdir()))
+        self._until = until
+
+    def frames(self, stop: threading.Event) -> Generator[Frame, None, None]:
+        for frame in super().frames(stop):
+            if frame.id == 3:
+                assert self._until.wait(60)
+            yield frame
+
+
+def test_slow_disk_holds_no_answers_back(world: World) -> None:
+    """Would catch answers that are only written when the next frames have been read."""
+    answered = threading.Event()
+    sink = Kept(lambda n: answered.set() if n == 3 else None)
+    with Stuck(world, answered) as source:
+        summary = run(source, localizer(world), sink)
+    assert summary.frames == len(sink.all) == PLACES
+
+
+def test_signal_while_the_disk_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch a run over a dead network mount that no signal ends, or that loses answers."""
+    monkeypatch.setattr(pipeline, "_CLOSE_S", 0.1)
+    never = threading.Event()
+    sink = Kept(lambda n: signal.raise_signal(signal.SIGTERM) if n == 3 else None)
+    with stop_on_signals() as stop, Stuck(world, never) as source:
+        summary = run(source, localizer(world), sink, stop=stop)
+    never.set()
+    assert [a.frame for a in sink.all] == [0, 1, 2]
+    assert summary.interrupted
 
 
 def test_engine_that_breaks_with_frames_behind_it(world: World) -> None:
