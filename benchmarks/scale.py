@@ -1,0 +1,107 @@
+"""How building and searching grow with the map, and that a million images fit in 2 GB.
+
+    python benchmarks/scale.py -o FOLDER [--images 10000 100000 1000000] [--dim 512] [--small]
+
+For each size: descriptors as ``benchmarks/descriptors.py`` makes them (float16, in FOLDER, kept),
+``edgevpr index`` in a process of its own on all cores it is given, then a search in another one,
+as a robot opens it. Peak memory is the process's own (VmHWM), pages of mapped files included;
+"private" is what the system could not take back (RssAnon) after 200 searches.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import descriptors
+import numpy as np
+
+
+def memory(field: str) -> float:
+    """MB of this process, from /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def build(folder: Path, dim: int) -> dict[str, float]:
+    from edgevpr.compile.index import IndexOptions, build_gallery
+
+    started = time.perf_counter()
+    record = build_gallery(
+        folder / "map",
+        folder / "gallery",
+        queries=folder / "queries",
+        options=IndexOptions(dim=dim),
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak": memory("VmHWM"),
+        "bytes": record.bytes_per_image,
+        "agreement": record.chosen.exact_agreement,
+        "lost": (record.exact_r1 or 0) - (record.chosen.r1 or 0),
+    }
+
+
+def search(folder: Path, dim: int) -> dict[str, float]:
+    from edgevpr.runtime import Gallery
+
+    queries = np.load(folder / "queries" / "descriptors.npy").astype(np.float32)
+    before = memory("RssAnon"), memory("RssFile")
+    started = time.perf_counter()
+    gallery = Gallery(folder / "gallery")
+    opened = time.perf_counter() - started
+    took = []
+    for i in range(210):
+        query = queries[i % len(queries)][None]
+        started = time.perf_counter()
+        gallery.search(query)
+        took.append(1e3 * (time.perf_counter() - started))
+    return {
+        "opened": opened,
+        "p50": float(np.median(took[10:])),
+        "p95": float(np.percentile(took[10:], 95)),
+        "private": memory("RssAnon") - before[0],
+        "mapped": memory("RssFile") - before[1],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--stage", choices=["build", "search"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.small:
+        args.images, args.dim = [4096, 16384], 64
+    if args.stage:
+        print(json.dumps((build if args.stage == "build" else search)(args.output, args.dim)))
+        return
+    print("| images | build s | build peak MB | bytes an image | agreement % | R@1 lost | "
+          "open s | ms p50 | ms p95 | private MB | mapped MB |")  # fmt: skip
+    print("|" + "---|" * 11)
+    for images in args.images:
+        folder = args.output / f"{images}x{args.dim}"
+        if not (folder / "queries").is_dir():
+            descriptors.write(folder, images, args.dim, 500)
+        found: dict[str, float] = {}
+        for stage in ("build", "search"):
+            command = [sys.executable, __file__, "-o", str(folder), "--dim", str(args.dim)]
+            done = subprocess.run(
+                [*command, "--stage", stage], check=True, stdout=subprocess.PIPE, text=True
+            )
+            found |= json.loads(done.stdout.splitlines()[-1])
+        print(f"| {images:,} | {found['seconds']:.0f} | {found['peak']:,.0f} | "
+              f"{found['bytes']:.0f} | {found['agreement']:.1f} | {found['lost']:.1f} | "
+              f"{found['opened']:.2f} | {found['p50']:.3f} | {found['p95']:.3f} | "
+              f"{found['private']:.0f} | {found['mapped']:.0f} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
