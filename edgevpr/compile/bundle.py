@@ -218,7 +218,7 @@ def compile_model(
         evidence["bytes"] = {
             file.relative_to(folder).as_posix(): file.stat().st_size
             for file in sorted(folder.rglob("*"))
-            if file.suffix in (".onnx", ".engine")
+            if file.suffix in (".onnx", ".bin", ".engine")
         }
         evidence["warnings"] = warnings
         evidence["seconds"] = clock.seconds

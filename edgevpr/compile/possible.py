@@ -2,7 +2,7 @@
 
 from edgevpr.compile.dialects import release
 from edgevpr.errors import TargetError
-from edgevpr.targets import all_targets, load_target
+from edgevpr.targets import Target, all_targets, load_target
 
 #: (release, compute capability) pairs without kernels for each other, and what would work.
 IMPOSSIBLE = {
@@ -48,6 +48,18 @@ def check_precision(sm: int, precision: str) -> None:
         raise TargetError(
             f"found --precision fp16 for sm_{sm}, which has no fast FP16: compile with --precision "
             f"{'int8 or fp32' if sm == 61 else 'fp32'}"
+        )
+
+
+def check_target(target: Target, precision: str) -> None:
+    """Raise TargetError where no GPU of a target computes in this precision."""
+    if target.sm is None:
+        return
+    check_precision(target.sm, precision)
+    if (target.runtime, target.sm, precision) == ("tensorrt-rtx", 75, "fp32"):
+        raise TargetError(
+            f"found --precision fp32 for {target.name}, on which TensorRT-RTX multiplies no FP32 "
+            "matrices: compile with --precision fp16, or for rtx-ampere or newer"
         )
 
 

@@ -27,7 +27,8 @@ _MEANINGS = (
     ),
     (
         "Permission denied",
-        "refused this user's keys, expected to log in without a password: run ssh-copy-id {host}",
+        "refused this user's keys, expected to log in without a password: run ssh-copy-id {host}, "
+        "or ssh-add where the key has a passphrase",
     ),
     (
         "Could not resolve hostname",

@@ -19,6 +19,7 @@ from edgevpr.compile.calibration import (
     read_calibration,
     synthetic_images,
 )
+from edgevpr.compile.possible import check_target
 from edgevpr.compile.precision import Method, check_calibration
 from edgevpr.compile.source import Source, read_source
 from edgevpr.compile.stages import Recall, Stages
@@ -92,6 +93,7 @@ def compile_artifact(
         ResourceError: nothing can be written at ``out``.
     """
     asked = resolve_precision(load_target(options.target), options.precision)
+    check_target(load_target(options.target), asked)
     _check_writable(out)
     if asked == "auto" and options.gallery is None:
         raise UsageError(

@@ -78,7 +78,7 @@ def test_a_board_needs_no_compiler() -> None:
 import sys
 for name in ("onnx", "torch", "modelopt", "onnxslim", "onnxruntime", "tensorrt", "tensorrt_rtx"):
     sys.modules[name] = None
-import edgevpr.compile.build, edgevpr.compile.builder, edgevpr.cli.build
+import edgevpr.compile.build, edgevpr.compile.builder, edgevpr.compile.remote, edgevpr.cli.build
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from edgevpr.compile.possible import check_dla, check_possible, check_precision
+from edgevpr.compile.possible import check_dla, check_possible, check_precision, check_target
 from edgevpr.errors import TargetError
-from edgevpr.targets import all_targets
+from edgevpr.targets import all_targets, load_target
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,13 @@ def test_precisions_old_gpus_lack(sm: int, precision: str, works: str) -> None:
 
 
 def test_precisions_that_every_target_has() -> None:
-    """No rule may refuse a target what it is offered."""
+    """No rule may refuse a target what it computes in; Turing's lack is said before the export."""
     for target in all_targets():
         for precision in ("fp32", "fp16", "int8"):
-            if target.sm is not None:
-                check_precision(target.sm, precision)
+            if (target.name, precision) != ("rtx-turing", "fp32"):
+                check_target(target, precision)
+    with pytest.raises(TargetError, match=r"rtx-turing.*--precision fp16, or for rtx-ampere"):
+        check_target(load_target("rtx-turing"), "fp32")
 
 
 @pytest.mark.parametrize(
