@@ -86,4 +86,10 @@ def command(
         return
     table = closing_table(record.rows)
     console.table(record.device.name, list(table.columns), [list(row) for row in table.rows])
+    for row in record.rows:
+        if row.coverage is not None:
+            console.note(
+                f"{row.configuration}: {row.coverage:.1f} % of the mapped queries answered as "
+                f"known, {row.precision_known:.1f} % of those right, R@100P {row.r_at_100p:.1f}"
+            )
     console.note(f"wrote {output}")

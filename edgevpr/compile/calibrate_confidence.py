@@ -71,8 +71,6 @@ def fit_confidence(
     Returns:
         None without queries, or where they have too few right answers, or no wrong ones, to fit.
     """
-    import faiss
-
     if queries is None:
         return None
     source = Features(queries)
@@ -80,16 +78,38 @@ def fit_confidence(
     chosen = np.random.default_rng(seed).choice(source.record.count, count, replace=False)
     rows = np.sort(chosen).astype(np.int64)
     vectors = np.asarray(source.descriptors[rows], np.float32)
-    vectors = vectors if projection is None else projection.apply(vectors)
-    space: Any = faiss.ParameterSpace()
-    with one_thread():
-        space.set_index_parameters(index, parameters)
-        trials = _trials(index, vectors, source.table.take(rows), gallery, radius_m)
-    return calibrate(
-        trials,
+    return fit_vectors(
+        index,
+        parameters,
+        vectors if projection is None else projection.apply(vectors),
+        source.table.take(rows),
+        gallery,
         radius_m=radius_m,
         known_precision=known_precision,
         model_digest=source.record.model_digest,
+    )
+
+
+def fit_vectors(
+    index: Any,
+    parameters: str,
+    vectors: NDArray[np.float32],
+    table: ImageTable,
+    gallery: ImageTable,
+    *,
+    radius_m: float = 25.0,
+    known_precision: float = KNOWN_PRECISION,
+    model_digest: str = "",
+) -> Calibration | None:
+    """``fit_confidence`` on (Q, d) descriptors in the index's space of the images of ``table``."""
+    import faiss
+
+    space: Any = faiss.ParameterSpace()
+    with one_thread():
+        space.set_index_parameters(index, parameters)
+        trials = _trials(index, vectors, table, gallery, radius_m)
+    return calibrate(
+        trials, radius_m=radius_m, known_precision=known_precision, model_digest=model_digest
     )
 
 

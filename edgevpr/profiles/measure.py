@@ -1,7 +1,7 @@
 """What ``edgevpr profile`` does: a compiled bundle and a gallery, measured on real frames."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from edgevpr.features import Features
 from edgevpr.places import ImageTable
 from edgevpr.profiles.context import device_context, peak_memory_mb
 from edgevpr.profiles.frames import read_frames
-from edgevpr.profiles.profile import TOP_K, Configuration, measure_configuration
+from edgevpr.profiles.profile import TOP_K, Configuration, Searched, measure_configuration
 from edgevpr.progress import Track, silent
 from edgevpr.records import BundleRecord, ProfileRecord, ProfileRow
+from edgevpr.runtime.confidence import Judge, judge_for
 from edgevpr.runtime.gallery import Gallery
 from edgevpr.runtime.runners import Runner, runner_from_bundle
+from edgevpr.search import SEARCH_DEPTH
 from edgevpr.space import check_same_space
 
 
@@ -86,6 +88,7 @@ def open_configurations(
     name = name or f"{record.target}-{record.precision}"
     projection = "in search" if index.record.projection else "none"
     projection = "in the engine" if record.projection else projection
+    judge = judge_for(index, record)
     with runner_from_bundle(opened, record, threads=threads) as runner:
         found = [
             (
@@ -93,10 +96,11 @@ def open_configurations(
                     name,
                     record,
                     runner,
-                    lambda descriptor: index.search(descriptor, TOP_K)[1],
+                    _searcher(index, judge),
                     index.record.bytes_per_image,
                     f"{index.record.factory}, {index.parameters}",
                     projection,
+                    judge.threshold if judge else None,
                 ),
                 index.images,
             )
@@ -200,6 +204,20 @@ def write_profile(
     return True
 
 
+def _searcher(
+    index: Gallery, judge: Judge | None
+) -> Callable[[NDArray[np.float32]], NDArray[np.integer] | Searched]:
+    """What ``edgevpr run`` does after the engine, the confidence included."""
+
+    def search(descriptor: NDArray[np.float32]) -> NDArray[np.integer] | Searched:
+        scores, rows = index.search(descriptor, SEARCH_DEPTH)
+        if judge is None:
+            return rows
+        return Searched(rows, judge.confidence(scores[0], rows[0], index.images))
+
+    return search
+
+
 def _configuration(
     name: str,
     record: BundleRecord,
@@ -208,12 +226,14 @@ def _configuration(
     bytes_per_image: float,
     index: str,
     projection: str,
+    threshold: float | None = None,
 ) -> Configuration:
     return Configuration(
         name=name,
         preprocess=record.preprocess,
         engine=runner.infer,
         search=search,
+        threshold=threshold,
         bytes_per_image=bytes_per_image,
         facts={
             "target": record.target,

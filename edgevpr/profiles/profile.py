@@ -3,20 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.confidence import Figures, figures
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.profiles.frames import Frames, timed_subset
 from edgevpr.profiles.latency import DECODE, END_TO_END, Stage, measure_stages, summarize
 from edgevpr.progress import Track, silent
-from edgevpr.recall import recall_at
+from edgevpr.recall import hits, recall_at
 from edgevpr.records import ProfileRow, Provenance
 
 #: Ranked gallery rows asked of every search: what R@5 needs.
 TOP_K = 5
+_OF_KNOWN = ("r_at_100p", "coverage", "precision_known")
+
+
+class Searched(NamedTuple):
+    """What a search gives that also says how likely its first row is right."""
+
+    rows: NDArray[np.integer]
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,9 @@ class Configuration:
     #: (1, H, W, 3) uint8 RGB -> (1, D) float32 descriptor.
     engine: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     #: (1, D) descriptor -> at least ``TOP_K`` gallery rows, best first, -1 for nothing.
-    search: Callable[[NDArray[np.float32]], NDArray[np.integer]]
+    search: Callable[[NDArray[np.float32]], NDArray[np.integer] | Searched]
+    #: confidence from which on an answer is known; None where the search gives none.
+    threshold: float | None = None
     #: bytes of index in memory for each gallery image.
     bytes_per_image: float | None = None
     #: for the report: target, precision, index and the like.
@@ -82,18 +93,25 @@ def measure_configuration(
         description=f"timing {configuration.name}",
         collect=ranked,
     )
-    r1 = r5 = None
+    r1 = r5 = trust = None
     if answers is not None and any(len(rows) for rows in answers):
         predictions = np.full((len(frames.frames), TOP_K), -1, np.int64)
         predictions[chosen] = [_top(rows) for rows in ranked]
+        sure = np.zeros(len(predictions))
+        sure[chosen] = [_confidence(rows) for rows in ranked]
         rest = sorted(set(range(len(frames.frames))) - set(chosen))
         for i in track(rest, f"answering {configuration.name}", len(rest)):
             value: Any = frames.frames[i]
             for _, stage in stages:
                 value = stage(value)
             predictions[i] = _top(value)
+            sure[i] = _confidence(value)
         recall = recall_at(predictions, answers, database=database, ks=(1, 5))
         r1, r5 = recall.at.get(1), recall.at.get(5)
+        if configuration.threshold is not None:
+            right = hits(predictions[:, :1], answers)[:, 0]
+            mapped = np.array([len(rows) > 0 for rows in answers])
+            trust = figures(sure, sure >= configuration.threshold, right, mapped)
     return make_row(
         configuration.name,
         samples,
@@ -102,6 +120,7 @@ def measure_configuration(
         bytes_per_image=configuration.bytes_per_image,
         provenance=provenance,
         facts=configuration.facts,
+        trust=trust,
     )
 
 
@@ -114,6 +133,7 @@ def make_row(
     bytes_per_image: float | None = None,
     provenance: Provenance = "measured",
     facts: dict[str, str] | None = None,
+    trust: Figures | None = None,
 ) -> ProfileRow:
     """A row from the samples of ``measure_stages``, which names engine, search and end_to_end."""
     engine, search, total = (
@@ -132,19 +152,28 @@ def make_row(
         provenance=provenance,
         samples_ms=samples_ms,
         facts=facts or {},
+        r_at_100p=trust.r_at_100p if trust else None,
+        coverage=trust.coverage if trust else None,
+        precision_known=trust.precision_known if trust else None,
     )
 
 
 def closing_row(row: ProfileRow) -> dict[str, Any]:
-    """The numbers of the closing table, without the samples."""
+    """The numbers of the closing table, and those of ``known`` where there are any; no samples."""
     return {
-        name: getattr(row, name)
+        name: value
         for name in ProfileRow.__struct_fields__
         if name not in ("samples_ms", "facts")
+        and not ((value := getattr(row, name)) is None and name in _OF_KNOWN)
     }
 
 
-def _top(rows: NDArray[np.integer]) -> NDArray[np.int64]:
+def _confidence(value: NDArray[np.integer] | Searched) -> float:
+    return value.confidence if isinstance(value, Searched) else 0.0
+
+
+def _top(value: NDArray[np.integer] | Searched) -> NDArray[np.int64]:
     """The first ``TOP_K`` of a ranking of any shape, filled up with -1."""
+    rows = value.rows if isinstance(value, Searched) else value
     flat = np.asarray(rows, np.int64).reshape(-1)[:TOP_K]
     return np.pad(flat, (0, TOP_K - len(flat)), constant_values=-1)

@@ -13,11 +13,16 @@ the rest is even over the map and off it. Only places found are touched, so that
 frame does not grow with the map. Frames close in time err together: evidence counts by the second
 (``INDEPENDENT_S``), not by the frame.
 
+Frames that agree on a wrong place are common: a view that misleads once misleads again. So the
+confidence told is the belief, but never more than the chance that not all of the last frames that
+speak for the place are wrong, their own calibrated confidences taken as independent.
+
 Belief off the map, and likelihoods from similarities of the top images: Xu, Snderhauf and Milford,
 Probabilistic Visual Place Recognition for Hierarchical Localization (RA-L 2021).
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +43,8 @@ FRAME_S = 1.0
 LOST_S = 60.0
 #: Frames this far apart count in full, closer ones in proportion.
 INDEPENDENT_S = 2.0
+#: Frames of so many seconds may speak for a place, and at most so many of them.
+_SPEAK_S, _SPEAK = 10.0, 256
 #: Least weight of a frame, for a clock that stands still.
 _LEAST = 0.02
 #: Steps of one frame at most; a longer gap loses the robot in proportion.
@@ -58,7 +65,7 @@ class Place:
     row: int
     #: its similarity to this frame; None where the search of this frame did not find it.
     score: float | None
-    #: belief that the robot is within the radius of it.
+    #: that the robot is within the radius of it.
     confidence: float
 
 
@@ -102,8 +109,12 @@ class SequenceFilter:
         self.followed: NDArray[np.int64] = np.empty(0, np.int64)
         self.belief: NDArray[np.float64] = np.empty(0)
         self._time: float | None = None
+        #: seconds since the first frame, which never go back.
+        self._now = 0.0
         #: the image last found of a square.
         self._seen: dict[int, int] = {}
+        #: of the last frames: time, best image, weighted log of the chance that it is wrong.
+        self._spoke: deque[tuple[float, int, float]] = deque(maxlen=_SPEAK)
 
     def step(
         self,
@@ -127,16 +138,20 @@ class SequenceFilter:
         if len(rows):
             squares, odds, elsewhere = self.observe(scores, rows, confidence)
             self.update(squares, odds**weight, elsewhere**weight)
+            if confidence is not None:
+                wrong = weight * math.log(max(1.0 - confidence, 1e-6))
+                self._spoke.append((self._now, int(rows[0]), wrong))
         return self._best(scores, rows)
 
     def _pass(self, time: float | None) -> float:
         """Move the belief to the time of a frame; how much the frame counts, up to 1."""
-        if time is None:
-            time = FRAME_S if self._time is None else self._time + FRAME_S
-        passed = math.inf if self._time is None else max(time - self._time, 0.0)
-        first, self._time = self._time is None, time
+        passed, first = FRAME_S, self._time is None
+        if time is not None:
+            passed = max(time - self._time, 0.0) if self._time is not None else 0.0
+        self._time = time if time is not None else (self._time or 0.0) + FRAME_S
         if first:
             return 1.0
+        self._now += passed
         self.move(passed)
         return min(1.0, max(passed / INDEPENDENT_S, _LEAST))
 
@@ -246,8 +261,27 @@ class SequenceFilter:
         return Place(
             row=row,
             score=float(scores[here[0]]) if len(here) else None,
-            confidence=float(self.belief[near].sum()),
+            confidence=min(float(self.belief[near].sum()), self._not_all_wrong(row)),
         )
+
+    def _not_all_wrong(self, row: int) -> float:
+        """Chance that of the frames that speak for the place of ``row`` at least one is right.
+
+        A frame speaks for every place the robot can have reached from its own since then.
+        """
+        if not self.calibrated:
+            return 1.0
+        recent = [each for each in self._spoke if self._now - each[0] <= _SPEAK_S]
+        if not recent:
+            return 0.0
+        rows = np.array([each[1] for each in recent], np.int64)
+        wrong = np.array([each[2] for each in recent])
+        speaks = same_place(self.images, row, rows, self.radius_m)
+        east, north = self.images.easting, self.images.northing
+        away = np.hypot(east[rows] - east[row], north[rows] - north[row])
+        past = self._now - np.array([each[0] for each in recent])
+        speaks |= away <= self.radius_m + self.max_speed * past  # nan: no position, no reach
+        return 1.0 - math.exp(float(wrong[speaks].sum()))
 
     def _row_of(self, square: int) -> int:
         return self._seen.get(square, int(self.cells.row[square]))

@@ -15,9 +15,16 @@ from edgevpr.compile.index import IndexOptions, build_gallery
 from edgevpr.data import format_utm_name
 from edgevpr.errors import DataError, MissingExtraError, SpaceMismatchError, UsageError
 from edgevpr.places import to_latlon
+from edgevpr.preprocess import Preprocess
 from edgevpr.profiles import report
-from edgevpr.profiles.frames import read_frames, timed_subset
+from edgevpr.profiles.frames import Frames, read_frames, timed_subset
 from edgevpr.profiles.measure import ExactMap, measure, write_profile
+from edgevpr.profiles.profile import (
+    Configuration,
+    Searched,
+    closing_row,
+    measure_configuration,
+)
 from edgevpr.records import ProfileRecord
 from tests.runtime.build import (
     DIM,
@@ -169,6 +176,37 @@ def test_verbs_write_and_draw(
         "end_to_end_ms_p50", "end_to_end_ms_p95", "bytes_per_image", "provenance",
     }  # fmt: skip
     assert "<h1>Two</h1>" in page.read_text()
+
+
+def test_known_answers_are_scored_over_all_frames() -> None:
+    """Catches confidences that stand beside another frame's answer, timed or not, and frames of
+    unmapped places counted as covered."""
+    # frame i shows place i; its grey level says what the search finds and how sure it is
+    found, sure = [0, 1, 0, 3, 0, 0], [0.9, 0.8, 0.6, 0.4, 0.7, 0.1]
+    frames = Frames("test", [np.full((4, 4, 3), i, np.uint8) for i in range(6)])
+    answers = [np.array([i] if i < 4 else [], np.int64) for i in range(6)]
+
+    def search(grey: np.ndarray) -> Searched:
+        return Searched(np.array([[found[int(grey[0, 0])]]]), sure[int(grey[0, 0])])
+
+    row = measure_configuration(
+        Configuration(
+            "judged",
+            Preprocess(4, 4),
+            engine=lambda image: image[:, 0, 0, :1].astype(np.float32),
+            search=search,
+            threshold=0.5,
+        ),
+        frames,
+        answers=answers,
+        database=4,
+        timed=2,
+        warmup=1,
+    )
+    assert row.r1 == 75.0
+    # right: 0, 1 and 3; the surest wrong answer, to the unmapped frame 4, has 0.7
+    assert (row.r_at_100p, row.coverage, row.precision_known) == (50.0, 75.0, 50.0)
+    assert closing_row(row)["coverage"] == 75.0
 
 
 def test_profile_without_the_report_extra(

@@ -152,6 +152,25 @@ def test_a_kidnapped_robot_is_found_again() -> None:
     assert told[12:] == [13] * 4
 
 
+def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
+    """Catches a place that misleads every frame being told as certain: the belief gets there
+    (measured 0.93), the confidence stays below what the frames' own allow (measured 0.25)."""
+    long = street([30.0 * i for i in range(400)])
+    made = SequenceFilter(long, calibration=CALIBRATION)
+    scores, rows = np.array([0.8, 0.6], np.float32), np.array([7, 200])
+    for second in range(30):
+        place = made.step(scores, rows, time=float(second), confidence=0.05)
+    assert place is not None
+    assert place.row == 7
+    assert made.belief.max() > 0.6
+    assert place.confidence == pytest.approx(1 - 0.95 ** (0.5 * 11), abs=1e-6)
+    # frames that are sure themselves make it sure
+    for second in range(30, 40):
+        place = made.step(scores, rows, time=float(second), confidence=0.7)
+    assert place is not None
+    assert place.confidence > 0.9
+
+
 def test_a_clock_that_goes_back() -> None:
     """Catches time running backwards through the motion, or a frame lost with it."""
     made = SequenceFilter(CROSSING, calibration=CALIBRATION)
