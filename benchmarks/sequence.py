@@ -153,11 +153,12 @@ def judge(
     for how, pairs in told.items():
         sure_all, right = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], bool)
         f = figures(sure_all, sure_all >= calibration.threshold, right, mapped)
+        precision = f"{f.precision_known:.1f}" if (sure_all >= calibration.threshold).any() else "-"
         r1 = 100.0 * right[mapped].mean() if mapped.any() else 0.0
         lines.append(
             f"| {name}{', part unmapped' if cut else ''} | {how} | {mapped.sum()} + "
             f"{(~mapped).sum()} | {r1:.1f} | {f.r_at_100p:.1f} | {f.coverage:.1f} | "
-            f"{f.precision_known:.1f} | {f.false_known:.1f} | {f.calibration_error:.3f} |"
+            f"{precision} | {f.false_known:.1f} | {f.calibration_error:.3f} |"
         )
     return lines
 

@@ -197,8 +197,11 @@ class SequenceFilter:
         posterior = best * first / first.sum()
         rest = 1.0 - best
         if other.any():
-            posterior += rest * self.runners_up * other / other.sum()
-            rest *= 1.0 - self.runners_up
+            # never above the best place, whatever it is worth: less similar is not likelier
+            shared = rest * self.runners_up * other / other.sum()
+            shared = np.minimum(shared, best * other)
+            posterior += shared
+            rest -= float(shared.sum())
         for row, square in zip(rows[::-1].tolist(), squares[of][::-1].tolist(), strict=True):
             self._seen[square] = row
         # Divided by the prior: a half off the map (or nothing), the other even over it. What is
