@@ -55,7 +55,8 @@ def show(report: "BuildReport") -> None:
     if report.host:
         console.note(f"built on {report.host}, brought back into {report.bundle}")
     for engine in report.engines:
-        where = "".join(f", {part}" for part in (engine.target, engine.jetpack) if part)
+        jetpack = engine.jetpack and f"JetPack {engine.jetpack}"
+        where = "".join(f", {part}" for part in (engine.target, jetpack) if part)
         console.note(
             f"built {engine.engine} in {engine.build_seconds:.1f} s: {engine.precision}, "
             f"{engine.runtime} {engine.version}, {engine.sm}{where}"

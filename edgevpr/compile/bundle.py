@@ -287,6 +287,7 @@ def _write_engines(
         report[sidecar.engine] = {
             "seconds": sidecar.build_seconds,
             "messages": engine.messages,
+            "layers": msgspec.to_builtins(engine.layers),
         }
     return report
 

@@ -90,19 +90,22 @@ def build_on_host(
     record = bundle.read("bundle.json", BundleRecord)
     check_room(bundle)
     link = Link(host)
-    program = _look(link, bundle, edgevpr)
+    program, version = _look(link, bundle, edgevpr)
     with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
         link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
         if report.engines:
             link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
-        report = msgspec.structs.replace(report, bundle=str(path), host=host)
+        remarks = list(report.remarks)
+        if version != __version__:
+            remarks.append(f"{host} has edgevpr {version}, here is {__version__}")
+        report = msgspec.structs.replace(report, bundle=str(path), host=host, remarks=remarks)
         _install(bundle, record, report, Path(back))
     return report
 
 
-def _look(link: Link, bundle: Artifact, given: str) -> str:
-    """The program to run there, once everything that is needed has been found."""
+def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
+    """The program to run there and its version, once everything that is needed has been found."""
     quoted = shlex.quote(given)
     if given.startswith("~/"):
         quoted = f'"$HOME"/{shlex.quote(given[2:])}'
@@ -127,7 +130,7 @@ def _look(link: Link, bundle: Artifact, given: str) -> str:
             f"{link.host} has {free} MiB free for temporary files, expected {need} MiB: free some, "
             "or set TMPDIR for ssh sessions there"
         )
-    return found["edgevpr"]
+    return found["edgevpr"], found["version"].split()[-1]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import pytest
 
 from edgevpr import artifact
 from edgevpr.artifact import Artifact
+from edgevpr.cli.build import show
 from edgevpr.compile import board as module
 from edgevpr.compile import preflight
 from edgevpr.compile.build import build_bundle
@@ -339,3 +340,22 @@ def test_workspace_and_cache_of_a_machine(
     report = build_bundle(path)
     assert [order.workspace for order in board] == [int(0.7 * (2 << 30)), int(0.7 * (8 << 30))]
     assert "no timing cache is kept" in report.remarks[0]
+
+
+def test_what_a_person_reads(
+    compiled: Compiled, tmp_path: Path, board: list[Order], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parity, latency, what was refused and why, and the command that does the same by hand."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    golden = np.load(path / "golden_descriptors.npy")
+    show(build_bundle(path, open_engine=Gives(-golden, golden), here=NX))
+    said = capsys.readouterr()
+    assert said.out == ""
+    for part in (
+        "fp32, tensorrt 8.6.2, sm_87, jetson-orin-nx-16gb, JetPack 6.0",
+        "cosine at least 1.00000",
+        "one image on an engine: ",
+        "fp16 was refused here: the new fp16 engine has cosine -1.0",
+        "the same by hand, inside the bundle: trtexec --onnx=model-fp32.onnx",
+    ):
+        assert part in said.err
