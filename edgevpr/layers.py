@@ -19,3 +19,15 @@ def layers(index: Any) -> list[Any]:
 def innermost(index: Any) -> Any:
     """The index that finds the candidates, under all stores and transforms."""
     return layers(index)[0]
+
+
+def store_of(index: Any) -> Any:
+    """The layer that answers are finally compared with, if it keeps vectors; None if only codes."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexRefine):
+        return faiss.downcast_index(index.refine_index)
+    if isinstance(index, faiss.IndexFlat | faiss.IndexScalarQuantizer):
+        return index
+    return None

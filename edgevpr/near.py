@@ -72,7 +72,9 @@ class Positions:
             DataError: none does.
         """
         here = _earth_centred(point.lat, point.lon)
-        squared = ((self._xyz - here) ** 2).sum(axis=1)
+        squared = np.square(self._xyz[0] - here[0])
+        squared += np.square(self._xyz[1] - here[1])
+        squared += np.square(self._xyz[2] - here[2])
         inside = np.asarray(squared <= point.radius_m**2)  # false where nan
         if not inside.any():
             raise DataError(self._outside(point, squared))
@@ -95,10 +97,8 @@ class Positions:
 
 
 def _earth_centred(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
-    """(..., 3) metres from the centre of the Earth."""
+    """(3, ...) metres from the centre of the Earth."""
     phi, lam = np.radians(np.asarray(lat, float)), np.radians(np.asarray(lon, float))
     across = _A / np.sqrt(1 - _E2 * np.sin(phi) ** 2)
     flat = across * np.cos(phi)
-    return np.stack(
-        [flat * np.cos(lam), flat * np.sin(lam), across * (1 - _E2) * np.sin(phi)], axis=-1
-    )
+    return np.stack([flat * np.cos(lam), flat * np.sin(lam), across * (1 - _E2) * np.sin(phi)])

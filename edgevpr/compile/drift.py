@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgevpr.artifact import Artifact
 from edgevpr.compile.faiss_index import one_thread
 from edgevpr.generations import Drift
-from edgevpr.layers import innermost
+from edgevpr.layers import innermost, store_of
 from edgevpr.progress import Track
 from edgevpr.projection import l2_normalize
 from edgevpr.records import GalleryRecord
@@ -57,7 +57,7 @@ def measure_drift(
     """
     import faiss
 
-    store = _store(index)
+    store = store_of(index)
     if store is None or not live.any():
         return None
     record = gallery.read("gallery.json", GalleryRecord)
@@ -105,18 +105,6 @@ def worse(found: int, of: int, own_found: int, own_of: int) -> bool:
     share = (found + own_found) / (of + own_of)
     spread = math.sqrt(share * (1 - share) * (1 / of + 1 / own_of))
     return own_found / own_of - found / of > _Z * spread
-
-
-def _store(index: Any) -> Any:
-    """The layer that keeps vectors, rather than codes of them; None if there is none."""
-    import faiss
-
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexRefine):
-        return faiss.downcast_index(index.refine_index)
-    if isinstance(index, faiss.IndexFlat | faiss.IndexScalarQuantizer):
-        return index
-    return None
 
 
 def _residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:

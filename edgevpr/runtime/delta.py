@@ -37,7 +37,9 @@ class Shards:
         first, *rest = among or self._everything
         scores, rows = first.search(vectors, k)
         for selection in rest:
-            more, found = selection.search(vectors, k)
+            more, found = selection.search(vectors, min(k, selection.count))
+            if not more.shape[1] or (more[:, 0] <= scores[:, -1]).all():
+                continue  # the usual case: nothing added is near
             found = np.where(found < 0, -1, found + self._indexes[0].ntotal)
             scores, rows = np.hstack([scores, more]), np.hstack([rows, found])
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.layers import innermost
+from edgevpr.layers import innermost, store_of
 
-#: Up to so many rows every one of them is compared at the index's finest.
+#: Up to so many rows, every one of them is compared.
 FEW = 1024
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -17,11 +17,13 @@ Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Selection:
     """A search among the rows of ``index`` that ``mask`` allows, for one thread.
 
-    FAISS asks a selector (a bit a row) for every code it would look at. Lists are probed in the
+    Where ``FEW`` rows are left and the index keeps vectors (flat, scalar quantizer, a re-ranking
+    store), these are taken out of it once and compared one by one. Otherwise FAISS asks a
+    selector (a bit a row) for every code that it would look at. Lists are probed in the
     proportion in which the selection thins them out, so that about as many allowed codes are
-    looked at as in the whole map; of ``FEW`` rows and less, every one. Indexes that take no
-    selector (flat fast-scan, flat PQ) and graphs, which lose their way in a thin selection, are
-    searched deeper and what is not allowed is left out of the answer.
+    looked at as in the whole map; for ``FEW`` rows, all lists. Indexes that take no selector
+    (flat fast-scan, flat PQ) and graphs, which lose their way in a thin selection, are searched
+    deeper and what is not allowed is left out of the answer.
 
     Args:
         index: a FAISS index, its search parameters set.
@@ -33,6 +35,12 @@ class Selection:
 
         self._index, self._mask = index, mask
         self.count = int(mask.sum())
+        self._few: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        store = store_of(index)
+        if store is not None and 0 < self.count <= FEW:
+            rows = np.flatnonzero(mask)
+            self._few = rows, store.reconstruct_batch(rows)
+            return
         self._bits = np.packbits(mask, bitorder="little")
         self._selector = faiss.IDSelectorBitmap(self._bits)
         self._takes_selectors = takes_selectors(index)
@@ -45,6 +53,11 @@ class Selection:
             return _padded(self._index.search(vectors, wanted), k)
         if wanted == 0:
             return _padded((np.empty((len(vectors), 0), np.float32), _no_rows(len(vectors))), k)
+        if self._few is not None:
+            rows, kept = self._few
+            scores = vectors @ kept.T
+            best = np.argsort(-scores, axis=1)[:, :wanted]
+            return _padded((np.take_along_axis(scores, best, axis=1), rows[best]), k)
         if not self._takes_selectors:
             return _padded(self._deeper(vectors, wanted), k)
         found = self._selected(vectors, wanted, self.count <= FEW)

@@ -14,7 +14,7 @@ from edgevpr.errors import CorruptArtifactError, DataError, UsageError
 from edgevpr.generations import rollback
 from edgevpr.near import Near
 from edgevpr.projection import l2_normalize
-from edgevpr.runtime import Gallery
+from edgevpr.runtime import Gallery, selection
 
 from ..maps import LAT, LON, STEP_M, VIEWS, place_vectors, write_features
 
@@ -117,6 +117,15 @@ def test_near_a_point(changed: Path, radius: float) -> None:
         _, rows = gallery.search(queries(), 20, here)
         _, free = gallery.search(queries(), 20)
         assert (rows == free).mean() > 0.95  # probes are thinned by the two places removed
+
+
+def test_selectors(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch parameters lost on the way through re-ranking and transforms to the lists: here
+    no selection is small enough to be compared by hand."""
+    monkeypatch.setattr(selection, "FEW", 0)
+    gallery = Gallery(changed, parameters=_everywhere(_factory(changed)))
+    mask = np.random.default_rng(2).random(len(gallery.images)) < 0.3
+    check(gallery, mask & gallery.live, mask)
 
 
 def test_a_prior_that_moves(changed: Path) -> None:
