@@ -64,11 +64,12 @@ class Capture:
         else:
             self.wanted.acquire()
         self._left -= 1
+        # A copy: a driver fills a new buffer for every frame, and then says that it is there.
+        self._frame = self._images[self._left % len(self._images)].copy()
         return self._left >= 0
 
     def retrieve(self) -> tuple[bool, Any]:
-        # A copy: a driver fills a new buffer for every frame.
-        return True, self._images[self._left % len(self._images)].copy()
+        return True, self._frame
 
     def release(self) -> None:
         pass
