@@ -14,7 +14,8 @@ thread, from a capture object in the place of the driver:
   resident memory every 500 frames after the first 1,000. Growth is the median of the last ten
   readings over that of the first ten.
 * age: a camera of 60 frames a second and an engine slowed to 15, on the real clock. The age of a
-  frame is from its pixels being there to its answer's line being in the file.
+  frame is from its pixels being there to its answer's line being in the file. The camera goes on
+  to the end of the run: the last frame of one that stops may wait for a whole engine time.
 * swap: a camera of 30 frames a second; at the 100th the gallery is replaced by a copy of itself,
   opened beside the running one, compared on 30 frames, and swapped to.
 * overlap: files with a slow decoder, engine or sink, which sleep as a disk, a GPU or a network
@@ -185,20 +186,22 @@ def main() -> None:
         print_overhead("1", one, args.frames)
         print_memory("a camera", one)
         print_memory("files", files(localizer(), images, args.memory_frames, out))
-        capture = Capture(images, round(args.seconds / CAMERA_S), CAMERA_S)
-        print_age(live(localizer(ENGINE_S), capture, out))
+        camera = Capture(images, sys.maxsize, CAMERA_S)
+        print_age(live(localizer(ENGINE_S), camera, out, round(args.seconds / ENGINE_S)))
         print_swap(images, localizer, args.demo / "gallery", out)
     print_overlap(images, localizer)
 
 
-def live(localizer: runtime.Localizer, capture: Capture, out: Path) -> Timed:
+def live(
+    localizer: runtime.Localizer, capture: Capture, out: Path, limit: int | None = None
+) -> Timed:
     with (
         LiveSource(capture, "camera") as source,
         runtime.JsonLinesFile(out / "answers.jsonl") as file,
         runtime.Lane(lambda: localizer) as lane,
     ):
         sink = Timed(file, capture)
-        runtime.run(source, lane, sink)
+        runtime.run(source, lane, sink, limit=limit)
     return sink
 
 
