@@ -65,6 +65,10 @@ def command(
     radius: Annotated[
         float, typer.Option(help="Metres within which a gallery image answers a query.")
     ] = 25.0,
+    known_precision: Annotated[
+        float,
+        typer.Option(help="Percent of the answers called known that must be right (--queries)."),
+    ] = 99.0,
     seed: Annotated[int, typer.Option(help="Of samples and clusterings.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
@@ -83,6 +87,7 @@ def command(
         target=target,
         time_limit_min=time_limit,
         radius_m=radius,
+        known_precision=known_precision,
         seed=seed,
     )
     record = build_gallery(
@@ -153,6 +158,12 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
         console.note(
             "the queries were described by the gallery network, not by the one a robot runs: "
             "embed them with the query network for evidence about it"
+        )
+    if (fitted := record.calibration) is not None:
+        console.note(
+            f"known at confidence {fitted.threshold:.2f}: {fitted.coverage:.1f}% of the held-out "
+            f"images, {fitted.precision_known:.1f}% of those right; {fitted.false_known:.1f}% of "
+            f"images from outside the map called known, R@100P {fitted.r_at_100p:.1f}"
         )
     if record.without_positives:
         console.note(

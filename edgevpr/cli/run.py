@@ -151,6 +151,7 @@ def command(
         if sequence:
             by_all = runtime.SequenceFilter(
                 place_map.images,
+                kept=place_map.live,
                 calibration=judge.calibration if judge else None,
                 max_speed=max_speed,
                 live=feed.live,

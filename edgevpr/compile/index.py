@@ -62,6 +62,8 @@ class IndexOptions:
     time_limit_min: float | None = None
     #: metres within which a gallery image answers a query (--radius).
     radius_m: float = 25.0
+    #: share of the answers called known that must be right, percent (--known-precision).
+    known_precision: float = 99.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +72,11 @@ class IndexOptions:
         if not self.radius_m > 0:
             raise UsageError(
                 f"found --radius {self.radius_m:g}, expected metres above 0: pass --radius 25"
+            )
+        if not 0 < self.known_precision <= 100:
+            raise UsageError(
+                f"found --known-precision {self.known_precision:g}, expected a percentage above 0 "
+                "and at most 100: pass --known-precision 99"
             )
         if self.time_limit_min is not None and not self.time_limit_min > 0:
             raise UsageError(
@@ -221,7 +228,8 @@ def build_gallery(
             target_model=model,
             calibration=fit_confidence(
                 read_mapped(folder / "index.faiss"), chosen.parameters, queries, projection,
-                gallery.table, radius_m=options.radius_m, seed=options.seed,
+                gallery.table, radius_m=options.radius_m, known_precision=options.known_precision,
+                seed=options.seed,
             ),
         )  # fmt: skip
         gallery.table.save(folder / "images.csv")

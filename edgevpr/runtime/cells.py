@@ -21,7 +21,7 @@ class Cells:
     """C squares. Images without a position share a square with those of their place id, or have
     one of their own; such squares touch no other."""
 
-    #: (N,) the square of each gallery image.
+    #: (N,) the square of each gallery image that is kept; 0 for others, which no search finds.
     of: NDArray[np.int64]
     #: (C,) a gallery image of each square.
     row: NDArray[np.int64]
@@ -37,11 +37,15 @@ class Cells:
         return len(self.row)
 
 
-def cells_of(images: ImageTable, radius_m: float) -> Cells:
+def cells_of(images: ImageTable, radius_m: float, kept: NDArray[np.bool_] | None = None) -> Cells:
     """Squares as wide as places are apart: from half of ``radius_m`` to eight times it.
 
     Squares of two UTM zones do not touch: a drive across the border is found again behind it.
+
+    Args:
+        kept: (N,) images still in the map; all without it.
     """
+    kept = np.ones(len(images), bool) if kept is None or not kept.any() else kept
     located = images.located
     side = _spacing(images, radius_m) if located.any() else float("nan")
     keys = np.zeros((len(images), 3), np.int64)
@@ -51,12 +55,15 @@ def cells_of(images: ImageTable, radius_m: float) -> Cells:
     if located.any():
         keys[located, 0] = images.zone[located]
         keys[located, 1:] = np.floor(images.xy[located] / side).astype(np.int64)
-    found, row, of = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    rows = np.flatnonzero(kept)
+    found, row, inverse = np.unique(keys[rows], axis=0, return_index=True, return_inverse=True)
+    of = np.zeros(len(images), np.int64)
+    of[rows] = inverse.reshape(-1)
     touching = _touching(found)
     degree = (touching >= 0).sum(axis=1)
     there = np.where(touching >= 0, degree[touching], 1)
     share = np.where(touching >= 0, 1.0 / np.maximum(np.maximum(degree[:, None], there), 1), 0.0)
-    return Cells(of.reshape(-1).astype(np.int64), row.astype(np.int64), touching, share, side)
+    return Cells(of, rows[row], touching, share, side)
 
 
 def _touching(keys: NDArray[np.int64]) -> NDArray[np.int64]:

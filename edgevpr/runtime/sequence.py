@@ -74,6 +74,7 @@ class SequenceFilter:
 
     Args:
         images: of the gallery.
+        kept: (N,) which of them are still in the map; all without it.
         radius_m: two positions closer than this are one place; the calibration's where it has.
         calibration: of the gallery, for the network that runs; without one the filter knows no
             state off the map, and its belief is no probability to rely on.
@@ -85,6 +86,7 @@ class SequenceFilter:
         self,
         images: ImageTable,
         *,
+        kept: NDArray[np.bool_] | None = None,
         calibration: Calibration | None = None,
         radius_m: float = 25.0,
         max_speed: float = MAX_SPEED,
@@ -102,7 +104,7 @@ class SequenceFilter:
         self.radius_m = calibration.radius_m if calibration else radius_m
         self.temperature = calibration.temperature if calibration else UNCALIBRATED[1]
         self.runners_up = calibration.runners_up if calibration else UNCALIBRATED[2]
-        self.cells = cells_of(images, self.radius_m)
+        self.cells = cells_of(images, self.radius_m, kept)
         #: belief: off the map, even over all squares, and beyond that on the squares followed.
         self.off = 0.5 if self.calibrated else 0.0
         self.even = 1.0 - self.off

@@ -9,6 +9,7 @@ from edgevpr import artifact
 from edgevpr.compile.calibrate_confidence import Trials, calibrate, threshold_for
 from edgevpr.compile.index import IndexOptions, build_gallery
 from edgevpr.confidence import logistic, probability
+from edgevpr.errors import UsageError
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.projection import l2_normalize
@@ -49,6 +50,19 @@ def test_the_probability_is_recovered() -> None:
     assert fresh.right[known].mean() == pytest.approx(0.95, abs=0.02)
     assert found.precision_known == pytest.approx(95.0, abs=2.0)
     assert found.coverage > 30
+
+
+def test_a_lower_precision_covers_more() -> None:
+    """Catches --known-precision having no effect, or the wrong one."""
+    made, _ = trials(4000)
+    strict, lax = fit(made, 98.0), fit(made, 80.0)
+    assert strict is not None
+    assert lax is not None
+    assert lax.threshold < strict.threshold
+    assert lax.coverage > strict.coverage
+    assert lax.precision_known == pytest.approx(80.0, abs=2.0)
+    with pytest.raises(UsageError, match="--known-precision"):
+        IndexOptions(known_precision=0.0)
 
 
 def test_stronger_evidence_never_lowers_the_confidence() -> None:

@@ -215,6 +215,15 @@ def test_squares_of_a_map() -> None:
         SequenceFilter(many, max_speed=0.0)
 
 
+def test_images_taken_out_of_the_map() -> None:
+    """Catches a belief on ground whose images were removed, or an answer that names one."""
+    images = street([0.0, 1.0, 30.0, 60.0])
+    cells = cells_of(images, 25.0, np.array([False, True, False, True]))
+    assert cells.row.tolist() == [1, 3]
+    assert (cells.touching == -1).all()
+    assert cells.of[[1, 3]].tolist() == [0, 1]
+
+
 def test_squares_touch_alike_both_ways() -> None:
     """Catches flow that piles belief up where squares have more neighbours."""
     draw = np.random.default_rng(1)
