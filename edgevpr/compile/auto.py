@@ -21,7 +21,6 @@ from edgevpr.compile.assignment import Assignment, Gpu
 from edgevpr.compile.decision import Candidate, Decision, GroupError
 from edgevpr.compile.groups import Group
 from edgevpr.compile.parity import GATES
-from edgevpr.compile.precision import Typed
 from edgevpr.compile.trials import Trials
 from edgevpr.progress import Track, silent
 
@@ -56,8 +55,8 @@ class Search:
         self._started = self.clock()
         self._deadline = self._started + 60 * self.goal.minutes
 
-    def run(self, *, usual: Sequence[str]) -> tuple[Decision, Typed]:
-        """Search, decide, and give the graph.
+    def run(self, *, usual: Sequence[str]) -> tuple[Decision, Assignment]:
+        """Search and decide.
 
         Args:
             usual: the layers that ``--precision int8`` takes, as one more candidate.
@@ -93,7 +92,7 @@ class Search:
             seconds=round(self.clock() - self._started, 1),
             remarks=self.remarks,
         )
-        return decision, self.machine.typed(chosen)
+        return decision, chosen
 
     def _alone(self) -> list[GroupError]:
         rows: list[GroupError] = []

@@ -1,6 +1,6 @@
 """The slow stages of a compilation, each kept by the content of what went into it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,20 +112,7 @@ class Stages:
                 return to_fp16(clean, images)
             return to_int8(clean, images, method=method)
 
-        def write(folder: Path) -> None:
-            typed = make()
-            same = typed.flags_graph is typed.graph
-            onnx.save(typed.graph, str(folder / "model.onnx"))
-            if not same:
-                onnx.save(typed.flags_graph, str(folder / "flags.onnx"))
-            names = _Names(dict(typed.fp32_nodes), list(typed.int8_nodes), same)
-            write_json(folder / "names.json", names)
-
-        folder = self.cache.files("typed", key, write, self._into())
-        names = read_json(folder / "names.json", _Names)
-        graph = onnx.load(str(folder / "model.onnx"))
-        flags = graph if names.same else onnx.load(str(folder / "flags.onnx"))
-        return Typed(graph, flags, names.fp32_nodes, names.int8_nodes)
+        return self._typed(key, make)
 
     def search(
         self,
@@ -163,7 +150,9 @@ class Stages:
             scratch=self._into(),
         )
         usual = [layer.name for layer in int8_layers(clean)]
-        return Search(trials, groups, recall.goal, self.track).run(usual=usual)
+        decision, chosen = Search(trials, groups, recall.goal, self.track).run(usual=usual)
+        own = {"int8": chosen.int8, "fp32": chosen.fp32}
+        return decision, self._typed({**key, **own}, lambda: machine.typed(chosen))
 
     def describe(
         self, graph: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False
@@ -182,6 +171,22 @@ class Stages:
             self._into(),
         )
         return np.asarray(found, np.float32)
+
+    def _typed(self, key: Mapping[str, object], make: Callable[[], Typed]) -> Typed:
+        def write(folder: Path) -> None:
+            typed = make()
+            same = typed.flags_graph is typed.graph
+            onnx.save(typed.graph, str(folder / "model.onnx"))
+            if not same:
+                onnx.save(typed.flags_graph, str(folder / "flags.onnx"))
+            names = _Names(dict(typed.fp32_nodes), list(typed.int8_nodes), same)
+            write_json(folder / "names.json", names)
+
+        folder = self.cache.files("typed", key, write, self._into())
+        names = read_json(folder / "names.json", _Names)
+        graph = onnx.load(str(folder / "model.onnx"))
+        flags = graph if names.same else onnx.load(str(folder / "flags.onnx"))
+        return Typed(graph, flags, names.fp32_nodes, names.int8_nodes)
 
     def _calibrated(
         self, clean: onnx.ModelProto, images: NDArray[np.uint8], method: Method | None, *, cpu: bool

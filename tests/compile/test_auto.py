@@ -107,7 +107,8 @@ def search(
         cache=Cache(cache),
         scratch=folder / "scratch",
     )
-    return Search(trials, groups, Goal(drop, minutes)).run(usual=usual)
+    decision, chosen = Search(trials, groups, Goal(drop, minutes)).run(usual=usual)
+    return decision, machine.typed(chosen)
 
 
 def timed(
