@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgevpr import artifact
 from edgevpr.compile.build import build_ahead_of_time
 from edgevpr.compile.cache import Cache
-from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.calibration import CalibrationImages, extremes
 from edgevpr.compile.decision import Decision
 from edgevpr.compile.engines import write_engine
 from edgevpr.compile.evidence import (
@@ -173,6 +173,9 @@ def compile_model(
         check_finite(found, f"the {resolved} graph")
         parity = compare(found, golden)
         warnings = gate(parity, resolved)
+        extreme = clock.step(
+            "extremes", "extreme images", lambda: _extremes(stages, clean, typed, chosen, resolved)
+        )
         if asked == "int8" and not typed.int8_nodes:
             warnings.append("no layer of this network is worth INT8: none is in this bundle")
         onnx.save(typed.graph, str(folder / "model.onnx"))
@@ -182,6 +185,7 @@ def compile_model(
         evidence: dict[str, Any] = {
             "parity": parity_evidence(parity, chosen, resolved, images),
             "nodes": node_evidence(exported, clean, typed.graph),
+            "extremes": extreme,
             "fp32_nodes": typed.fp32_nodes,
             "int8_nodes": typed.int8_nodes,
             "calibrator": method
@@ -251,6 +255,25 @@ def _reference(
     full = stages.describe(exported, images)
     check_finite(full, "the exported FP32 graph")
     return source.projection.apply(full) if source.projection else full
+
+
+def _extremes(
+    stages: Stages, clean: onnx.ModelProto, typed: Typed, target: Target, precision: Precision
+) -> dict[str, Any]:
+    """Parity on black, white, noise and stripes, where the network itself gives numbers.
+
+    Raises:
+        NumericsError: the typed graph gives NaN or infinity where the FP32 one does not.
+    """
+    images = extremes(*signature(clean).input_shape[1:3])
+    expected = stages.describe(clean, images)
+    sound = np.isfinite(expected).all(axis=1)
+    if not sound.any():
+        return {"images": 0}
+    found = stages.describe(typed.graph, images, as_written=target.runtime != "onnxruntime")
+    check_finite(found[sound], f"the {precision} graph (on black, white, noise and stripes)")
+    parity = compare(found[sound], expected[sound])
+    return {"images": int(sound.sum()), "min_cosine": parity.min_cosine}
 
 
 def _known(precision: str) -> Precision:

@@ -26,6 +26,8 @@ from edgevpr.atomic import replacing
 from edgevpr.errors import CorruptArtifactError
 
 ENTRY = "entry.json"
+#: Above this many bytes, entries that were not used for longest go.
+LIMIT = 10 << 30
 R = TypeVar("R", bound=msgspec.Struct)
 
 
@@ -58,6 +60,8 @@ class Cache:
         """
         path = self._path(kind, key)
         if path is not None and _whole(path):
+            with contextlib.suppress(OSError):
+                os.utime(path / ENTRY)
             self.found.append(kind)
             return path
         into.mkdir(parents=True, exist_ok=True)
@@ -65,6 +69,7 @@ class Cache:
         if path is not None:
             with contextlib.suppress(OSError):
                 _keep(into, path)
+                _trim(path.parent.parent, spare=path)
         return into
 
     def graph(
@@ -148,3 +153,18 @@ def _keep(made: Path, path: Path) -> None:
             shutil.copyfile(file, folder / file.name)
             files[file.name] = sha256_file(folder / file.name)
         write_json(folder / ENTRY, _Entry(files))
+
+
+def _trim(folder: Path, spare: Path) -> None:
+    """Remove entries, the longest unused first, until the cache is within its limit."""
+    entries = []
+    for stamp in folder.glob(f"*/*/{ENTRY}"):
+        size = sum(file.stat().st_size for file in stamp.parent.iterdir())
+        entries.append((stamp.stat().st_mtime, size, stamp.parent))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= LIMIT:
+            return
+        if path != spare:
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size

@@ -93,6 +93,19 @@ def read_calibration(
     )
 
 
+def extremes(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
+    """(4, H, W, 3) uint8: black, white, noise of black and white pixels, and stripes.
+
+    No camera means to send them, and each does: a lens cap, the sun, a torn cable, a fence.
+    """
+    images = np.zeros((4, height, width, 3), np.uint8)
+    images[1] = 255
+    rng = np.random.default_rng(seed)
+    images[2] = 255 * rng.integers(0, 2, (height, width, 1), dtype=np.uint8)
+    images[3, :, ::2] = 255
+    return images
+
+
 def images_of_gallery(gallery: Path) -> Path | None:
     """The folder that a gallery's images were read from, as far as its records lead to one here.
 

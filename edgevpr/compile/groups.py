@@ -5,6 +5,7 @@ to them goes together, and a few dozen groups can each be measured where hundred
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +32,7 @@ class Group:
     macs: int
 
 
-def layer_groups(model: onnx.ModelProto) -> list[Group]:
+def layer_groups(model: onnx.ModelProto, among: Collection[str] | None = None) -> list[Group]:
     """All that could run in INT8, by kind and size of map, in the order of the graph.
 
     * stem: reads the image itself.
@@ -40,12 +41,17 @@ def layer_groups(model: onnx.ModelProto) -> list[Group]:
     * product: other matrix products with constant weights.
     * residual: sums of two activations of the same shape.
     * head: products and convolutions after which no other comes.
+
+    Args:
+        among: names of the nodes to group; None: all of these kinds.
     """
     index = GraphIndex(model)
     members: dict[tuple[Kind, str], list[str]] = defaultdict(list)
     macs: dict[tuple[Kind, str], int] = defaultdict(int)
     feeds_product, feeds_weights = _downstream(index)
     for node in index.nodes:
+        if among is not None and node.name not in among:
+            continue
         sink = index.shapes.get(node.output[0], ())
         if node.op_type == "Add":
             inputs = index.data_inputs(node)

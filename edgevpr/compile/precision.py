@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.compile.calibration import FEWEST
+from edgevpr.compile.calibration import FEWEST, extremes
 from edgevpr.compile.graph import name_nodes, signature
 from edgevpr.compile.qdq import release_bystanders
 from edgevpr.compile.quiet import quiet
@@ -155,10 +155,12 @@ def kept_in_fp32(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str,
     """Name -> reason of every node that stays in FP32: by structure, or by what it computes.
 
     Args:
-        images: (n, H, W, 3) uint8; the first few are run to see how large activations get.
+        images: (n, H, W, 3) uint8; the first few, and extreme ones, are run to see how large
+            activations get.
     """
     kept = fp32_islands(model)
-    peaks = activation_peaks(model, images[:FP16_IMAGES])
+    probes = np.concatenate([images[:FP16_IMAGES], extremes(*images.shape[1:3])])
+    peaks = activation_peaks(model, probes)
     for node in model.graph.node:
         peak = max((peaks.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
         if not peak <= FP16_LARGEST and node.name not in kept:

@@ -79,6 +79,18 @@ def restrict(
     return without_dead(fewer)
 
 
+def quantized_layers(model: onnx.ModelProto, candidates: Iterable[str]) -> set[str]:
+    """Those of these nodes whose two operands come out of Q/DQ pairs: a quantizer may skip some."""
+    wanted = set(candidates)
+    producer = {name: node.op_type for node in model.graph.node for name in node.output}
+    return {
+        node.name
+        for node in model.graph.node
+        if node.name in wanted
+        and all(producer.get(name) == "DequantizeLinear" for name in node.input[:2])
+    }
+
+
 def without_dead(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph without nodes and weights that its output does not depend on."""
     needed = {value.name for value in model.graph.output}

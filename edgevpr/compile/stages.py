@@ -19,6 +19,7 @@ from edgevpr.compile.fuse import clean_up, fuse_projection
 from edgevpr.compile.groups import layer_groups
 from edgevpr.compile.host import has_int8_dot_product
 from edgevpr.compile.precision import Method, Typed, quantize_gpu, to_fp16, to_int8
+from edgevpr.compile.qdq import quantized_layers
 from edgevpr.compile.quantize_cpu import quantize_cpu, to_int8_cpu
 from edgevpr.compile.reference import describe
 from edgevpr.compile.structure import int8_layers
@@ -124,8 +125,7 @@ class Stages:
     ) -> tuple[Decision, Typed]:
         """``--precision auto``."""
         cpu = target.runtime == "onnxruntime"
-        groups = layer_groups(clean)
-        nodes = [node for group in groups for node in group.nodes]
+        nodes = [node for group in layer_groups(clean) for node in group.nodes]
         key = {**self._calibrated(clean, images, method, cpu=cpu), "nodes": nodes}
 
         def quantize() -> onnx.ModelProto:
@@ -135,6 +135,7 @@ class Stages:
 
         for _ in self.track([None], "calibrating every layer", 1):
             quantized = self.cache.graph("quantized", key, quantize, self._into())
+        groups = layer_groups(clean, among=quantized_layers(quantized, nodes))
         machine: Machine = (
             Cpu(clean, quantized, groups, images[0])
             if cpu

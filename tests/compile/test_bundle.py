@@ -66,7 +66,11 @@ def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
         assert parity["held_out"] is True
         assert "ONNX Runtime" in parity["device"]
         assert 0 < parity["min_cosine"] <= parity["mean_cosine"] <= 1
+        assert evidence["extremes"]["images"] == 4
+        assert evidence["extremes"]["min_cosine"] > 0.9
         assert evidence["nodes"]["exported"] > evidence["nodes"]["clean"]
+        softmaxes = evidence["nodes"]["cleaned"]["Softmax"]
+        assert softmaxes[0] > softmaxes[1]
         assert evidence["bytes"]["model.onnx"] > 0
         assert evidence["int8_nodes"]
         assert all(seconds >= 0 for seconds in evidence["seconds"].values())

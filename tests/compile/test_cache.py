@@ -1,5 +1,6 @@
 """The cache gives back what went in, or nothing; it never stands in the way."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -73,3 +74,21 @@ def test_graphs_and_arrays_come_back(clean: onnx.ModelProto, tmp_path: Path) -> 
     arrays = [cache.array("a", {}, lambda: values, tmp_path / f"a{i}") for i in range(2)]
     assert {array_digest(a) for a in arrays} == {array_digest(values)}
     assert array_digest(values) != array_digest(values.reshape(3, 2))
+
+
+def test_what_was_not_used_for_longest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small disk is not filled by every model that was ever compiled."""
+    cache = Cache(tmp_path / "cache")
+    made_of(cache, tmp_path, 1, {"a": 1})
+    made_of(cache, tmp_path, 2, {"a": 2})
+    for age, stamp in enumerate(sorted((tmp_path / "cache").glob("*/*/entry.json"))):
+        os.utime(stamp, (1000 + age, 1000 + age))
+    made_of(cache, tmp_path, 9, {"a": 1})  # a hit makes it the younger of the two
+    one = sum(f.stat().st_size for f in next((tmp_path / "cache" / "count").iterdir()).iterdir())
+    monkeypatch.setattr(module, "LIMIT", 2 * one + one // 2)
+    made_of(cache, tmp_path, 3, {"a": 3})
+    assert made_of(cache, tmp_path, 9, {"a": 1}) == 1
+    assert made_of(cache, tmp_path, 9, {"a": 3}) == 3
+    assert made_of(cache, tmp_path, 9, {"a": 2}) == 9

@@ -166,7 +166,7 @@ def test_the_second_compilation_finds_the_first(
 
     first, again = cached(), cached()
     assert first[0] == []
-    assert again[0] == ["export", "described", "clean", "typed", "described"]
+    assert again[0] == ["export", *["described", "clean", "typed"], *["described"] * 3]
     assert again[1] == first[1]
     assert cached("--no-cache") == first
     other = cached("--calibrator", "max")

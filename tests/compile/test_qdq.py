@@ -7,7 +7,7 @@ import pytest
 from edgevpr.compile.calibration import CalibrationImages
 from edgevpr.compile.groups import layer_groups
 from edgevpr.compile.precision import quantize_gpu
-from edgevpr.compile.qdq import release_bystanders, restrict
+from edgevpr.compile.qdq import quantized_layers, release_bystanders, restrict
 from edgevpr.compile.quantize_cpu import quantize_cpu
 from edgevpr.compile.reference import describe
 from edgevpr.compile.structure import int8_layers
@@ -24,6 +24,12 @@ def test_fewer_layers_without_calibrating_again(
     every = [node for group in layer_groups(clean) for node in group.nodes]
     few = [layer.name for layer in int8_layers(clean)][:6]
     full = quantize(clean, images.calibration[:12], every)
+    # What a quantizer skipped must not be called INT8: modelopt leaves single rows alone.
+    taken = quantized_layers(full, every)
+    assert set(few) <= taken
+    grouped = [node for group in layer_groups(clean, among=taken) for node in group.nodes]
+    assert set(grouped) == taken
+    assert ("projection.gemm" in taken) == (name == "cpu")
     direct = release_bystanders(quantize(clean, images.calibration[:12], few), few)
     found = restrict(full, clean, few, outputs=outputs)
     onnx.checker.check_model(found)
