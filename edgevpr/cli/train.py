@@ -104,6 +104,13 @@ def command(
             "trained query network (--weights) that loses recall in INT8.",
         ),
     ] = False,
+    through_index: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gallery to train a query network through: also find each image by what this "
+            "index's product quantizer stores of it."
+        ),
+    ] = None,
     devices: Annotated[
         int, typer.Option(help="GPUs (or CPU processes) that share each batch, on each machine.")
     ] = 1,
@@ -165,6 +172,7 @@ def command(
         gamma=gamma,
         precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
         qat=qat,
+        through_index=through_index,
         devices=devices,
         nodes=nodes,
         workers=workers,

@@ -52,6 +52,8 @@ class TrainConfig:
     loss: str = ""
     #: the loss's own numbers, by name; see ``objectives.loss_arguments``.
     loss_args: dict[str, Any] = field(default_factory=dict)
+    #: gallery whose quantized descriptors a query network is also aligned to (--through-index).
+    through_index: Path | None = None
     #: images of one place in a batch, for metric learning.
     images_per_place: int = 4
     lr: float = 5e-4
@@ -104,6 +106,11 @@ class TrainConfig:
             raise UsageError(
                 "--qat without --features: only a query network is compiled to INT8; pass the "
                 "features it is trained into"
+            )
+        if self.through_index is not None and self.features is None:
+            raise UsageError(
+                "--through-index without --features: only a query network searches an index; pass "
+                "the features it is trained into"
             )
         share = self.batch_size if self.features else self.batch_size // self.images_per_place
         if share % (self.devices * self.nodes):

@@ -49,6 +49,7 @@ from edgevpr.train.objectives import (
     loss_arguments,
 )
 from edgevpr.train.qat import rounded_to_int8
+from edgevpr.train.through_index import through_index
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ def fit(
         own[known] = torch.from_numpy(bank.rows(table.place[known]))
         batches = ShuffledBatches(known, config.batch_size, config.seed)
         objective = _objective(config, features, bank, out, track)
+        if config.through_index is not None:
+            objective = through_index(objective, config.through_index, features, config.tau)
         prepared = {"prepared_s": round(time.perf_counter() - started, 2)}
         module = QueryTraining(network, config, features.descriptors, own, objective)
     augment = Augment(config.crop, config.light) if config.crop < 1 or config.light > 0 else None
