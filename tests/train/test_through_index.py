@@ -112,7 +112,7 @@ def test_the_term_falls_and_the_index_answers_better(tmp_path: Path) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        terms.append(float(loss))
+        terms.append(loss.item())
 
     def found(descriptors: np.ndarray) -> float:
         from edgevpr.runtime import Gallery
