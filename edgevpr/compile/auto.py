@@ -7,8 +7,9 @@
 3. Groups that save time are ordered by error for each millisecond saved. Prefixes of that order go
    to INT8: the longest that keeps R@1 is found by bisection, then each further group is tried on
    top. Recall is measured on held-out images through the gallery's own index.
-4. Of all that kept the recall the fastest is measured once more, and taken if it is faster than
-   the base by more than timing can tell, or as fast and smaller; else the next; else the base.
+4. Of all that kept the recall the fastest (of equally fast ones, that with the most recall) is
+   measured once more, and taken if it is faster than the base by more than timing can tell, or as
+   fast and smaller; else the next; else the base.
 """
 
 import time
@@ -24,8 +25,9 @@ from edgevpr.compile.parity import GATES
 from edgevpr.compile.trials import Trials
 from edgevpr.progress import Track, silent
 
-#: Faster or smaller by less than this share is neither.
-NOISE, SMALLER = 0.02, 0.1
+#: Faster or smaller by less than this share is neither; of two within ``EQUAL`` of the base's
+#: latency, the one that keeps more recall.
+NOISE, SMALLER, EQUAL = 0.02, 0.1, 0.01
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,9 @@ class Search:
                 f"no INT8 assignment that was tried keeps R@1 within {self.goal.max_recall_drop:g} "
                 f"points: {self._precision(base)} stays"
             )
-        best = min(rivals, key=lambda a: (self._ratio(a), self.seen[a].name))
+        fastest = min(map(self._ratio, rivals))
+        close = [a for a in rivals if self._ratio(a) <= fastest + EQUAL]
+        best = min(close, key=lambda a: (-self.seen[a].r1, self._ratio(a), self.seen[a].name))
         ratio, found = self._ratio(best), self.seen[best]
         told = (
             f"{found.latency_ms:.3f} ms instead of {found.base_ms:.3f} "

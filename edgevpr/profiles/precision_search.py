@@ -65,8 +65,8 @@ def search_tables(configuration: str, decision: Mapping[str, Any]) -> list[Table
                 row["name"],
                 str(row["layers"]),
                 f"{row['mmacs']:.1f}",
-                f"{row['int8_error']:.6f}",
-                "" if row["fp16_error"] is None else f"{row['fp16_error']:.6f}",
+                f"{max(row['int8_error'], 0):.1e}",
+                "" if row["fp16_error"] is None else f"{max(row['fp16_error'], 0):.1e}",
                 f"{row['saved_ms']:.3f}",
                 row["precision"],
             ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from edgevpr.compile.assignment import Assignment, Cpu, Gpu, Machine
 from edgevpr.compile.auto import Goal, Search
 from edgevpr.compile.cache import Cache
 from edgevpr.compile.calibration import CalibrationImages
-from edgevpr.compile.decision import Decision
+from edgevpr.compile.decision import Candidate, Decision
 from edgevpr.compile.groups import Group, layer_groups
 from edgevpr.compile.precision import Typed
 from edgevpr.compile.quantize_cpu import quantize_cpu
@@ -154,6 +155,20 @@ def test_what_gains_goes_to_int8_and_nothing_else(
     assert all(c.verdict for c in decision.candidates)
     assert len(decision.groups) == len(groups)
     assert all(g.int8_error >= -1e-6 for g in decision.groups)
+
+
+def test_recall_is_not_sold_for_nothing() -> None:
+    """Of two that are equally fast, the one that loses less; a real gain is worth its loss."""
+    rows = {"a": (99.0, 8.00), "b": (99.5, 8.05), "c": (100.0, 9.0)}
+    found = Search.__new__(Search)
+    found.goal = Goal(2.0)
+    found.trials = SimpleNamespace(fp32_r1=100.0)  # type: ignore[assignment]
+    found.machine = SimpleNamespace(provenance="measured")  # type: ignore[assignment]
+    found.seen = {Assignment(): Candidate("base", [], [], 100, 0, 0, 10, 10, 4)} | {
+        Assignment(int8=(name,)): Candidate(name, [name], [], r1, 100 - r1, 0, ms, 10, 3)
+        for name, (r1, ms) in rows.items()
+    }
+    assert found._fastest(Assignment())[0].int8 == ("b",)
 
 
 def test_int8_that_gains_nothing_is_refused(

@@ -28,7 +28,7 @@ def test_every_candidate_and_group_is_told() -> None:
     tried, groups = search_tables("query-int8", DECISION)
     assert [row[-1] for row in tried.rows] == ["gains less", "chosen"]
     assert "250 images of tuning" in tried.caption
-    assert groups.rows == [["pointwise 16x16", "4", "16.8", "0.000090", "", "0.400", "int8"]]
+    assert groups.rows == [["pointwise 16x16", "4", "16.8", "9.0e-05", "", "0.400", "int8"]]
     figure = search_figure("precision0", DECISION)
     assert "int8, first 2 of 3 groups: 85.6 % at 12.00 ms" in figure.alt
     assert "<svg" in figure.svg
