@@ -165,6 +165,11 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
             f"images, {fitted.precision_known:.1f}% of those right; {fitted.false_known:.1f}% of "
             f"images from outside the map called known, R@100P {fitted.r_at_100p:.1f}"
         )
+    elif record.tuned_on.startswith("queries"):
+        console.note(
+            "no confidence fitted, answers will not say whether they are known: that takes 20 "
+            "right and 20 wrong answers among --queries, and scikit-learn (edgevpr[compile])"
+        )
     if record.without_positives:
         console.note(
             f"{record.without_positives} of {record.tuning_queries} queries have no gallery image "

@@ -12,6 +12,7 @@ and the threshold of the other, and the figures are of those judgements.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from edgevpr.compile.faiss_index import one_thread
 from edgevpr.confidence import EVIDENCE, evidence, figures, logistic, same_place
 from edgevpr.features import Features
+from edgevpr.optional import require
 from edgevpr.places import ImageTable, positives
 from edgevpr.projection import Projection
 from edgevpr.records import Calibration
@@ -69,9 +71,10 @@ def fit_confidence(
         projection: from their space to the index's.
 
     Returns:
-        None without queries, or where they have too few right answers, or no wrong ones, to fit.
+        None without queries or scikit-learn, or where they have too few right answers, or too
+        few wrong ones, to fit.
     """
-    if queries is None:
+    if queries is None or find_spec("sklearn") is None:  # a device's own index has none
         return None
     source = Features(queries)
     count = min(source.record.count, MAX_QUERIES)
@@ -121,13 +124,12 @@ def calibrate(
     model_digest: str,
 ) -> Calibration | None:
     """Fit on all trials; threshold and figures from each fold judged by the other's fit."""
-    from sklearn.model_selection import GroupKFold
-
     groups = len(np.unique(trials.group))
     if trials.right.sum() < MIN_RIGHT or (~trials.right).sum() < MIN_RIGHT or groups < 2:
         return None
+    selection = require("sklearn.model_selection", extra="compile")
     confidence = np.zeros(len(trials.right))
-    folds = list(GroupKFold(2).split(trials.evidence, groups=trials.group))
+    folds = list(selection.GroupKFold(2).split(trials.evidence, groups=trials.group))
     if any(len(np.unique(trials.right[half])) < 2 for fold in folds for half in fold):
         return None
     for fit, judged in folds:
@@ -271,15 +273,14 @@ def _logistic(
     numbers: NDArray[np.float64], right: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], float]:
     """Weights of 0 or more, so that stronger evidence never lowers the confidence."""
-    from sklearn.linear_model import LogisticRegression
-
+    linear = require("sklearn.linear_model", extra="compile")
     mean, spread = numbers.mean(axis=0), numbers.std(axis=0) + 1e-9
     scaled = (numbers - mean) / spread
     kept = np.flatnonzero(numbers.std(axis=0) > 1e-9)
     weights = np.zeros(numbers.shape[1])
     intercept = float(np.log(right.mean() / (1 - right.mean())))
     while len(kept):
-        model = LogisticRegression(C=10.0, max_iter=1000).fit(scaled[:, kept], right)
+        model = linear.LogisticRegression(C=10.0, max_iter=1000).fit(scaled[:, kept], right)
         found = model.coef_[0]
         if (found >= 0).all():
             weights[kept] = found / spread[kept]
