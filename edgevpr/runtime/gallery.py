@@ -51,15 +51,19 @@ class Gallery:
 
     def __init__(self, path: Path, *, parameters: str | None = None, verify: bool = True) -> None:
         path = Path(path)
-        for attempt in range(_TRIES):
+        for _ in range(_TRIES):
             self._identity = identity(path)
             try:
                 self._open(path, parameters, verify)
             except (ArtifactError, OSError):
-                if identity(path) == self._identity or attempt == _TRIES - 1:
+                if identity(path) == self._identity:
                     raise
             if identity(path) == self._identity:
-                break
+                return
+        raise ArtifactError(
+            f"{path} was replaced {_TRIES} times while it was being opened, expected it to stay "
+            "for a moment: run this again when nothing changes it any more"
+        )
 
     def _open(self, path: Path, parameters: str | None, verify: bool) -> None:
         self.artifact = artifact.open_artifact(path, "gallery", verify=verify)

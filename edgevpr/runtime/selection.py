@@ -35,11 +35,12 @@ class Selection:
 
         self._index, self._mask = index, mask
         self.count = int(mask.sum())
-        self._few: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._few: tuple[NDArray[np.int64], Any] | None = None
         store = store_of(index)
-        if store is not None and 0 < self.count <= FEW:
+        if store is not None and 0 < self.count <= FEW and not mask.all():
             rows = np.flatnonzero(mask)
-            self._few = rows, store.reconstruct_batch(rows)
+            self._few = rows, faiss.IndexFlatIP(index.d)
+            self._few[1].add(store.reconstruct_batch(rows))
             return
         self._bits = np.packbits(mask, bitorder="little")
         self._selector = faiss.IDSelectorBitmap(self._bits)
@@ -49,15 +50,14 @@ class Selection:
     def search(self, vectors: NDArray[np.float32], k: int) -> Found:
         """(B, k) scores and rows among the allowed, best first; -1 where there are fewer."""
         wanted = min(k, self.count)
-        if wanted == len(self._mask):
+        if self.count == len(self._mask):
             return _padded(self._index.search(vectors, wanted), k)
         if wanted == 0:
             return _padded((np.empty((len(vectors), 0), np.float32), _no_rows(len(vectors))), k)
         if self._few is not None:
-            rows, kept = self._few
-            scores = vectors @ kept.T
-            best = np.argsort(-scores, axis=1)[:, :wanted]
-            return _padded((np.take_along_axis(scores, best, axis=1), rows[best]), k)
+            rows, vectors_of_them = self._few
+            scores, found = vectors_of_them.search(vectors, wanted)
+            return _padded((scores, rows[found]), k)
         if not self._takes_selectors:
             return _padded(self._deeper(vectors, wanted), k)
         found = self._selected(vectors, wanted, self.count <= FEW)

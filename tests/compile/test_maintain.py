@@ -152,7 +152,7 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
     for step in range(1, steps):
         gallery = tmp_path / "runs" / f"{step:03d}" / "g"
         states.append(content(gallery))
-        if step % 4:
+        if step % 8:
             continue
         maintain.remove(gallery, places=[7])
         assert left_over(gallery) == []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgevpr.compile import maintain
 from edgevpr.compile.index import IndexOptions, build_gallery
-from edgevpr.errors import CorruptArtifactError, DataError, UsageError
+from edgevpr.errors import ArtifactError, CorruptArtifactError, DataError, UsageError
 from edgevpr.generations import rollback
 from edgevpr.near import Near
 from edgevpr.projection import l2_normalize
@@ -239,6 +239,14 @@ def test_opened_while_it_is_replaced(plain: Path, tmp_path: Path) -> None:
         stop.set()
         thread.join()
     assert seen <= {"map/00000-0.jpg", "back/00039-2.jpg"}
+
+
+def test_replaced_again_and_again(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch a last try that is believed although it may have read two galleries."""
+    changing = iter(range(100))
+    monkeypatch.setattr("edgevpr.runtime.gallery.identity", lambda path: (next(changing),))
+    with pytest.raises(ArtifactError, match="replaced 5 times"):
+        Gallery(plain)
 
 
 def test_records_that_disagree(plain: Path) -> None:
