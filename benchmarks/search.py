@@ -27,7 +27,7 @@ from edgevpr.recall import recall_at
 from edgevpr.records import GalleryRecord, OperatingPoint
 from edgevpr.search import exact_search
 
-PLAIN = "IVF{lists},PQ64x8"
+PLAIN = "IVF{lists},PQ{codes}x8"
 
 
 def peak_mb() -> float:
@@ -69,12 +69,12 @@ def within(record: GalleryRecord, loss: float) -> list[OperatingPoint]:
     return sorted(chosen.values(), key=lambda p: p.search_ms_p50)
 
 
-def plain(map_: Features, asked: Features, exact_r1: float) -> None:
+def plain(map_: Features, asked: Features, exact_r1: float, codes: int) -> None:
     """IVFPQ on all D numbers, as the paper has it."""
     count, dim = map_.descriptors.shape
     sample = min(16384, count)
     lists = 256 if count > 50_000 else 64
-    factory = PLAIN.format(lists=lists)
+    factory = PLAIN.format(lists=lists, codes=codes)
     index = faiss.index_factory(dim, factory, faiss.METRIC_L2)
     index.do_polysemous_training = False
     rows = np.sort(np.random.default_rng(0).choice(count, sample, replace=False))
@@ -111,6 +111,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--width", type=int, default=256, help="d of the index")
     parser.add_argument("--kind", default="ivfpq")
+    parser.add_argument(
+        "--plain",
+        type=int,
+        nargs="+",
+        default=[64],
+        help="bytes of a plain code; any number of them",
+    )
     parser.add_argument("--loss", type=float, default=0.3, help="points of R@1 that may be lost")
     parser.add_argument("--small", action="store_true")
     args = parser.parse_args()
@@ -152,7 +159,8 @@ def main() -> None:
               f"{record.exact_r1 - (p.r1 or 0):.1f} | {p.search_ms_p50:.3f} | "
               f"{p.search_ms_p95:.3f} | {1e6 * (p.index_mb or 0) / record.count:.0f} |",
               flush=True)  # fmt: skip
-    plain(map_, asked, record.exact_r1)
+    for codes in args.plain:
+        plain(map_, asked, record.exact_r1, codes)
 
 
 def artifact_manifest() -> str:
