@@ -108,7 +108,7 @@ def _show(record: Any) -> None:
         return [name, dim, agreement, r1, r5, *times, *[None] * (columns - 5 - len(times))]
 
     predicted = bool(record.target)
-    columns = 9 if predicted else 8
+    columns = 8 if predicted else 7
     rows = [
         row("exact, full space", record.dim, 100.0, record.exact_r1, record.exact_r5),
         row(
@@ -119,12 +119,10 @@ def _show(record: Any) -> None:
             record.projected_r5,
         ),
     ]
-    for point in [*record.points, *record.others]:
+    for point in record.points:
         name = point.parameters or point.factory or record.factory
-        if point in record.others:
-            name = f"{point.factory} {point.parameters}"
         mark = " <- chosen" if point == record.chosen else ""
-        times = [point.search_ms_p50, point.search_ms_p95, point.index_mb]
+        times = [point.search_ms_p50, point.search_ms_p95]
         if predicted:
             times.append(point.predicted_ms_p50)
         rows.append(
@@ -137,14 +135,31 @@ def _show(record: Any) -> None:
                 *times,
             )
         )
-    names = ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", "ms p95", "MB"]
+    names = ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", "ms p95"]
     console.table(
         f"{record.count} images, {record.factory}, {record.bytes_per_image:g} bytes an image",
-        [*names, f"ms on {record.target}"] if predicted else names,
+        [*names, "ms board"] if predicted else names,
         rows,
     )
+    near = [p for p in record.others if p.exact_agreement >= record.chosen.exact_agreement - 5]
+    if near:
+        console.table(
+            "the other kinds, as far as they agree nearly as often; the rest is in gallery.json",
+            ["index", "parameters", "agree %", "R@1", "ms", "MB"],
+            [
+                [
+                    p.factory,
+                    p.parameters,
+                    p.exact_agreement,
+                    p.r1,
+                    f"{p.search_ms_p50:.3f}",
+                    p.index_mb,
+                ]
+                for p in near
+            ],
+        )
     if predicted:
-        console.note(f"ms on {record.target}: {record.target_model}")
+        console.note(f"ms board: {record.target_model}")
 
 
 def _remarks(record: Any, target: float, *, asked: bool) -> None:
