@@ -108,7 +108,7 @@ def _show(record: Any) -> None:
         return [name, dim, agreement, r1, r5, *times, *[None] * (columns - 5 - len(times))]
 
     predicted = bool(record.target)
-    columns = 8 if predicted else 7
+    columns = 7
     rows = [
         row("exact, full space", record.dim, 100.0, record.exact_r1, record.exact_r5),
         row(
@@ -122,9 +122,8 @@ def _show(record: Any) -> None:
     for point in record.points:
         name = point.parameters or point.factory or record.factory
         mark = " <- chosen" if point == record.chosen else ""
-        times = [point.search_ms_p50, point.search_ms_p95]
-        if predicted:
-            times.append(point.predicted_ms_p50)
+        last = point.predicted_ms_p50 if predicted else point.search_ms_p95
+        times = [point.search_ms_p50, last]
         rows.append(
             row(
                 f"{name}{mark}",
@@ -135,10 +134,10 @@ def _show(record: Any) -> None:
                 *times,
             )
         )
-    names = ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", "ms p95"]
+    last = "ms board" if predicted else "ms p95"
     console.table(
         f"{record.count} images, {record.factory}, {record.bytes_per_image:g} bytes an image",
-        [*names, "ms board"] if predicted else names,
+        ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", last],
         rows,
     )
     near = [p for p in record.others if p.exact_agreement >= record.chosen.exact_agreement - 5]
