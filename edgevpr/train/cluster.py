@@ -7,6 +7,7 @@ writes. Ray starts workers, gives each its share, and repeats what a lost one ha
 import hashlib
 import io
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from edgevpr.train.network import best_device
 
 #: Batches after which finished rows are noted on disk.
 _NOTE_EVERY = 32
+#: Seconds within which the head of a cluster takes a connection.
+_ANSWERS_S = 5.0
 
 
 class Describer:
@@ -147,10 +150,14 @@ def _connect(address: str) -> Any:
     require("ray.data", extra="cluster")
     if ray.is_initialized():
         return ray
+    # Ray itself tries an address where nobody listens for minutes, and then ends the process.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
+        if host and port.isdecimal():
+            socket.create_connection((host, int(port)), timeout=_ANSWERS_S).close()
         ray.init(**options) if address == "local" else ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise TargetError(
             f"found no Ray cluster at {address} ({first}), expected the address of its head: start "
