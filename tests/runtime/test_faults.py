@@ -218,6 +218,8 @@ def test_second_signal_interrupts_an_engine_that_hangs(world: World) -> None:
 
     def signals(stop: threading.Event) -> None:
         hangs.wait(60)
+        while not sink.all:  # the engine hangs in the second frame, the first is on its way
+            release.wait(0.01)
         signal.pthread_kill(main, signal.SIGINT)
         stop.wait(60)  # two at once would be delivered as one
         signal.pthread_kill(main, signal.SIGINT)
