@@ -105,15 +105,6 @@ class Cache:
         return self.folder / kind / hashlib.sha256(content).hexdigest()[:40]
 
 
-def cache_folder() -> Path:
-    """Where compilations are kept: below $EDGEVPR_CACHE, else the user's cache folder."""
-    root = os.environ.get("EDGEVPR_CACHE")
-    if not root:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        root = str(Path(home, "edgevpr"))
-    return Path(root, "compile")
-
-
 @functools.cache
 def code_digest() -> str:
     """SHA-256 over this package's own sources: another edgevpr finds nothing of this one's."""

@@ -161,8 +161,8 @@ def build_gallery(
             rate=measure_rate(),
         )
         say(
-            f"{len(tried)} index{'es' if tried[1:] else ''} to build and measure; predicted, to a "
-            f"factor of two: {_minutes(cost.seconds)} and {cost.memory_mb:,.0f} MB of memory"
+            f"{len(tried)} index{'es' if tried[1:] else ''} to build and measure; predicted "
+            f"roughly: {_minutes(cost.seconds)} and {cost.memory_mb:,.0f} MB of memory"
         )
     out = Path(out).resolve()
     with (

@@ -1,7 +1,7 @@
 """What building and searching will cost, before it is done; every number here is predicted.
 
 The cost model counts the multiplications of each step and divides by a rate measured on this
-machine in a fraction of a second. It is right to about a factor of two. Memory counts what is held
+machine in a fraction of a second. It is a rough guide. Memory counts what is held
 at once: a training sample, the codes of one index, blocks of descriptors.
 """
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from edgevpr import artifact
+from edgevpr.cache import cache_folder
 from edgevpr.compile.auto import Goal
 from edgevpr.compile.bundle import compile_model, resolve_precision
-from edgevpr.compile.cache import Cache, cache_folder
+from edgevpr.compile.cache import Cache
 from edgevpr.compile.calibration import (
     CalibrationImages,
     images_of_gallery,
@@ -100,7 +101,7 @@ def compile_artifact(
             "found --precision auto without --gallery, expected one to measure recall in: pass "
             "--gallery, or --precision int8"
         )
-    cache = Cache(cache_folder() if options.cache else None)
+    cache = Cache(cache_folder() / "compile" if options.cache else None)
     with tempfile.TemporaryDirectory(prefix="edgevpr-export-") as scratch:
         source = read_source(model, Path(scratch, "model.onnx"), options.gallery)
         folder = options.calibration

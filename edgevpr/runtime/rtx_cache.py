@@ -6,22 +6,17 @@ a context is made, seconds each time unless it is given what it compiled before.
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from edgevpr.atomic import write_atomic
-
-
-def folder() -> Path:
-    """``$XDG_CACHE_HOME/edgevpr``, or ``~/.cache/edgevpr``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevpr"
+from edgevpr.cache import cache_folder
 
 
 def cache_path(engine_sha256: str, version: str, gpu: str) -> Path:
     """One file an engine, library version and GPU: what it holds fits no other."""
     key = hashlib.sha256("\n".join((engine_sha256, version, gpu)).encode()).hexdigest()
-    return folder() / f"rtx-{key[:16]}.bin"
+    return cache_folder() / f"rtx-{key[:16]}.bin"
 
 
 def load(config: Any, path: Path) -> Any:
