@@ -33,7 +33,8 @@ from real_frames import prepare, verb
 
 from edgevpr import artifact
 from edgevpr.artifact import write_atomic
-from edgevpr.compile.cache import Cache, cache_folder
+from edgevpr.cache import cache_folder
+from edgevpr.compile.cache import Cache
 from edgevpr.compile.host import cpu_name
 from edgevpr.compile.parity import compare
 from edgevpr.compile.stages import Stages
@@ -146,7 +147,7 @@ def measure(name: str, out: Path, args: argparse.Namespace) -> dict[str, Any]:
         bundles[f"{target}-{precision}"] = artifact.open_artifact(bundle, "bundle")
     records = {k: b.read("bundle.json", BundleRecord) for k, b in bundles.items()}
     preprocess = records["cpu-fp32"].preprocess
-    stages = Stages(Cache(cache_folder()), out / "scratch")
+    stages = Stages(Cache(cache_folder() / "compile"), out / "scratch")
     line: dict[str, Any] = {"network": name, "training": f"{args.places} places x {args.epochs}"}
     cosines: dict[str, list[float]] = {}
     sets = {
