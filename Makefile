@@ -41,9 +41,19 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# With FRAMES=.../ie-tower (and WEIGHTS=...safetensors) also what is measured on real frames.
 bench: $(VENV)/.installed-dev
+	[ -f $(OUT)/summary.json ] || $(BIN)/edgevpr demo -o $(OUT)
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/bank.py -o bench-out
+	$(BIN)/python benchmarks/loop.py $(OUT)
+	$(BIN)/python benchmarks/lean.py $(OUT) -o bench-out/lean
+	$(BIN)/python benchmarks/sequence.py $(OUT)
+	$(BIN)/python benchmarks/search.py -o bench-out/search
+	$(BIN)/python benchmarks/scale.py -o bench-out/scale
+	$(BIN)/python benchmarks/gallery_updates.py
+	$(BIN)/python benchmarks/bank.py -o bench-out/bank
+	[ -z "$(FRAMES)" ] || $(BIN)/python benchmarks/parity.py $(FRAMES) -o bench-out/parity --city $(OUT)/city
+	[ -z "$(WEIGHTS)" ] || $(BIN)/python benchmarks/real_frames.py $(FRAMES) $(WEIGHTS) -o bench-out/real
 
 clean:
 	rm -rf $(VENV) $(OUT) bench-out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
