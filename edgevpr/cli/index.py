@@ -70,6 +70,13 @@ def command(
         typer.Option(help="Percent of the answers called known that must be right (--queries)."),
     ] = 99.0,
     seed: Annotated[int, typer.Option(help="Of samples and clusterings.")] = 0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Share the projecting over a Ray cluster: the address of its head, auto, or "
+            "local. Machines see the features under the same path."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Build the map a robot searches: projection, index, measured operating points."""
@@ -91,8 +98,9 @@ def command(
         seed=seed,
     )
     record = build_gallery(
-        features, output, queries=queries, options=options, track=console.track, say=console.note
-    )
+        features, output, queries=queries, options=options, cluster=cluster, track=console.track,
+        say=console.note,
+    )  # fmt: skip
     if json:
         console.emit_json(record)
     else:

@@ -19,6 +19,7 @@ from edgevpr.compile.goals import Goals, best, pick
 from edgevpr.compile.kinds import Candidate, candidates
 from edgevpr.compile.predict import index_bytes, measure_rate, predict, search_factor
 from edgevpr.compile.projection_fit import fit_projection, index_width
+from edgevpr.compile.spread import project_on_cluster
 from edgevpr.compile.tune import HeldOut, hold_out, judge, measure, nearest, pareto
 from edgevpr.compile.work import Work, open_work
 from edgevpr.errors import DataError, NumericsError, UsageError
@@ -108,6 +109,7 @@ def build_gallery(
     *,
     queries: Path | None = None,
     options: IndexOptions | None = None,
+    cluster: str | None = None,
     track: Track = silent,
     say: Say = _quiet,
 ) -> GalleryRecord:
@@ -118,6 +120,7 @@ def build_gallery(
         queries: descriptors of held-out images by the query network, in the same space. Without
             them a sample of the map stands in, each image left out of its own search: weaker
             evidence, because query and gallery then come from one network and one drive.
+        cluster: address of a Ray cluster that shares the projecting, see ``edgevpr.cluster``.
 
     Raises:
         SpaceMismatchError: ``queries`` are of another descriptor space.
@@ -172,7 +175,9 @@ def build_gallery(
         held, tuned_on = _held_out(gallery, features, asked, options, work, track)
         projection = _projection(gallery, width, options.seed, work)
         vectors = np.load(
-            work.file("vectors.npy", lambda path: _project(gallery, projection, path, track)),
+            work.file(
+                "vectors.npy", lambda path: _project(gallery, projection, path, cluster, track)
+            ),
             mmap_mode="r",
         )
         projected = held.descriptors if projection is None else projection.apply(held.descriptors)
@@ -376,12 +381,24 @@ def _held_out(
     return held, "queries" if source.record.role == "query" else "queries by the gallery network"
 
 
-def _project(gallery: Features, projection: Projection | None, path: Path, track: Track) -> None:
+def _project(
+    gallery: Features,
+    projection: Projection | None,
+    path: Path,
+    cluster: str | None,
+    track: Track,
+) -> None:
     """Write (N, d) float32 unit vectors: all descriptors in the index's own space."""
     count, dim = gallery.descriptors.shape
     width = dim if projection is None else projection.shape[0]
     vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, width))
     step = max(_PROJECT_BYTES // (4 * dim), 1)
+    if cluster is not None and projection is not None:
+        project_on_cluster(gallery, projection, vectors, address=cluster, step=step, track=track)
+        for start in range(0, count, step):
+            _check_finite(vectors[start : start + step], gallery, np.arange(start, count))
+        vectors.flush()
+        return
     starts = range(0, count, step)
     for start in track(starts, "projecting descriptors", len(starts)):
         block = np.asarray(gallery.descriptors[start : start + step], np.float32)

@@ -7,7 +7,6 @@ writes. Ray starts workers, gives each its share, and repeats what a lost one ha
 import hashlib
 import io
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgevpr import artifact
 from edgevpr.artifact import open_artifact
+from edgevpr.cluster import connect, workers_of
 from edgevpr.data import read_images
-from edgevpr.errors import DataError, NumericsError, TargetError
-from edgevpr.optional import require
+from edgevpr.errors import DataError, NumericsError
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.records import FeaturesRecord, ModelRecord
@@ -29,8 +28,6 @@ from edgevpr.train.network import best_device
 
 #: Batches after which finished rows are noted on disk.
 _NOTE_EVERY = 32
-#: Seconds within which the head of a cluster takes a connection.
-_ANSWERS_S = 5.0
 
 
 class Describer:
@@ -88,7 +85,7 @@ def embed_on_cluster(
         TargetError: no cluster answers there.
         NumericsError: the network gave NaN or infinity; names the image.
     """
-    ray = _connect(address)
+    ray = connect(address)
     opened = open_artifact(model, "model")
     about = opened.read("model.json", ModelRecord)
     table = read_images(images)
@@ -97,8 +94,8 @@ def embed_on_cluster(
     staging = out.absolute().with_name(f".{out.name}.cluster")
     descriptors, done = _stage(staging, plan)
     todo = np.flatnonzero(~done)
-    gpus = float(ray.cluster_resources().get("GPU", 0))
-    workers = int(gpus) or max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    workers = gpus or workers_of(ray)
     if len(todo):
         results = ray.data.from_items(
             [{"row": int(row), "path": table.paths[row]} for row in todo]
@@ -142,29 +139,6 @@ def embed_on_cluster(
         artifact.write_json(folder / "config.json", config)
     shutil.rmtree(staging, ignore_errors=True)
     return record
-
-
-def _connect(address: str) -> Any:
-    """The ``ray`` module, connected; a cluster that is connected to already stays."""
-    ray = require("ray", extra="cluster")
-    require("ray.data", extra="cluster")
-    if ray.is_initialized():
-        return ray
-    # Ray itself tries an address where nobody listens for minutes, and then ends the process.
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    try:
-        if host and port.isdecimal():
-            socket.create_connection((host, int(port)), timeout=_ANSWERS_S).close()
-        ray.init(**options) if address == "local" else ray.init(address=address, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise TargetError(
-            f"found no Ray cluster at {address} ({first}), expected the address of its head: start "
-            "one with 'ray start --head', or pass --cluster local"
-        ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray
 
 
 def _stage(staging: Path, plan: _Plan) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:

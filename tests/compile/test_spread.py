@@ -1,0 +1,55 @@
+"""An index whose descriptors are projected by a real Ray cluster on this machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
+
+import edgevpr.compile.index as indexing  # noqa: E402
+from edgevpr import artifact  # noqa: E402
+from edgevpr.compile.index import IndexOptions, build_gallery  # noqa: E402
+from edgevpr.places import ImageTable  # noqa: E402
+from edgevpr.preprocess import Preprocess  # noqa: E402
+from edgevpr.projection import l2_normalize  # noqa: E402
+from edgevpr.records import FeaturesRecord  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def test_a_cluster_projects_as_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks come back in any order: rows in each other's place would still make an index."""
+    monkeypatch.setattr(indexing, "_PROJECT_BYTES", 4 * 320 * 100)  # 100 rows a block
+    _write(tmp_path / "f", count=240)
+    options = IndexOptions(dim=64, factory="Flat")
+    build_gallery(tmp_path / "f", tmp_path / "one", options=options)
+    build_gallery(tmp_path / "f", tmp_path / "many", options=options, cluster="local")
+    one, many = (_vectors(tmp_path / name) for name in ("one", "many"))
+    assert one.shape == (240, 64)
+    np.testing.assert_allclose(many, one, atol=1e-6)
+
+
+def _write(path: Path, count: int) -> None:
+    descriptors = l2_normalize(np.random.default_rng(0).normal(size=(count, 320)))
+    table = ImageTable.build([f"{i}.jpg" for i in range(count)], place=np.arange(count) // 4)
+    with artifact.create(path, "features", space="boq-320-0123456789ab") as folder:
+        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
+        table.save(folder / "images.csv")
+        record = FeaturesRecord("gallery", "m", Preprocess(64, 64), count, 320, "test")
+        artifact.write_json(folder / "features.json", record)
+
+
+def _vectors(folder: Path) -> np.ndarray:
+    import faiss
+
+    index = faiss.read_index(str(folder / "index.faiss"))
+    return np.asarray(index.reconstruct_n(0, index.ntotal))
