@@ -4,11 +4,13 @@
 
 OUT_OF is the output of a finished ``edgevpr demo``, whose city, gallery network and features are
 used, or of a finished ``benchmarks/real_frames.py``: its frames, and held-out walks as the second
-column of recall. LIGHT is a
-query backbone that no asymmetric loss has seen (docs/reproduce.md trains one). Every run differs in
-its loss alone: same start, images, order for a seed, steps and schedule. Prints a table of R@1 and
-R@5 of the test queries against the gallery network's features, mean and spread over seeds, and the
-seconds of a step. A run that is in OUT/runs.jsonl already is not repeated.
+column of recall. LIGHT is a query backbone that no asymmetric loss has seen: for the city, of
+MobileViTv2-0.5 (docs/reproduce.md trains one); for the frames, the ImageNet weights of MobileNetV2
+that its gallery network started from, at 128 px where that sees 192, because no other weights at
+hand have seen photographs. Every run differs in its loss alone: same start, images, order for a
+seed, steps and schedule. Prints a table of R@1 and R@5 of the test queries against the gallery
+network's features, mean and spread over seeds, and the seconds of a step. A run that is in
+OUT/runs.jsonl already is not repeated.
 """
 
 import argparse
@@ -57,24 +59,29 @@ class Scene:
     map: Path
     #: column -> folder with database/ and queries/.
     tests: dict[str, Path]
-    level: int
+    #: backbone, feature level and what else the query network is.
+    network: dict[str, Any]
     aggregator: str
     aggregator_args: dict[str, Any]
     aggregator_from: Path | None
     dim: int
+    settings: dict[str, Any]
 
 
 def scene(out: Path) -> Scene:
     if (out / "city").is_dir():
         return Scene(
             out / "city/gsv-cities", out / "features/training", out / "features/map",
-            {"R@1": out / "city/images/test"}, 3, "boq", BOQ, out / "gallery-network", 1024,
+            {"R@1": out / "city/images/test"},
+            {"backbone": "mobilevitv2_050", "out_index": 3, "input_norm": "instance"},
+            "boq", BOQ, out / "gallery-network", 1024, {"lr": 1e-3},
         )  # fmt: skip
     data = out / "data"
     return Scene(
         data / "database", out / "features", out / "features",
         {"R@1": data / "queries", "R@1, other walks": data / "walks"},
-        4, "gem", {"dim": 320}, None, 320,
+        {"backbone": "mobilenetv2_100", "out_index": 4, "backbone_args": {"pad_type": "same"}},
+        "gem", {}, None, 320, {"lr": 3e-4, "mean": (0.5,) * 3, "std": (0.5,) * 3},
     )  # fmt: skip
 
 
@@ -85,21 +92,19 @@ def config(at: Scene, start: Path, changes: dict[str, Any], epochs: int, seed: i
     return TrainConfig(
         images=at.images,
         architecture=Architecture(
-            "mobilevitv2_050",
-            at.level,
+            **at.network,
             aggregator=kind,
             aggregator_args=at.aggregator_args if own else {"dim": at.dim},
-            input_norm="instance",
         ),
         features=at.training,
         backbone_weights=start,
         aggregator_from=at.aggregator_from if own else None,
         image_size=128,
         epochs=epochs,
-        lr=1e-3,
         min_lr=1e-5,
         warmup_steps=20,
         seed=seed,
+        **at.settings,
         **changes,
     )
 

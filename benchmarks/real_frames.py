@@ -111,12 +111,12 @@ def main() -> None:
     counts = prepare(args.tower, out / "data")
     print(json.dumps(counts), file=sys.stderr)
     data, database = out / "data", out / "data" / "database"
-    common = ["--aggregator", "gem", "--out-index", "4", "--image-size", str(SIZE)]
+    common = ["--aggregator", "gem", "--image-size", str(SIZE)]
     if not (out / "gallery-network").exists():
         verb(
             "train", database, "-o", out / "gallery-network", "--backbone", "mobilenetv2_100",
             "--backbone-args", "pad_type=same", "--backbone-weights", args.weights,
-            "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5",
+            "--out-index", "4", "--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5",
             "--epochs", args.gallery_epochs, "--lr", "3e-5", "--min-lr", "1e-6",
             "--loss", "supcon", *common,
         )  # fmt: skip
@@ -126,7 +126,7 @@ def main() -> None:
         verb(
             "train", database, "-o", out / "query-network", "--features", out / "features",
             "--validation", data / "tuning", "--validation-features", out / "features",
-            "--backbone", "mobilevitv2_050", "--aggregator-args", "dim=320",
+            "--backbone", "mobilevitv2_050", "--out-index", "3", "--aggregator-args", "dim=320",
             "--backbone-weights", start, "--input-norm", "instance", "--warmup-steps", "20",
             "--epochs", args.query_epochs, "--lr", "1e-3", "--min-lr", "1e-5", *common,
         )  # fmt: skip
