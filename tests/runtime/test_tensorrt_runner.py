@@ -25,7 +25,7 @@ Make = Callable[..., tuple[TensorRTRunner, Gpu]]
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A runner on a new fake GPU."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tensorrt_runner, "this_board", lambda: "")
 
     def new(runtime: str = "tensorrt", **gpu_options: Any) -> tuple[TensorRTRunner, Gpu]:
@@ -204,7 +204,7 @@ def test_rtx_keeps_what_it_compiled(make: Make, tmp_path: Path) -> None:
     """Would catch kernels being compiled at every start, or a damaged file stopping one."""
     runner, gpu = make("tensorrt-rtx")
     with runner:
-        (kept,) = (tmp_path / "cache" / "edgevpr").iterdir()
+        (kept,) = (tmp_path / "cache").iterdir()
         assert kept.read_bytes() == b"kernels of this engine"
     assert not [c for c in gpu.calls if c.startswith("cache")]
     for held in (b"kernels of this engine", b"damaged"):
