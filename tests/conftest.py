@@ -1,6 +1,8 @@
 """Fixtures every test may use."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,14 @@ def shared() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What tests compile is kept for this run alone, and not among the user's own."""
     os.environ["EDGEVPR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A Ray cluster of two workers on this machine; it takes SIGTERM, which is given back."""
+    ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+    signal.signal(signal.SIGTERM, before)

@@ -1,29 +1,22 @@
 """An index whose descriptors are projected by a real Ray cluster on this machine."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
+pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
-import edgevpr.compile.index as indexing  # noqa: E402
-from edgevpr import artifact  # noqa: E402
-from edgevpr.compile.index import IndexOptions, build_gallery  # noqa: E402
-from edgevpr.places import ImageTable  # noqa: E402
-from edgevpr.preprocess import Preprocess  # noqa: E402
-from edgevpr.projection import l2_normalize  # noqa: E402
-from edgevpr.records import FeaturesRecord  # noqa: E402
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+import edgevpr.compile.index as indexing
+from edgevpr import artifact
+from edgevpr.compile.index import IndexOptions, build_gallery
+from edgevpr.places import ImageTable
+from edgevpr.preprocess import Preprocess
+from edgevpr.projection import l2_normalize
+from edgevpr.records import FeaturesRecord
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_projects_as_one_process_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,14 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_describes_as_one_process_does(model: Path, tiny: Path, tmp_path: Path) -> None:
     """Workers answer in any order: a row in another's place would go unseen without this."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
@@ -53,7 +46,7 @@ def test_a_cluster_describes_as_one_process_does(model: Path, tiny: Path, tmp_pa
     assert not list(tmp_path.glob(".many*"))
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_an_interrupted_run_goes_on(model: Path, tiny: Path, tmp_path: Path) -> None:
     """Rows noted as done are neither described again nor lost."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
