@@ -1,15 +1,20 @@
 """How building and searching grow with the map, and that a million images fit in 2 GB.
 
     python benchmarks/scale.py -o FOLDER [--images 10000 100000 1000000] [--dim 512] [--small]
+                               [--limit-mb 2048]
 
 For each size: descriptors as ``benchmarks/descriptors.py`` makes them (float16, in FOLDER, kept),
 ``edgevpr index`` in a process of its own on all cores it is given, then a search in another one,
 as a robot opens it. Peak memory is the process's own (VmHWM), pages of mapped files included;
-"private" is what the system could not take back (RssAnon) after 200 searches.
+"private" is what the system could not take back (RssAnon) after 200 searches. With ``--limit-mb``
+each process runs in a memory control group of that size, which kills what does not fit: the
+system's cache of the files it reads counts too (Linux, root).
 """
 
 import argparse
+import atexit
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +30,23 @@ def memory(field: str) -> float:
         if line.startswith(field):
             return int(line.split()[1]) / 1024
     return float("nan")
+
+
+def confine(megabytes: int) -> None:
+    """Move this process to a control group of so much memory, version 2 or 1, without swap."""
+    root = Path("/sys/fs/cgroup")
+    second = (root / "cgroup.controllers").is_file()
+    group = (root if second else root / "memory") / f"edgevpr-scale-{os.getpid()}"
+    group.mkdir()
+    atexit.register(leave, group)
+    limit = "memory.max" if second else "memory.limit_in_bytes"
+    (group / limit).write_text(str(megabytes << 20))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def leave(group: Path) -> None:
+    (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+    group.rmdir()
 
 
 def build(folder: Path, dim: int) -> dict[str, float]:
@@ -76,11 +98,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--limit-mb", type=int, help="memory of each process")
     parser.add_argument("--stage", choices=["build", "search"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.small:
         args.images, args.dim = [4096, 16384], 64
     if args.stage:
+        if args.limit_mb:
+            confine(args.limit_mb)
         print(json.dumps((build if args.stage == "build" else search)(args.output, args.dim)))
         return
     print("| images | build s | build peak MB | bytes an image | agreement % | R@1 lost | "
@@ -93,6 +118,7 @@ def main() -> None:
         found: dict[str, float] = {}
         for stage in ("build", "search"):
             command = [sys.executable, __file__, "-o", str(folder), "--dim", str(args.dim)]
+            command += ["--limit-mb", str(args.limit_mb)] if args.limit_mb else []
             done = subprocess.run(
                 [*command, "--stage", stage], check=True, stdout=subprocess.PIPE, text=True
             )

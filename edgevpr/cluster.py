@@ -1,9 +1,11 @@
 """A Ray cluster: what spreads the description and the indexing of a large map over machines."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
-from edgevpr.errors import TargetError
+from edgevpr.errors import EdgeVPRError, TargetError
 from edgevpr.optional import require
 
 #: Seconds within which the head of a cluster takes a connection.
@@ -22,23 +24,45 @@ def connect(address: str) -> Any:
     """
     ray = require("ray", extra="cluster")
     require("ray.data", extra="cluster")
-    if ray.is_initialized():
-        return ray
+    if not ray.is_initialized():
+        _join(ray, address)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+    return ray
+
+
+def _join(ray: Any, address: str) -> None:
     # Ray itself tries an address where nobody listens for minutes, and then ends the process.
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if host and port.isdecimal():
             socket.create_connection((host, int(port)), timeout=_ANSWERS_S).close()
-        ray.init(**options) if address == "local" else ray.init(address=address, **options)
+        here = {"include_dashboard": False} if address == "local" else {}
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **here)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise TargetError(
             f"found no Ray cluster at {address} ({first}), expected the address of its head: start "
             "one with 'ray start --head', or pass --cluster local"
         ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray
+
+
+@contextlib.contextmanager
+def raising_plainly() -> Iterator[None]:
+    """What a worker found wrong, raised as if found here; Ray's own error holds its traceback."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            # Ray's error is also of its cause's class, so that this class may catch it.
+            if isinstance(cause, EdgeVPRError) and not isinstance(cause, ray.exceptions.RayError):
+                raise cause from None
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
 
 
 def workers_of(ray: Any) -> int:

@@ -1,5 +1,8 @@
 """Exact search by inner product: the reference every index is measured against."""
 
+import mmap
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +27,8 @@ def exact_search(
 
     Args:
         queries: (Q, D) L2-normalized descriptors.
-        gallery: (N, D) L2-normalized descriptors, float16 memory maps welcome.
+        gallery: (N, D) L2-normalized descriptors, float16 memory maps welcome: of those a chunk
+            at a time is in memory.
         k: at most N; a larger one gives N columns.
         chunk: gallery rows converted to float32 at a time, which bounds the memory.
 
@@ -48,7 +52,19 @@ def exact_search(
             merged[0][some] = np.take_along_axis(near, best, axis=1)
             merged[1][some] = np.take_along_axis(both, best, axis=1)
         scores, rows = merged
+        release(gallery)
     return scores, rows
+
+
+def release(array: NDArray[Any]) -> None:
+    """Give the pages of a memory-mapped file back; they are read again when looked at.
+
+    Any other array, a copy-on-write map among them, stays as it is.
+    """
+    pages = getattr(array, "_mmap", None)
+    shared = getattr(array, "mode", "") in ("r", "r+", "w+")
+    if pages is not None and shared and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -31,7 +31,9 @@ def ray_cluster() -> Iterator[None]:
     """A Ray cluster of two workers on this machine; it takes SIGTERM, which is given back."""
     ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        "local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
     yield
     ray.shutdown()
     signal.signal(signal.SIGTERM, before)

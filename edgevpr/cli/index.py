@@ -10,7 +10,10 @@ from edgevpr.cli import console
 
 def command(
     features: Annotated[
-        Path, typer.Argument(help="Features of the map, by the gallery network (edgevpr embed).")
+        list[Path],
+        typer.Argument(
+            help="Features of the map, by the gallery network (edgevpr embed); several are joined."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gallery artifact to write.")],
     queries: Annotated[

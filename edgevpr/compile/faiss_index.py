@@ -5,7 +5,6 @@ quantized index it is also the cheaper choice: its lookup tables depend on the q
 L2 over residuals keeps a table per inverted list (33 MB for 512 lists of PQ64x8).
 """
 
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from edgevpr.compile.kinds import POINTS_PER_CENTROID, choose_factory
 from edgevpr.compile.refine_store import split, train_store, write_refined
 from edgevpr.errors import DataError, ResourceError, UsageError
 from edgevpr.progress import Track, silent
+from edgevpr.search import release
 
 _CHUNK = 65536
 #: What the training sample may take in memory, float32; never fewer than 39 points a list.
@@ -126,13 +126,6 @@ def blocks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(vectors), _CHUNK):
         yield np.ascontiguousarray(vectors[start : start + _CHUNK])
         release(vectors)
-
-
-def release(array: NDArray[Any]) -> None:
-    """Give the pages of a read-only memory map back; they are read again when looked at."""
-    pages = getattr(array, "_mmap", None)
-    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def write_index(index: Any, path: Path) -> None:

@@ -1,8 +1,9 @@
 """``edgevpr index``: from gallery descriptors to a map, its operating points measured."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,25 @@ from numpy.typing import NDArray
 from edgevpr import __version__, artifact
 from edgevpr.compile.calibrate_confidence import fit_confidence
 from edgevpr.compile.drift import RESIDUALS, save_residuals
-from edgevpr.compile.faiss_index import blocks, build_file, read_mapped, release
+from edgevpr.compile.faiss_index import build_file, read_mapped
 from edgevpr.compile.goals import Goals, best, pick
 from edgevpr.compile.kinds import Candidate, candidates
 from edgevpr.compile.predict import index_bytes, measure_rate, predict, search_factor
-from edgevpr.compile.projection_fit import fit_projection, index_width
-from edgevpr.compile.spread import project_on_cluster
+from edgevpr.compile.projection_fit import index_width
 from edgevpr.compile.tune import HeldOut, hold_out, judge, measure, nearest, pareto
+from edgevpr.compile.vectors import check_finite, narrow, narrowed, project, projection_to
 from edgevpr.compile.work import Work, open_work
-from edgevpr.errors import DataError, NumericsError, UsageError
-from edgevpr.features import Features
+from edgevpr.errors import DataError, UsageError
+from edgevpr.features import Features, join
 from edgevpr.places import positives
 from edgevpr.progress import Track, silent
-from edgevpr.projection import Projection, l2_normalize
+from edgevpr.projection import Projection
 from edgevpr.records import GalleryRecord, OperatingPoint
 from edgevpr.space import check_same_space
 from edgevpr.targets import load_target
 
 #: Held-out queries measured with; more only sharpen the second decimal.
 MAX_QUERIES = 1000
-_PROJECT_BYTES = 1 << 26
 #: Below so many images everything takes seconds, and a forecast only noise.
 _WORTH_A_PREDICTION = 20_000
 
@@ -104,7 +104,7 @@ def _quiet(remark: str) -> None:
 
 
 def build_gallery(
-    features: Path,
+    features: Path | Sequence[Path],
     out: Path,
     *,
     queries: Path | None = None,
@@ -113,17 +113,19 @@ def build_gallery(
     track: Track = silent,
     say: Say = _quiet,
 ) -> GalleryRecord:
-    """Build a gallery artifact at ``out`` from a features artifact.
+    """Build a gallery artifact at ``out`` from one features artifact or several.
 
     Args:
-        features: descriptors of the map, by the gallery network.
+        features: descriptors of the map, by the gallery network; several are joined in order, see
+            ``edgevpr.features.join``.
         queries: descriptors of held-out images by the query network, in the same space. Without
             them a sample of the map stands in, each image left out of its own search: weaker
             evidence, because query and gallery then come from one network and one drive.
         cluster: address of a Ray cluster that shares the projecting, see ``edgevpr.cluster``.
 
     Raises:
-        SpaceMismatchError: ``queries`` are of another descriptor space.
+        SpaceMismatchError: ``queries``, or one of several ``features``, are of another descriptor
+            space.
         NumericsError: a descriptor holds NaN or infinity.
         DataError: the features are empty, or too few for ``options.factory``.
         UsageError: FAISS does not know ``options.factory``; no index is within the limits; another
@@ -133,18 +135,52 @@ def build_gallery(
     reused by the next one with the same inputs (other goals and kinds are welcome), and removed
     when one ends well.
     """
+    options = options or IndexOptions()
+    parts = [features] if isinstance(features, Path) else list(features)
+    with _as_one(parts, Path(out).resolve()) as path:
+        return _build(
+            Features(path), parts, out, queries=queries, options=options, cluster=cluster,
+            track=track, say=say,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _as_one(parts: list[Path], out: Path) -> Iterator[Path]:
+    """A features artifact with all ``parts``: the only one itself, or one that lasts as long."""
+    if len(parts) == 1:
+        yield parts[0]
+        return
+    joined = out.with_name(f".{out.name}.joined")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        join(parts, joined)
+        yield joined
+    finally:
+        shutil.rmtree(joined, ignore_errors=True)
+
+
+def _build(
+    gallery: Features,
+    parts: list[Path],
+    out: Path,
+    *,
+    queries: Path | None,
+    options: IndexOptions,
+    cluster: str | None,
+    track: Track,
+    say: Say,
+) -> GalleryRecord:
     import faiss
 
-    options = options or IndexOptions()
-    gallery = Features(features)
+    named = " ".join(map(str, parts))
     count, dim = gallery.record.count, gallery.record.dim
     if count == 0:
-        raise DataError(f"{features} holds no images: run edgevpr embed on a folder with some")
+        raise DataError(f"{named} holds no images: run edgevpr embed on a folder with some")
     width = index_width(count, dim, options.dim)
     tried = _candidates(options, count, dim, width)
     asked = None if queries is None else Features(queries)
     if asked is not None:
-        check_same_space(asked.space, str(queries), gallery.space, str(features))
+        check_same_space(asked.space, str(queries), gallery.space, named)
     inputs = [
         gallery.artifact.digest,
         "" if asked is None else asked.artifact.digest,
@@ -172,11 +208,11 @@ def build_gallery(
         artifact.create(out, "gallery", space=gallery.space) as folder,
         open_work(out, inputs) as work,
     ):
-        held, tuned_on = _held_out(gallery, features, asked, options, work, track)
-        projection = _projection(gallery, width, options.seed, work)
+        held, tuned_on = _held_out(gallery, asked, options, work, track)
+        projection = projection_to(gallery, width, options.seed, work)
         vectors = np.load(
             work.file(
-                "vectors.npy", lambda path: _project(gallery, projection, path, cluster, track)
+                "vectors.npy", lambda path: project(gallery, projection, path, cluster, track)
             ),
             mmap_mode="r",
         )
@@ -197,13 +233,13 @@ def build_gallery(
         chosen = pick(every, options.goals, exact.r1)
         used = next(c for c, found in points.items() if chosen in found)
         shutil.copyfile(work.index(used), folder / "index.faiss")
-        own = _narrowed(vectors, used.width, work)
+        own = narrowed(vectors, used.width, work)
         if used.width != width and projection is not None:
             projection = Projection(projection.mean, projection.matrix[: used.width])
-            narrow = nearest(_narrow(projected, used.width), own, held.own)
-            in_d = judge(narrow, held, gallery.descriptors)
+            nearest_rows = nearest(narrow(projected, used.width), own, held.own)
+            in_d = judge(nearest_rows, held, gallery.descriptors)
         answers = own[held.exact_rows[:, 0]]
-        save_residuals(folder / RESIDUALS, _narrow(projected, used.width), answers)
+        save_residuals(folder / RESIDUALS, narrow(projected, used.width), answers)
         if projection is not None:
             projection.save(folder / "projection.npy")
         record = GalleryRecord(
@@ -239,7 +275,7 @@ def build_gallery(
         )  # fmt: skip
         gallery.table.save(folder / "images.csv")
         artifact.write_json(folder / "gallery.json", record)
-        artifact.write_json(folder / "config.json", _config(features, queries, gallery, options))
+        artifact.write_json(folder / "config.json", _config(parts, queries, gallery, options))
     return record
 
 
@@ -286,13 +322,13 @@ def _measure_all(
             continue
         else:
             path = work.index(candidate)
-            own = _narrowed(vectors, candidate.width, work)
+            own = narrowed(vectors, candidate.width, work)
             partial = path.with_suffix(".part")
             build_file(own, candidate.factory, partial, seed=options.seed, track=track)
             partial.replace(path)
             found = measure(
                 read_mapped(path),
-                _narrow(projected, candidate.width),
+                narrow(projected, candidate.width),
                 held,
                 gallery.descriptors,
                 factory=candidate.factory,
@@ -304,45 +340,8 @@ def _measure_all(
     return points
 
 
-def _narrow(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The first ``width`` of all (N, d) coordinates, at unit length again: the projection's leading
-    directions are the best projection to fewer."""
-    return vectors if vectors.shape[1] == width else l2_normalize(vectors[:, :width])
-
-
-def _narrowed(vectors: NDArray[np.float32], width: int, work: Work) -> NDArray[np.float32]:
-    """``_narrow`` of all gallery vectors, as a memory map in the work folder."""
-    if vectors.shape[1] == width:
-        return vectors
-
-    def make(path: Path) -> None:
-        out = np.lib.format.open_memmap(path, "w+", np.float32, (len(vectors), width))
-        start = 0
-        for block in blocks(vectors):
-            out[start : start + len(block)] = _narrow(block, width)
-            start += len(block)
-        out.flush()
-
-    path = work.file(f"vectors-{width}.npy", make)
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def _projection(gallery: Features, width: int, seed: int, work: Work) -> Projection | None:
-    if width == gallery.record.dim:
-        return None
-
-    def make(path: Path) -> None:
-        fitted = fit_projection(gallery.descriptors, width, seed=seed)
-        assert fitted is not None
-        with path.open("wb") as file:
-            np.save(file, np.vstack([fitted.mean[None], fitted.matrix]))
-
-    return Projection.load(work.file("projection.npy", make))
-
-
 def _held_out(
     gallery: Features,
-    path: Path,
     queries: Features | None,
     options: IndexOptions,
     work: Work,
@@ -358,7 +357,7 @@ def _held_out(
     count = min(source.record.count, MAX_QUERIES)
     rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
     descriptors = np.asarray(source.descriptors[rows], np.float32)
-    _check_finite(descriptors, source, rows)
+    check_finite(descriptors, source, rows)
     good = positives(source.table.take(rows), gallery.table, options.radius_m)
     if queries is None:
         good = [found[found != row] for found, row in zip(good, rows, strict=True)]
@@ -381,54 +380,14 @@ def _held_out(
     return held, "queries" if source.record.role == "query" else "queries by the gallery network"
 
 
-def _project(
-    gallery: Features,
-    projection: Projection | None,
-    path: Path,
-    cluster: str | None,
-    track: Track,
-) -> None:
-    """Write (N, d) float32 unit vectors: all descriptors in the index's own space."""
-    count, dim = gallery.descriptors.shape
-    width = dim if projection is None else projection.shape[0]
-    vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, width))
-    step = max(_PROJECT_BYTES // (4 * dim), 1)
-    if cluster is not None and projection is not None:
-        project_on_cluster(gallery, projection, vectors, address=cluster, step=step, track=track)
-        for start in range(0, count, step):
-            _check_finite(vectors[start : start + step], gallery, np.arange(start, count))
-        vectors.flush()
-        return
-    starts = range(0, count, step)
-    for start in track(starts, "projecting descriptors", len(starts)):
-        block = np.asarray(gallery.descriptors[start : start + step], np.float32)
-        _check_finite(block, gallery, np.arange(start, start + len(block)))
-        vectors[start : start + step] = block if projection is None else projection.apply(block)
-        vectors.flush()
-        release(gallery.descriptors)
-        release(vectors)
-
-
-def _check_finite(
-    descriptors: NDArray[np.float32], source: Features, rows: NDArray[np.int64]
-) -> None:
-    bad = ~np.isfinite(descriptors).all(axis=1)
-    if bad.any():
-        row = int(rows[np.argmax(bad)])
-        raise NumericsError(
-            f"the descriptor of {source.table.paths[row]} (row {row} of {source.artifact.path}) "
-            "holds NaN or infinity, expected finite numbers: run edgevpr embed again in FP32"
-        )
-
-
 def _config(
-    features: Path, queries: Path | None, gallery: Features, options: IndexOptions
+    parts: list[Path], queries: Path | None, gallery: Features, options: IndexOptions
 ) -> dict[str, Any]:
     import faiss
 
     return {
         "verb": "index",
-        "features": str(features),
+        "features": str(parts[0]) if len(parts) == 1 else [str(part) for part in parts],
         "features_digest": gallery.artifact.digest,
         "queries": None if queries is None else str(queries),
         "options": msgspec.to_builtins(options),

@@ -137,7 +137,7 @@ def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
 def _folder(link: Link) -> Iterator[str]:
     """A temporary folder there."""
     folder = link.ask('mktemp -d "${TMPDIR:-/tmp}/edgevpr-XXXXXXXX"').strip()
-    if not re.fullmatch(r"/[\w./-]+", folder):
+    if not re.fullmatch(r"/[\w./-]*/edgevpr-\w{8}", folder):
         raise TargetError(
             f"{link.host} made the folder {folder!r}, expected a plain path: set TMPDIR"
         )

@@ -5,13 +5,14 @@ see the features under the same path, each maps them and takes blocks of rows; w
 numbers a row, written by the machine that started the run.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.cluster import connect, workers_of
+from edgevpr.cluster import connect, raising_plainly, workers_of
 from edgevpr.errors import DataError
 from edgevpr.features import Features
 from edgevpr.progress import Track
@@ -22,18 +23,23 @@ class Projector:
     """A worker: (start, stop) of rows in, their vectors out."""
 
     def __init__(self, features: str, digest: str, projection: Projection) -> None:
-        # The machine that started the run has hashed every file; here the manifest names them.
-        self.features = Features(Path(features), verify=False)
-        if self.features.artifact.digest != digest:
+        self.path, self.digest, self.projection = Path(features), digest, projection
+
+    @functools.cached_property
+    def _features(self) -> Features:
+        # With the first block: what a constructor raises, Ray reports as a worker that died. The
+        # machine that started the run has hashed every file; here the manifest names them.
+        features = Features(self.path, verify=False)
+        if features.artifact.digest != self.digest:
             raise DataError(
-                f"the features at {features} differ between machines, expected one and the same: "
+                f"the features at {self.path} differ between machines, expected one and the same: "
                 "copy them to where all of them see them"
             )
-        self.projection = projection
+        return features
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         start, stop = int(batch["start"][0]), int(batch["stop"][0])
-        vectors = self.projection.apply(self.features.descriptors[start:stop])
+        vectors = self.projection.apply(self._features.descriptors[start:stop])
         return {"row": np.arange(start, stop), "vector": vectors}
 
 
@@ -63,5 +69,6 @@ def project_on_cluster(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers_of(ray)),
     )  # fmt: skip
     batches = projected.iter_batches(batch_size=None, batch_format="numpy")
-    for batch in track(batches, "projecting descriptors", len(blocks)):
-        out[batch["row"]] = batch["vector"]
+    with raising_plainly():
+        for batch in track(batches, "projecting descriptors", len(blocks)):
+            out[batch["row"]] = batch["vector"]

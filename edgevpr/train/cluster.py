@@ -4,6 +4,7 @@ The machines see the images and the model under the same paths; only the one tha
 writes. Ray starts workers, gives each its share, and repeats what a lost one had in hand.
 """
 
+import functools
 import hashlib
 import io
 import shutil
@@ -16,15 +17,16 @@ from numpy.typing import NDArray
 
 from edgevpr import artifact
 from edgevpr.artifact import open_artifact
-from edgevpr.cluster import connect, workers_of
+from edgevpr.cluster import connect, raising_plainly, workers_of
 from edgevpr.data import read_images
 from edgevpr.errors import DataError, NumericsError
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.records import FeaturesRecord, ModelRecord
+from edgevpr.train.describe import write_features
 from edgevpr.train.images import Images
 from edgevpr.train.model import load_model
-from edgevpr.train.network import best_device
+from edgevpr.train.network import Network, best_device
 
 #: Batches after which finished rows are noted on disk.
 _NOTE_EVERY = 32
@@ -34,23 +36,27 @@ class Describer:
     """A worker: batches of paths in, descriptors out; the network is loaded once."""
 
     def __init__(self, model: str, images: str, digest: str) -> None:
-        self.network, about, opened = load_model(Path(model))
-        if opened.digest != digest:
+        self.model, self.root, self.digest = Path(model), Path(images), digest
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Network, Preprocess]:
+        # With the first batch: what a constructor raises, Ray reports as a worker that died.
+        network, about, opened = load_model(self.model)
+        if opened.digest != self.digest:
             raise DataError(
-                f"the model at {model} differs between machines, expected one and the same: copy "
-                "it to where all of them see it"
+                f"the model at {self.model} differs between machines, expected one and the same: "
+                "copy it to where all of them see it"
             )
-        self.preprocess: Preprocess = about.preprocess
-        self.root = Path(images)
-        self.network = self.network.to(best_device())
+        return network.to(best_device()), about.preprocess
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         import torch
 
-        images = Images(self.root, [str(path) for path in batch["path"]], self.preprocess)
+        network, preprocess = self._loaded
+        images = Images(self.root, [str(path) for path in batch["path"]], preprocess)
         pixels, _ = images[[(0, row) for row in range(len(images))]]
         with torch.inference_mode():
-            values = self.network(pixels.to(best_device())).float().cpu().numpy()
+            values = network(pixels.to(best_device())).float().cpu().numpy()
         return {"row": batch["row"], "descriptor": values.astype(np.float16)}
 
 
@@ -108,35 +114,24 @@ def embed_on_cluster(
         )
         batches = results.iter_batches(batch_size=batch_size, batch_format="numpy")
         total = -(-len(todo) // batch_size)
-        for number, batch in enumerate(track(batches, f"embedding on {workers} workers", total)):
-            rows, values = batch["row"], batch["descriptor"]
-            finite = np.isfinite(values).all(1)
-            if not finite.all():
-                bad = table.paths[int(rows[int(finite.argmin())])]
-                raise NumericsError(
-                    f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
-                    "check the image, or train the network again"
-                )
-            descriptors[rows] = values
-            done[rows] = True
-            if number % _NOTE_EVERY == _NOTE_EVERY - 1:
-                _note(staging, descriptors, done)
+        counted = enumerate(track(batches, f"embedding on {workers} workers", total))
+        with raising_plainly():
+            for number, batch in counted:
+                rows, values = batch["row"], batch["descriptor"]
+                finite = np.isfinite(values).all(1)
+                if not finite.all():
+                    bad = table.paths[int(rows[int(finite.argmin())])]
+                    raise NumericsError(
+                        f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
+                        "check the image, or train the network again"
+                    )
+                descriptors[rows] = values
+                done[rows] = True
+                if number % _NOTE_EVERY == _NOTE_EVERY - 1:
+                    _note(staging, descriptors, done)
     _note(staging, descriptors, done)
-    record = FeaturesRecord(
-        role=about.role,
-        model_digest=opened.digest,
-        preprocess=about.preprocess,
-        count=len(table),
-        dim=about.dim,
-        source=str(images),
-    )
-    with artifact.create(out, "features", space=opened.space) as folder:
-        (staging / "descriptors.npy").rename(folder / "descriptors.npy")
-        table.save(folder / "images.csv")
-        artifact.write_json(folder / "features.json", record)
-        config = {"model": str(model), "images": str(images), "batch_size": batch_size,
-                  "cluster": address}  # fmt: skip
-        artifact.write_json(folder / "config.json", config)
+    config = {"batch_size": batch_size, "cluster": address}
+    record = write_features(out, staging / "descriptors.npy", table, opened, images, config)
     shutil.rmtree(staging, ignore_errors=True)
     return record
 

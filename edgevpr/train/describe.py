@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from edgevpr import artifact
-from edgevpr.artifact import read_json
+from edgevpr.artifact import Artifact, read_json
 from edgevpr.atomic import alone
 from edgevpr.data import read_images
 from edgevpr.errors import EdgeVPRError, NumericsError
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
-from edgevpr.records import FeaturesRecord
+from edgevpr.records import FeaturesRecord, ModelRecord
 from edgevpr.train.images import Images, InOrder, loader
 from edgevpr.train.model import load_model
 from edgevpr.train.network import Network, best_device
@@ -154,17 +155,6 @@ def embed(
     if start == stop:  # more shards than images
         artifact.write_json(done, _Done(stop))
     descriptors.flush()
-    record = FeaturesRecord(
-        role=about.role,
-        model_digest=opened.digest,
-        preprocess=about.preprocess,
-        count=len(table),
-        dim=about.dim,
-        source=str(images),
-    )
-    config = {
-        "model": str(model), "images": str(images), "batch_size": batch_size, "shards": shards,
-    }  # fmt: skip
     for i in range(shards):
         other = staging / f"done-{i}.json"
         if not other.is_file() or read_json(other, _Done).row < len(table) * (i + 1) // shards:
@@ -174,12 +164,41 @@ def embed(
         staging.rename(whole)  # of two that finish together, one gets to write
     except FileNotFoundError:
         return None
-    with artifact.create(out, "features", space=opened.space) as folder:
-        (whole / "descriptors.npy").rename(folder / "descriptors.npy")
+    config = {"batch_size": batch_size, "shards": shards}
+    record = write_features(out, whole / "descriptors.npy", table, opened, images, config)
+    shutil.rmtree(whole, ignore_errors=True)
+    return record
+
+
+def write_features(
+    out: Path,
+    descriptors: Path,
+    table: ImageTable,
+    model: Artifact,
+    images: Path,
+    config: dict[str, Any],
+) -> FeaturesRecord:
+    """The features artifact at ``out``, from a finished (N, D) float16 file, which is moved there.
+
+    Args:
+        model: the artifact whose network described the images of ``table`` below ``images``.
+        config: how; the model and the images are added.
+    """
+    about = model.read("model.json", ModelRecord)
+    record = FeaturesRecord(
+        role=about.role,
+        model_digest=model.digest,
+        preprocess=about.preprocess,
+        count=len(table),
+        dim=about.dim,
+        source=str(images),
+    )
+    with artifact.create(out, "features", space=model.space) as folder:
+        descriptors.rename(folder / "descriptors.npy")
         table.save(folder / "images.csv")
         artifact.write_json(folder / "features.json", record)
-        artifact.write_json(folder / "config.json", config)
-    shutil.rmtree(whole, ignore_errors=True)
+        everything = {"model": str(model.path), "images": str(images), **config}
+        artifact.write_json(folder / "config.json", everything)
     return record
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from edgevpr.errors import (
     SpaceMismatchError,
     UsageError,
 )
+from edgevpr.features import Features
 from edgevpr.places import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.projection import l2_normalize
@@ -158,6 +160,25 @@ def test_the_same_input_gives_the_same_bytes(built: Built, tmp_path: Path) -> No
     build_gallery(built.features, tmp_path / "g", queries=built.queries, options=options)
     for name in ("index.faiss", "projection.npy", "images.csv"):
         assert (tmp_path / "g" / name).read_bytes() == (built.gallery / name).read_bytes()
+
+
+def test_several_features_make_one_gallery(built: Built, tmp_path: Path) -> None:
+    """As one features folder with all rows does, to the byte; nothing is left beside it."""
+    whole = Features(built.features)
+    for name, rows in (("a", slice(0, 500)), ("b", slice(500, 1200))):
+        with artifact.create(tmp_path / name, "features", space=SPACE) as folder:
+            np.save(folder / "descriptors.npy", whole.descriptors[rows])
+            whole.table.take(np.arange(1200)[rows]).save(folder / "images.csv")
+            record = msgspec.structs.replace(whole.record, count=rows.stop - rows.start)
+            artifact.write_json(folder / "features.json", record)
+    args = [sys.executable, "-m", "edgevpr", "index", "a", "b", "-o", "maps/g", "--dim", "128"]
+    args += ["--queries", str(built.queries)]
+    done = subprocess.run(args, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("index.faiss", "projection.npy", "images.csv"):
+        made = (tmp_path / "maps" / "g" / name).read_bytes()
+        assert made == (built.gallery / name).read_bytes()
+    assert [p.name for p in (tmp_path / "maps").iterdir()] == ["g"]
 
 
 def test_without_queries_the_map_stands_in(built: Built, tmp_path: Path) -> None:

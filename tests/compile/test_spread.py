@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
-import edgevpr.compile.index as indexing
+import edgevpr.compile.vectors as vectors
 from edgevpr import artifact
 from edgevpr.compile.index import IndexOptions, build_gallery
 from edgevpr.places import ImageTable
@@ -21,7 +21,7 @@ def test_a_cluster_projects_as_one_process_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks come back in any order: rows in each other's place would still make an index."""
-    monkeypatch.setattr(indexing, "_PROJECT_BYTES", 4 * 320 * 100)  # 100 rows a block
+    monkeypatch.setattr(vectors, "_PROJECT_BYTES", 4 * 320 * 100)  # 100 rows a block
     _write(tmp_path / "f", count=240)
     options = IndexOptions(dim=64, factory="Flat")
     build_gallery(tmp_path / "f", tmp_path / "one", options=options)

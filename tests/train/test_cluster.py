@@ -5,16 +5,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
-from edgevpr.errors import TargetError  # noqa: E402
+from edgevpr.cluster import connect, raising_plainly  # noqa: E402
+from edgevpr.errors import DataError, TargetError  # noqa: E402
 from edgevpr.features import Features  # noqa: E402
+from edgevpr.places import ImageTable  # noqa: E402
 from edgevpr.preprocess import Preprocess  # noqa: E402
-from edgevpr.train.cluster import _note, _Plan, _stage, embed_on_cluster  # noqa: E402
+from edgevpr.train.cluster import Describer, _note, _Plan, _stage, embed_on_cluster  # noqa: E402
 from edgevpr.train.describe import embed  # noqa: E402
 from edgevpr.train.model import save_model  # noqa: E402
 from edgevpr.train.network import Architecture, Network  # noqa: E402
@@ -69,6 +72,33 @@ def test_an_interrupted_run_goes_on(model: Path, tiny: Path, tmp_path: Path) -> 
     assert sorted(described) == list(range(20, 32))
     found = np.asarray(Features(tmp_path / "f").descriptors, np.float32)
     np.testing.assert_allclose(found, np.asarray(one.descriptors, np.float32), atol=2e-3)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_worker_finds_wrong_is_one_sentence(model: Path, tmp_path: Path) -> None:
+    """Ray's own error carries the worker's traceback, and no type of ours."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("0.png", "1.png"):
+        cv2.imwrite(str(folder / name), np.zeros((64, 64, 3), np.uint8))
+    (folder / "2.png").write_bytes(b"no image")
+    ImageTable.build([f"{i}.png" for i in range(3)], place=[0, 0, 1]).save(folder / "images.csv")
+    with pytest.raises(DataError, match=r"^\S*2\.png \(8 bytes\) is not a readable image"):
+        embed_on_cluster(model, folder, tmp_path / "f", address="local")
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_another_model_on_a_worker(model: Path, tiny: Path) -> None:
+    """Its descriptors would be wrong without a word; a constructor's error would be Ray's own."""
+    connect("local")
+    blocks = ray.data.from_items([{"row": 0, "path": "a.jpg"}]).map_batches(
+        Describer,
+        fn_constructor_args=(str(model), str(tiny / "train"), "0" * 64),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=1),
+    )
+    with pytest.raises(DataError, match="differs between machines"), raising_plainly():
+        blocks.take_all()
 
 
 def test_no_cluster_is_one_sentence(model: Path, tiny: Path, tmp_path: Path) -> None:
