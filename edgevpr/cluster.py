@@ -1,6 +1,7 @@
 """A Ray cluster: what spreads the description and the indexing of a large map over machines."""
 
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ def connect(address: str) -> Any:
     require("ray.data", extra="cluster")
     if not ray.is_initialized():
         _join(ray, address)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs the traceback as well
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
@@ -60,7 +62,8 @@ def raising_plainly() -> Iterator[None]:
         while cause is not None:
             # Ray's error is also of its cause's class, so that this class may catch it.
             if isinstance(cause, EdgeVPRError) and not isinstance(cause, ray.exceptions.RayError):
-                raise cause from None
+                # Ray adds advice on retries below the sentence.
+                raise type(cause)(str(cause).partition("\n")[0]) from None
             cause = getattr(cause, "cause", None) or cause.__cause__
         raise
 
