@@ -179,7 +179,8 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     write(path, args.images, args.dim)
     sizes = [args.images // 8, args.images // 4, args.images // 2, args.images]
-    jobs = [f"read:{args.images}", *(f"bank:{n}" for n in sizes)]
+    jobs = [f"bank:{n}" for n in sizes[:3]]
+    jobs += 3 * [f"read:{args.images}", f"bank:{args.images}"]  # in turn: disks have moods
     jobs += [f"neighbours:{n}" for n in sizes[:3]]
     jobs += [f"loss:{args.places}", f"csd:{args.places}"]
     for job in jobs:

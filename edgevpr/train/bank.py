@@ -6,6 +6,8 @@ it the diagonal of the place's covariance, which Eq. 8 needs. One streaming pass
 no nearest neighbours.
 """
 
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,8 +51,8 @@ def build_bank(
 ) -> Bank:
     """One pass over (N, D) descriptors (memory maps welcome) -> the bank.
 
-    Memory is half as much again as the bank's, and a few blocks, whatever N is. Sums are kept
-    relative to the first descriptor of each place, so that float32 does not cancel.
+    Memory is the bank's, a quarter as much again for float16, and a few blocks, whatever N is.
+    Sums are kept relative to the first descriptor of each place: float32 does not cancel.
 
     Args:
         descriptors: (N, D) gallery descriptors.
@@ -67,42 +69,61 @@ def build_bank(
             "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
     dim = descriptors.shape[1]
-    # Sums are kept relative to the first descriptor of each place. numpy asks the system for huge
-    # pages: touching this much memory for the first time otherwise takes as long as reading N.
-    origin, total, squares = (
-        torch.from_numpy(np.empty((len(ids), dim), np.float32)).fill_(0) for _ in range(3)
-    )
+    # Sums are kept relative to the first descriptor of each place, which is exact in its own type.
+    # First touches of memory cost as much as reading N: numpy asks the system for huge pages, and
+    # every block goes through the same buffers.
+    origin = torch.from_numpy(np.zeros((len(ids), dim), descriptors.dtype))
+    total, squares = (torch.from_numpy(np.zeros((len(ids), dim), np.float32)) for _ in range(2))
+    values, before = (torch.empty(block, dim) for _ in range(2))
+    picked = torch.empty(block, dim, dtype=origin.dtype)
+    pages = [np.empty((block, dim), descriptors.dtype) for _ in range(2)]
     seen = np.zeros(len(ids), bool)
 
     def read(start: int) -> NDArray[np.floating]:
-        return np.array(descriptors[start : start + block])
+        rows = descriptors[start : start + block]
+        page = pages[start // block % 2][: len(rows)]
+        np.copyto(page, rows)
+        return page
 
-    # One block is read while the one before it is added up.
-    with ThreadPoolExecutor(1) as ahead:
+    # One block is read while the one before it is added up, each on one thread: more would spin
+    # while they wait for the disk, on the core that reads.
+    with ThreadPoolExecutor(1) as ahead, _one_thread():
         waiting = ahead.submit(read, 0)
         for start in track(range(0, len(places), block), "memory bank"):
-            values = torch.from_numpy(waiting.result()).float()
+            found = torch.from_numpy(waiting.result())
             waiting = ahead.submit(read, start + block)
             of_block = places[start : start + block]
             known = np.flatnonzero(of_block >= 0)
             if len(known) < len(of_block):
-                values = values[torch.from_numpy(known)]
+                found = found[torch.from_numpy(known)]
             rows = np.searchsorted(ids, of_block[known])
             fresh, first = np.unique(rows, return_index=True)
             new = ~seen[fresh]
-            origin[torch.from_numpy(fresh[new])] = values[torch.from_numpy(first[new])]
+            origin[torch.from_numpy(fresh[new])] = found[torch.from_numpy(first[new])]
             seen[fresh] = True
             index = torch.from_numpy(rows)
-            values.sub_(origin[index])
-            total.index_add_(0, index, values)
-            squares.index_add_(0, index, values.square_())
+            x, zero = values[: len(rows)], before[: len(rows)]
+            zero.copy_(torch.index_select(origin, 0, index, out=picked[: len(rows)]))
+            x.copy_(found).sub_(zero)
+            total.index_add_(0, index, x)
+            squares.index_add_(0, index, x.square_())
     for low in range(0, len(ids), 256):  # in parts: the whole would be copied
         part = slice(low, low + 256)
         n = torch.from_numpy(counts[part]).float()[:, None]
         mean = total[part].div_(n)
         squares[part].div_(n).sub_(mean.square()).clamp_min_(0)
-        origin[part].add_(mean)
-    return Bank(places=ids, centroids=origin.numpy(), variances=squares.numpy(), counts=counts)
+        mean.add_(origin[part])
+    return Bank(places=ids, centroids=total.numpy(), variances=squares.numpy(), counts=counts)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def covariances(
