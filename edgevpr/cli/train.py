@@ -31,7 +31,11 @@ def command(
         typer.Option(help="Safetensors of a whole network of this architecture to start from."),
     ] = None,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="Safetensors to start the backbone from.")
+        Path | None,
+        typer.Option(
+            help="Safetensors to start the backbone from; BatchNorm that was folded into its "
+            "convolutions is taken out again, with 256 training images."
+        ),
     ] = None,
     aggregator_from: Annotated[
         Path | None,

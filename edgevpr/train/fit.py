@@ -32,10 +32,18 @@ from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.space import check_same_space
 from edgevpr.train.bank import Bank, build_bank, places_from_positions
+from edgevpr.train.batch_norm import unfold_batch_norm
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.describe import describe
 from edgevpr.train.evaluate import recall_of
-from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader
+from edgevpr.train.images import (
+    Augment,
+    Images,
+    PlaceBatches,
+    ShuffledBatches,
+    loader,
+    spread_out,
+)
 from edgevpr.train.model import copy_aggregator, save_model, start_from
 from edgevpr.train.modules import GalleryTraining, QueryTraining
 from edgevpr.train.neighbours import precompute_neighbours, stored_neighbours
@@ -106,7 +114,7 @@ def fit(
         copy_aggregator(config.aggregator_from, network)
     module: GalleryTraining | QueryTraining
     batches: PlaceBatches | ShuffledBatches
-    space, prepared = None, {}
+    space, prepared = None, dict[str, Any]()
     if config.features is None:
         per_batch = max(2, config.batch_size // config.images_per_place)
         batches = PlaceBatches(table.place, per_batch, config.images_per_place, config.seed)
@@ -129,6 +137,10 @@ def fit(
         module = QueryTraining(network, config, features.descriptors, own, objective)
     augment = Augment(config.crop, config.light) if config.crop < 1 or config.light > 0 else None
     images = Images(config.images, table.paths, preprocess, augment, config.seed)
+    if config.backbone_weights is not None:
+        shown = Images(config.images, table.paths, preprocess)
+        unfolded = unfold_batch_norm(network, spread_out(shown))
+        prepared |= {"batch_norm_unfolded": unfolded} if unfolded else {}
     record = _Record(config, preprocess, space, on_step)
     checkpoints = out.with_name(f".{out.name}.checkpoint")
     checkpoint = _prepare_checkpoints(checkpoints, config, resume)

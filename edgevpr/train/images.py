@@ -58,6 +58,13 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         return self.preprocess.resize(image)
 
 
+def spread_out(images: Images, count: int = 256, batch_size: int = 64) -> Iterator[Tensor]:
+    """(B, 3, H, W) batches of at most ``count`` images, evenly from first to last."""
+    rows = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
+    for start in range(0, len(rows), batch_size):
+        yield images[[(0, row) for row in rows[start : start + batch_size]]][0]
+
+
 def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[Any]:
     """A loader that yields what ``batches`` asks for, read ahead by worker processes."""
     return DataLoader(
