@@ -50,12 +50,11 @@ class RoundedInput(nn.Module):
             peak = x.detach().float().abs().amax()
             first = self.peak == 0
             self.peak.copy_(torch.where(first, peak, self.peak.lerp(peak, self.momentum)))
-        if float(self.peak) == 0:
-            return x
-        scale = self.peak / _LARGEST
+        scale = (self.peak / _LARGEST).clamp(min=1e-12)
         zero = torch.zeros((), dtype=torch.int32, device=x.device)
         rounded = torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, -_LARGEST, _LARGEST)
-        return rounded.to(x.dtype)
+        # Nothing seen yet, so no range. Chosen on the device: asking here would wait for a GPU.
+        return torch.where(self.peak == 0, x, rounded.to(x.dtype))
 
 
 def int8_modules(network: Network, image_size: tuple[int, int]) -> list[str]:

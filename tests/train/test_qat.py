@@ -16,7 +16,7 @@ from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.describe import embed  # noqa: E402
 from edgevpr.train.export import export_onnx  # noqa: E402
-from edgevpr.train.fit import fit  # noqa: E402
+from edgevpr.train.fit import Step, fit  # noqa: E402
 from edgevpr.train.model import load_model, save_model  # noqa: E402
 from edgevpr.train.network import Architecture, Network  # noqa: E402
 from edgevpr.train.qat import (  # noqa: E402
@@ -108,7 +108,8 @@ def test_finetuning_wins_back_what_rounding_cost(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> None:
-    """Nothing of the rounding may end up in the artifact that compile reads."""
+    """Nothing of the rounding may end up in the artifact that compile reads; an interrupted run
+    goes on with the ranges it had seen."""
     torch.set_num_threads(1)
     gallery = TrainConfig(
         images=tiny / "train", architecture=ARCHITECTURE, image_size=64, epochs=1, batch_size=8,
@@ -118,12 +119,27 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)
     query = dataclasses.replace(gallery, features=tmp_path / "features")
     fit(query, tmp_path / "plain")
-    tuned = dataclasses.replace(query, qat=True, weights=tmp_path / "plain/weights.safetensors")
+    tuned = dataclasses.replace(
+        query, qat=True, weights=tmp_path / "plain/weights.safetensors", epochs=2
+    )
     record = fit(tuned, tmp_path / "tuned")
     assert record["int8_layers"] > 3
     load_model(tmp_path / "tuned")
     plain = load_file(tmp_path / "plain/weights.safetensors")
-    assert load_file(tmp_path / "tuned/weights.safetensors").keys() == plain.keys()
+    whole = load_file(tmp_path / "tuned/weights.safetensors")
+    assert whole.keys() == plain.keys()
+
+    def stop(step: Step) -> None:
+        if step.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tuned, tmp_path / "again", on_step=stop)
+    assert not (tmp_path / "again").exists()
+    fit(tuned, tmp_path / "again", resume=True)
+    again = load_file(tmp_path / "again/weights.safetensors")
+    for name, values in whole.items():
+        assert torch.equal(values, again[name]), name
 
 
 def test_a_gallery_network_is_refused(tiny: Path) -> None:
