@@ -12,6 +12,10 @@ Graphs are those of ``--target rtx-ada``, run node by node as written, so that e
 rounding is done ("emulated"); CPU INT8 is ONNX Runtime's own. The gallery is described in FP32, the
 queries in each precision: exact search, positives by area (building) or 25 m (city).
 
+Descriptors of a little-trained network are nearly all alike, and then any cosine is close to 1: so
+"alike" is the mean cosine between descriptors of different frames, and "centred" the cosine once
+the mean descriptor is taken away from both.
+
 A network that is done is a line of OUT/parity.jsonl and is not run again; what a killed run
 described or compiled is found in OUT/cache. EfficientViT-B2 + BoQ is also compiled from an empty
 cache and again, step by step.
@@ -116,6 +120,11 @@ def read(folder: Path, table: ImageTable, preprocess: Preprocess) -> Any:
     return np.stack([preprocess.resize(read_image(folder / path)) for path in table.paths])
 
 
+def unit(descriptors: Any) -> Any:
+    """Rows at unit length."""
+    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+
+
 def torch_error(model: Path, graph: Path, images: Any) -> float:
     """Largest difference between torch and ONNX Runtime on some real frames."""
     import torch
@@ -179,7 +188,9 @@ def measure(name: str, out: Path, args: argparse.Namespace) -> dict[str, Any]:
             line[f"{kind}_r1_{key}"] = recall.at[1]
             if key != "cpu-fp32":
                 parity = compare(found, reference)
-                cosines[f"{kind}_{key}"] = [parity.min_cosine, parity.mean_cosine]
+                apart = compare(*(unit(part - reference.mean(0)) for part in (found, reference)))
+                cosines[f"{kind}_{key}"] = [parity.min_cosine, parity.mean_cosine, apart.min_cosine]
+        line[f"{kind}_alike"] = float(np.square(unit(reference).mean(0)).sum())
         line[f"{kind}_queries"] = len(asked)
         line[f"{kind}_database"] = len(known)
     latency = records["cpu-int8"].evidence["latency"]
@@ -220,22 +231,23 @@ def time_compile(name: str, out: Path, args: argparse.Namespace) -> list[list[st
 
 def report(lines: list[dict[str, Any]]) -> str:
     """The markdown tables."""
-    columns = ["network", "torch vs ONNX", "FP16 cosine min / mean", "INT8 cosine min / mean",
+    columns = ["network", "torch vs ONNX", "alike", "FP16 cosine min / mean / centred min",
+               "INT8 cosine min / mean / centred min",
                "R@1 real FP32 / FP16 / INT8", "R@1 city FP32 / FP16 / INT8", "CPU INT8 cosine",
                "CPU R@1 INT8 real, city", "CPU ms FP32 / INT8"]  # fmt: skip
     text = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for line in lines:
 
         def cosine(key: str, line: dict[str, Any] = line) -> str:
-            low, mean = line["cosines"][key]
-            return f"{low:.5f} / {mean:.5f}"
+            return " / ".join(f"{each:.5f}" for each in line["cosines"][key])
 
         def recalls(kind: str, line: dict[str, Any] = line) -> str:
             keys = ("cpu-fp32", "rtx-ada-fp16", "rtx-ada-int8")
             return " / ".join(f"{line[f'{kind}_r1_{key}']:.1f}" for key in keys)
 
         text.append("| " + " | ".join([
-            line["network"], f"{line['torch_error']:.1e}", cosine("real_rtx-ada-fp16"),
+            line["network"], f"{line['torch_error']:.1e}", f"{line['real_alike']:.3f}",
+            cosine("real_rtx-ada-fp16"),
             cosine("real_rtx-ada-int8"), recalls("real"), recalls("city"),
             cosine("real_cpu-int8"),
             f"{line['real_r1_cpu-int8']:.1f}, {line['city_r1_cpu-int8']:.1f}",
