@@ -90,8 +90,8 @@ def _tell_apart(table: ImageTable, parts: Sequence[Path], counts: Sequence[int])
     names = [part.resolve().name for part in parts]
     owner = np.repeat(names, counts).tolist()
     paths = [f"{name}/{path}" for name, path in zip(owner, table.paths, strict=True)]
-    if len(set(paths)) < len(paths):
-        twice = next(name for name in names if names.count(name) > 1)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None and len(set(paths)) < len(paths):
         raise DataError(
             f"found images of the same paths in two features folders named {twice}, expected to "
             "tell them apart by these names: rename one of the folders"
