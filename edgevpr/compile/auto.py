@@ -74,6 +74,7 @@ class Search:
         self._prefixes(alone, base)
         self._usual(usual, base)
         chosen, reason = self._choose(base)
+        self._resolve(self.seen[chosen], images)
         levels = dict.fromkeys(chosen.int8, "int8") | dict.fromkeys(chosen.fp32, "fp32")
         rows = [
             msgspec.structs.replace(row, precision=levels.get(row.name, self.machine.base))
@@ -95,6 +96,16 @@ class Search:
             remarks=self.remarks,
         )
         return decision, chosen
+
+    def _resolve(self, chosen: Candidate, images: int) -> None:
+        """Say so where the tuning images cannot tell the chosen drop from more than the limit."""
+        error = chosen.resolution(images)
+        if chosen.drop + 2 * error > self.goal.max_recall_drop:
+            self.remarks.append(
+                f"{chosen.lost} of {images} tuning images lost, {chosen.gained} gained: the drop "
+                f"of {chosen.drop:.2f} points is known to {2 * error:.2f} (two standard errors), "
+                f"the limit is {self.goal.max_recall_drop:g}; more --tuning images narrow it"
+            )
 
     def _alone(self) -> list[GroupError]:
         rows: list[GroupError] = []
@@ -194,6 +205,8 @@ class Search:
             base_ms=round(timed.base, 4),
             megabytes=round(self.trials.megabytes(assignment), 3),
             verdict=verdict,
+            lost=found.lost,
+            gained=found.gained,
         )
 
     def _choose(self, base: Assignment) -> tuple[Assignment, str]:
@@ -255,6 +268,8 @@ class Search:
                 r1=round(found.r1, 3),
                 drop=round(drop, 3),
                 descriptor_error=found.error,
+                lost=found.lost,
+                gained=found.gained,
                 verdict=lost if drop > self._limit() else "",
             )
 

@@ -32,6 +32,9 @@ class Found(msgspec.Struct, frozen=True):
     #: 1 - mean cosine, and the smallest cosine.
     error: float
     cosine: float
+    #: images that FP32 answers rightly and this does not, and the other way round.
+    lost: int = 0
+    gained: int = 0
 
 
 class Milliseconds(msgspec.Struct, frozen=True):
@@ -60,8 +63,9 @@ class Trials:
     cache: Cache
     #: folder for what is not cached.
     scratch: Path
-    #: (n, d) FP32 descriptors of the tuning images, and their R@1.
+    #: (n, d) FP32 descriptors of the tuning images, which are answered rightly, and their R@1.
     fp32: NDArray[np.float32] = field(init=False)
+    fp32_right: NDArray[np.bool_] = field(init=False)
     fp32_r1: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +85,8 @@ class Trials:
             "descriptors", key, lambda: describe(graphs.clean, self.tuning.images), self._into()
         )
         self.fp32 = np.asarray(found, np.float32)
-        self.fp32_r1 = self.tuning.r1(self.gallery, self.fp32)
+        self.fp32_right = self.tuning.right(self.gallery, self.fp32)
+        self.fp32_r1 = 100.0 * float(self.fp32_right.mean())
         self._reference = describe(graphs.clean, self.calibration[:ERROR_IMAGES])
 
     def alone(self, group: Group) -> GroupError:
@@ -152,10 +157,16 @@ class Trials:
     def _found(self, describe_it: Callable[[], NDArray[np.float32]]) -> Found:
         found = describe_it()
         if not np.isfinite(found).all():
-            return Found(0.0, 1.0, 0.0)
+            return Found(0.0, 1.0, 0.0, lost=int(self.fp32_right.sum()))
         cosine = (found * self.fp32).sum(axis=1)
-        r1 = self.tuning.r1(self.gallery, found)
-        return Found(r1, float(1 - cosine.mean()), float(cosine.min()))
+        right = self.tuning.right(self.gallery, found)
+        return Found(
+            100.0 * float(right.mean()),
+            float(1 - cosine.mean()),
+            float(cosine.min()),
+            lost=int((self.fp32_right & ~right).sum()),
+            gained=int((right & ~self.fp32_right).sum()),
+        )
 
     def _error(self, found: NDArray[np.float32]) -> float:
         """1 - mean cosine to FP32; 1 where a descriptor is not finite."""

@@ -18,7 +18,6 @@ from edgevpr.errors import DataError
 from edgevpr.places import ImageTable, positives
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.progress import Track, silent
-from edgevpr.recall import recall_at
 from edgevpr.search import SEARCH_DEPTH
 
 #: Most images described for every candidate, and the fewest that say anything.
@@ -50,14 +49,16 @@ class Tuning:
     #: where they come from, in words.
     source: str
 
-    def r1(self, gallery: Map, descriptors: NDArray[np.float32]) -> float:
-        """R@1 in percent of (n, d) descriptors through the gallery's own index."""
+    def right(self, gallery: Map, descriptors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(n,) whether the gallery's own index answers each of (n, d) descriptors rightly first."""
         inside = bool((self.own >= 0).any())
         _, rows = gallery.search(descriptors, SEARCH_DEPTH + inside)
         if inside:
             order = np.argsort(rows == self.own[:, None], axis=1, kind="stable")
             rows = np.take_along_axis(rows, order, axis=1)
-        return recall_at(rows, self.positives, database=len(gallery.images), ks=(1,)).at[1]
+        return np.array(
+            [row in good for row, good in zip(rows[:, 0], self.positives, strict=True)], np.bool_
+        )
 
 
 def read_tuning(

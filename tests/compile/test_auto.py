@@ -171,6 +171,23 @@ def test_recall_is_not_sold_for_nothing() -> None:
     assert found._fastest(Assignment())[0].int8 == ("b",)
 
 
+@pytest.mark.parametrize(
+    ("lost", "gained", "told"),
+    [(0, 0, False), (1, 1, True), (3, 0, True), (0, 1, False)],
+)
+def test_few_images_cannot_tell_a_small_drop(lost: int, gained: int, told: bool) -> None:
+    """As many gained as lost is a drop of 0 that may as well be 1: said, not hidden."""
+    images = 400
+    found = Search.__new__(Search)
+    found.goal, found.remarks = Goal(0.5), []
+    drop = 100 * (lost - gained) / images
+    found._resolve(
+        Candidate("a", ["a"], [], 90, drop, 0, 8, 10, 3, lost=lost, gained=gained), images
+    )
+    assert bool(found.remarks) == told
+    assert not told or "more --tuning images" in found.remarks[0]
+
+
 def test_int8_that_gains_nothing_is_refused(
     clean: onnx.ModelProto,
     quantized: onnx.ModelProto,

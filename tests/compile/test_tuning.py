@@ -51,9 +51,11 @@ def test_an_image_does_not_answer_itself(tmp_path: Path) -> None:
     assert "each left out of its own search" in tuning.source
     own, far = np.arange(30), (np.arange(30) + 15) % 30
     descriptors = np.zeros((30, 2), np.float32)
-    assert tuning.r1(Fixed(table, np.stack([own, far], axis=1)), descriptors) == 0
+    assert 100 * tuning.right(Fixed(table, np.stack([own, far], axis=1)), descriptors).mean() == 0
     near = np.where(own < 29, own + 1, own - 1)
-    assert tuning.r1(Fixed(table, np.stack([own, near], axis=1)), descriptors) == 100
+    assert (
+        100 * tuning.right(Fixed(table, np.stack([own, near], axis=1)), descriptors).mean() == 100
+    )
 
 
 def test_images_that_calibrated_are_left_out_if_others_suffice(tmp_path: Path) -> None:
@@ -87,4 +89,10 @@ def test_recall_is_of_the_first_answer() -> None:
     table = ImageTable.build(["a", "b"])
     images = np.zeros((2, 4, 4, 3), np.uint8)
     tuning = Tuning(images, [np.array([0]), np.array([0])], np.array([-1, -1]), "")
-    assert tuning.r1(Fixed(table, np.array([[0, 1], [1, 0]])), np.zeros((2, 2), np.float32)) == 50
+    assert (
+        100
+        * tuning.right(
+            Fixed(table, np.array([[0, 1], [1, 0]])), np.zeros((2, 2), np.float32)
+        ).mean()
+        == 50
+    )
