@@ -13,7 +13,7 @@ rounding is done ("emulated"); CPU INT8 is ONNX Runtime's own. The gallery is de
 queries in each precision: exact search, positives by area (building) or 25 m (city).
 
 Descriptors of a little-trained network are nearly all alike, and then any cosine is close to 1: so
-"alike" is the mean cosine between descriptors of different frames, and "centred" the cosine once
+"alike" is the mean cosine over all pairs of frames, and "centred" the cosine once
 the mean descriptor is taken away from both.
 
 A network that is done is a line of OUT/parity.jsonl and is not run again; what a killed run

@@ -21,8 +21,13 @@ class Here(msgspec.Struct, frozen=True):
 @functools.cache
 def cpu_name() -> str:
     """For example ``AMD EPYC, 2 cores``."""
-    model = _cpuinfo().get("model name") or platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
+
+
+def processor() -> str:
+    """The processor as the system calls it; a board without that names itself."""
+    info = _cpuinfo()
+    return info.get("model name") or info.get("Model") or platform.processor() or platform.machine()
 
 
 @functools.cache

@@ -17,23 +17,22 @@ from edgevpr.compile.calibrate_confidence import fit_confidence
 from edgevpr.compile.drift import RESIDUALS, save_residuals
 from edgevpr.compile.faiss_index import build_file, read_mapped
 from edgevpr.compile.goals import Goals, best, pick
+from edgevpr.compile.held_out import MAX_QUERIES, held_out
+from edgevpr.compile.host import processor
 from edgevpr.compile.kinds import Candidate, candidates
 from edgevpr.compile.predict import index_bytes, measure_rate, predict, search_factor
 from edgevpr.compile.projection_fit import index_width
-from edgevpr.compile.tune import HeldOut, hold_out, judge, measure, nearest, pareto
-from edgevpr.compile.vectors import check_finite, narrow, narrowed, project, projection_to
+from edgevpr.compile.tune import HeldOut, judge, measure, nearest, pareto
+from edgevpr.compile.vectors import narrow, narrowed, project, projection_to
 from edgevpr.compile.work import Work, open_work
 from edgevpr.errors import DataError, UsageError
 from edgevpr.features import Features, join
-from edgevpr.places import positives
 from edgevpr.progress import Track, silent
 from edgevpr.projection import Projection
 from edgevpr.records import GalleryRecord, OperatingPoint
 from edgevpr.space import check_same_space
 from edgevpr.targets import load_target
 
-#: Held-out queries measured with; more only sharpen the second decimal.
-MAX_QUERIES = 1000
 #: Below so many images everything takes seconds, and a forecast only noise.
 _WORTH_A_PREDICTION = 20_000
 
@@ -208,7 +207,7 @@ def _build(
         artifact.create(out, "gallery", space=gallery.space) as folder,
         open_work(out, inputs) as work,
     ):
-        held, tuned_on = _held_out(gallery, asked, options, work, track)
+        held, tuned_on = held_out(gallery, asked, work, options.radius_m, options.seed, track)
         projection = projection_to(gallery, width, options.seed, work)
         vectors = np.load(
             work.file(
@@ -256,7 +255,7 @@ def _build(
             points=pareto(points[used], chosen),
             exact_r1=exact.r1,
             exact_r5=exact.r5,
-            device=_device(),
+            device=f"{processor()}, 1 thread",
             tuned_on=tuned_on,
             tuning_queries=len(held.descriptors),
             without_positives=exact.without_positives,
@@ -340,46 +339,6 @@ def _measure_all(
     return points
 
 
-def _held_out(
-    gallery: Features,
-    queries: Features | None,
-    options: IndexOptions,
-    work: Work,
-    track: Track,
-) -> tuple[HeldOut, str]:
-    """The queries to measure with and their exact answers; ``GalleryRecord.tuned_on``."""
-    rng = np.random.default_rng(options.seed)
-    source = gallery if queries is None else queries
-    if source.record.count == 0:
-        raise DataError(
-            f"{source.artifact.path} holds no queries: run edgevpr embed on a folder with some"
-        )
-    count = min(source.record.count, MAX_QUERIES)
-    rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
-    descriptors = np.asarray(source.descriptors[rows], np.float32)
-    check_finite(descriptors, source, rows)
-    good = positives(source.table.take(rows), gallery.table, options.radius_m)
-    if queries is None:
-        good = [found[found != row] for found, row in zip(good, rows, strict=True)]
-
-    def search(to: Path) -> None:
-        found = nearest(descriptors, gallery.descriptors, own, track=track)
-        with to.open("wb") as file:
-            np.save(file, found)
-
-    own = rows if queries is None else None
-    held = hold_out(
-        descriptors,
-        gallery.descriptors,
-        own=own,
-        positives=good if any(len(found) for found in good) else None,
-        rows=np.load(work.file("exact.npy", search), allow_pickle=False),
-    )
-    if queries is None:
-        return held, "gallery"
-    return held, "queries" if source.record.role == "query" else "queries by the gallery network"
-
-
 def _config(
     parts: list[Path], queries: Path | None, gallery: Features, options: IndexOptions
 ) -> dict[str, Any]:
@@ -397,23 +356,6 @@ def _config(
             "numpy": np.__version__,
         },
     }
-
-
-def _device() -> str:
-    """The processor that searched: what ``/proc/cpuinfo`` calls it, on one thread."""
-    import platform
-
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
-            name = value.strip()
-            break
-    return f"{name}, 1 thread"
 
 
 def _minutes(seconds: float) -> str:

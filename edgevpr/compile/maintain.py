@@ -15,7 +15,8 @@ from edgevpr.artifact import Artifact, open_artifact
 from edgevpr.compile.drift import measure_drift
 from edgevpr.compile.faiss_index import one_thread, write_index
 from edgevpr.compile.fold import drop_rows
-from edgevpr.errors import DataError, NumericsError, UsageError
+from edgevpr.compile.vectors import check_finite
+from edgevpr.errors import DataError, UsageError
 from edgevpr.features import Features
 from edgevpr.generations import (
     RECORD,
@@ -255,13 +256,7 @@ def project(
     for start in track(starts, "projecting descriptors", len(starts)):
         some = rows[start : start + _AT_ONCE]
         block = np.asarray(new.descriptors[some], np.float32)
-        bad = ~np.isfinite(block).all(axis=1)
-        if bad.any():
-            row = int(some[np.argmax(bad)])
-            raise NumericsError(
-                f"the descriptor of {new.table.paths[row]} (row {row} of {new.artifact.path}) "
-                "holds NaN or infinity, expected finite numbers: run edgevpr embed again in FP32"
-            )
+        check_finite(block, new, some)
         blocks.append(block if projection is None else projection.apply(block))
     return np.vstack(blocks)
 
