@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.compile.index_file import read_mapped, reason, write_index
 from edgevpr.compile.kinds import POINTS_PER_CENTROID, choose_factory
 from edgevpr.compile.refine_store import split, train_store, write_refined
-from edgevpr.errors import DataError, ResourceError, UsageError
+from edgevpr.compile.shards import fill
+from edgevpr.errors import DataError, UsageError
 from edgevpr.progress import Track, silent
 from edgevpr.search import release
 
@@ -48,7 +50,7 @@ def build_file(
     seed: int = 0,
     track: Track = silent,
 ) -> Any:
-    """``build_index`` written to ``path``, a refine store without ever being in memory.
+    """``build_index`` written to ``path``; what is larger than memory goes to files as it is made.
 
     Args:
         vectors: (N, d) float32, a memory map for galleries larger than memory.
@@ -60,21 +62,18 @@ def build_file(
         ResourceError: the disk is full, or ``path`` is not writable.
     """
     base, store = split(factory)
-    if store:
-        index = build_index(vectors, base, seed=seed, track=track, asked=factory)
-        with one_thread():
-            quantizer = train_store(store, _sample(vectors, 65536, seed))
-            write_refined(index, quantizer, blocks(vectors), path)
-    else:
-        write_index(build_index(vectors, factory, seed=seed, track=track), path)
+    lists = path.with_name(f"{path.name}.lists")
+    try:
+        index = build_index(vectors, base, seed=seed, track=track, asked=factory, lists=lists)
+        if store:
+            with one_thread():
+                quantizer = train_store(store, _sample(vectors, 65536, seed))
+                write_refined(index, quantizer, blocks(vectors), path)
+        else:
+            write_index(index, path)
+    finally:
+        lists.unlink(missing_ok=True)
     return read_mapped(path)
-
-
-def read_mapped(path: Path) -> Any:
-    """A FAISS index whose codes, lists and refine store are pages of ``path``, not a copy."""
-    import faiss
-
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
 def build_index(
@@ -84,11 +83,14 @@ def build_index(
     seed: int = 0,
     track: Track = silent,
     asked: str = "",
+    lists: Path | None = None,
 ) -> Any:
     """Train ``factory`` on (N, d) unit vectors and add them all; row i gets id i.
 
     The same vectors, factory, seed and FAISS version give the same index, to the byte. ``asked``
     is the factory string as the user knows it, for messages, where ``factory`` is a part of it.
+    Inverted lists that are too large for memory go to a file at ``lists``, if that is given, and
+    the index has them mapped from there.
 
     Raises:
         UsageError: FAISS does not accept the factory string for this width.
@@ -103,20 +105,24 @@ def build_index(
     except RuntimeError as error:
         raise UsageError(
             f"FAISS {faiss.__version__} does not accept --factory {asked!r} for {width} "
-            f"dimensions and inner products ({_reason(error)}); expected a factory string such as "
+            f"dimensions and inner products ({reason(error)}); expected a factory string such as "
             f"{choose_factory(count, width)!r}: correct it or leave --factory out"
         ) from error
-    lists = _prepare(index, seed)
+    nlist = _prepare(index, seed)
     with one_thread():
         try:
             for _ in track([0], f"training {factory}", 1):
-                index.train(_sample(vectors, max(256 * lists, 65536), seed, least=lists))
+                sample = max(256 * nlist, 65536)
+                index.train(_sample(vectors, sample, seed, least=nlist))
         except RuntimeError as error:
             raise DataError(
-                f"{count} images are too few to train --factory {asked!r} ({_reason(error)}): "
+                f"{count} images are too few to train --factory {asked!r} ({reason(error)}): "
                 f"leave --factory out for {choose_factory(count, width)!r}, or add images"
             ) from error
-        for block in track(blocks(vectors), "adding images to the index", -(-count // _CHUNK)):
+        parts = track(blocks(vectors), "adding images to the index", -(-count // _CHUNK))
+        if lists is not None:
+            return fill(index, iter(parts), count, lists)
+        for block in parts:
             index.add(block)
     return index
 
@@ -126,23 +132,6 @@ def blocks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(vectors), _CHUNK):
         yield np.ascontiguousarray(vectors[start : start + _CHUNK])
         release(vectors)
-
-
-def write_index(index: Any, path: Path) -> None:
-    """Write a FAISS index file.
-
-    Raises:
-        ResourceError: the disk is full, or ``path`` is not writable.
-    """
-    import faiss
-
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:
-        raise ResourceError(
-            f"the index cannot be written to {path.parent} ({_reason(error)}): free some space "
-            "there, or choose another place with -o"
-        ) from error
 
 
 def _prepare(index: Any, seed: int) -> int:
@@ -199,8 +188,3 @@ def _sample(
     sample = np.ascontiguousarray(vectors[np.sort(rows)])
     release(vectors)
     return sample
-
-
-def _reason(error: RuntimeError) -> str:
-    """The sentence at the end of a FAISS error, without its source position."""
-    return str(error).rpartition("Error: ")[2].splitlines()[-1].strip().rstrip(".")

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from edgevpr import __version__, artifact
 from edgevpr.compile.calibrate_confidence import fit_confidence
 from edgevpr.compile.drift import RESIDUALS, save_residuals
-from edgevpr.compile.faiss_index import build_file, read_mapped
+from edgevpr.compile.faiss_index import build_file
 from edgevpr.compile.goals import Goals, best, pick
 from edgevpr.compile.held_out import MAX_QUERIES, held_out
 from edgevpr.compile.host import processor
+from edgevpr.compile.index_file import read_mapped
 from edgevpr.compile.kinds import Candidate, candidates
 from edgevpr.compile.predict import index_bytes, measure_rate, predict, search_factor
 from edgevpr.compile.projection_fit import index_width

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from edgevpr import artifact, changes
 from edgevpr.artifact import Artifact, open_artifact
 from edgevpr.compile.drift import measure_drift
-from edgevpr.compile.faiss_index import one_thread, write_index
+from edgevpr.compile.faiss_index import one_thread
 from edgevpr.compile.fold import drop_rows
+from edgevpr.compile.index_file import write_index
 from edgevpr.compile.vectors import check_finite
 from edgevpr.errors import DataError, UsageError
 from edgevpr.features import Features

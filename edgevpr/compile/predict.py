@@ -2,7 +2,7 @@
 
 The cost model counts the multiplications of each step and divides by a rate measured on this
 machine in a fraction of a second. It is a rough guide. Memory counts what is held
-at once: a training sample, the codes of one index, blocks of descriptors.
+at once: a training sample, the codes of one index or shard, blocks of descriptors.
 """
 
 import platform
@@ -16,6 +16,7 @@ import numpy as np
 
 from edgevpr.compile.faiss_index import SAMPLE_BYTES
 from edgevpr.compile.kinds import POINTS_PER_CENTROID, Candidate
+from edgevpr.compile.shards import SHARD_BYTES
 from edgevpr.targets import Target, this_board
 
 #: Held while projecting and in exact search: blocks of descriptors, and the process itself.
@@ -88,7 +89,8 @@ def predict(
             steps += 10 * 65536.0 * candidate.width * (2 * candidate.width + 16 * 4)
         seconds += steps / rate + _SETTINGS * (queries + 200) * _SEARCH_MS / 1e3
         base = index_bytes(Candidate(candidate.width, candidate.factory.split(",Refine")[0]), count)
-        largest = max(largest, 4 * sample * candidate.width, 2 * base)
+        held = min(base, SHARD_BYTES) if lists else base
+        largest = max(largest, 4 * sample * candidate.width, 2 * held)
     return Cost(seconds, (largest + _BASE_BYTES) / 1e6)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.errors import ResourceError
+from edgevpr.compile.index_file import writing_index
 
 _REFINE = re.compile(r"^(?P<base>.+),Refine\((?P<store>SQ8|SQfp16)\)$")
 
@@ -45,7 +45,7 @@ def write_refined(base: Any, store: Any, blocks: Iterator[NDArray[np.float32]], 
     store.ntotal = base.ntotal  # of its codes none: they follow below
     refined = faiss.IndexRefine(base, store)
     empty = faiss.serialize_index(store).tobytes()
-    try:
+    with writing_index(path):
         faiss.write_index(refined, str(path))
         with path.open("r+b") as file:
             size = file.seek(0, 2)
@@ -60,8 +60,3 @@ def write_refined(base: Any, store: Any, blocks: Iterator[NDArray[np.float32]], 
             for block in blocks:
                 file.write(store.sa_encode(np.ascontiguousarray(block)).tobytes())
             file.write(after)
-    except (OSError, RuntimeError) as error:
-        raise ResourceError(
-            f"the index cannot be written to {path.parent} ({error}): free some space there, or "
-            "choose another place with -o"
-        ) from error

@@ -9,9 +9,10 @@ import pytest
 
 from edgevpr.artifact import open_artifact
 from edgevpr.compile import index as index_module
-from edgevpr.compile.faiss_index import build_file, build_index, write_index
+from edgevpr.compile.faiss_index import build_file, build_index
 from edgevpr.compile.goals import Goals, best, pick
 from edgevpr.compile.index import IndexOptions, build_gallery
+from edgevpr.compile.index_file import write_index
 from edgevpr.compile.kinds import KINDS, REFINES, Candidate, candidates, factory_of
 from edgevpr.compile.predict import index_bytes, predict, search_factor
 from edgevpr.compile.work import open_work

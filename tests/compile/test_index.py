@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgevpr import artifact
-from edgevpr.compile.faiss_index import build_index, one_thread, write_index
+from edgevpr.compile.faiss_index import build_index, one_thread
 from edgevpr.compile.index import IndexOptions, build_gallery
+from edgevpr.compile.index_file import write_index
 from edgevpr.compile.kinds import choose_factory
 from edgevpr.compile.projection_fit import fit_projection, index_width
 from edgevpr.compile.tune import choose, hold_out, judge, pareto, without_own

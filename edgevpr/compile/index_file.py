@@ -1,0 +1,44 @@
+"""FAISS index files: written with one clear sentence on failure, read as pages of the file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgevpr.errors import ResourceError
+
+
+def read_mapped(path: Path) -> Any:
+    """A FAISS index whose codes, lists and refine store are pages of ``path``, not a copy."""
+    import faiss
+
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write a FAISS index file.
+
+    Raises:
+        ResourceError: the disk is full, or ``path`` is not writable.
+    """
+    import faiss
+
+    with writing_index(path):
+        faiss.write_index(index, str(path))
+
+
+@contextmanager
+def writing_index(path: Path) -> Iterator[None]:
+    """What fails inside, by FAISS or by the system, raises ResourceError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise ResourceError(
+            f"the index cannot be written to {path.parent} ({reason(error)}): free some space "
+            "there, or choose another place with -o"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """The sentence at the end of a FAISS error, without its source position."""
+    return str(error).rpartition("Error: ")[2].splitlines()[-1].strip().rstrip(".")
