@@ -142,7 +142,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     print("| images | build s | build peak MB | of it private | bytes an image | "
-          "agreement % | R@1 lost | open s | ms p50 | ms p95 | private MB | mapped MB |")  # fmt: skip
+          "agreement % | R@1 lost | open s | ms p50 | ms p95 | private MB | "
+          "mapped MB |")  # fmt: skip
     print("|" + "---|" * 12)
     for images in args.images:
         folder = args.output / f"{images}x{args.dim}"

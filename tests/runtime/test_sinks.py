@@ -58,3 +58,21 @@ def test_a_folder_for_a_file(tmp_path: Path, kind: str) -> None:
     """Would catch a run that is told at its end that its answers have no place."""
     with pytest.raises(UsageError, match="found the folder"):
         open_sink(f"{kind}:{tmp_path}").__enter__()
+
+
+@pytest.mark.parametrize("name", ["csv:a.csv", "mcap:a.mcap", "video:a.mp4"])
+def test_two_runs_with_one_name(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Would catch two runs writing into each other's file, and one that keeps the next one out."""
+    monkeypatch.chdir(tmp_path)
+    with open_sink(name) as first:
+        with pytest.raises(UsageError, match="is being written already"):
+            open_sink(name).__enter__()
+        done = finish(command(world, world.drive, "--sink", name))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "expected a name of its own" in done.stderr
+        first.complete = True
+    done = finish(command(world, world.drive, "--sink", name))
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [name.partition(":")[2]]

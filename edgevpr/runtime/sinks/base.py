@@ -1,6 +1,7 @@
 """What a sink is, several of them as one, and files that appear once a run was complete."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ class PartFile:
     """A file that appears at ``path`` when the run was complete.
 
     Until then it stands in ``part``. A run that breaks off leaves that file for whoever wants
-    what is in it, and an older ``path`` as it was.
+    what is in it, and an older ``path`` as it was. One run at a time writes to a name: ``part``
+    is locked from the beginning of the block to its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +52,7 @@ class PartFile:
         self.complete = False
 
     def open(self) -> None:
-        """Begin ``part``; its folder exists."""
+        """Begin ``part``, which is there and locked; what an earlier run left in it goes."""
         raise NotImplementedError
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
@@ -66,7 +68,12 @@ class PartFile:
                 f"found the folder {self.path}, expected the name of a file to write: add one"
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.open()
+        self._lock = _lock(self.part, self.path)
+        try:
+            self.open()
+        except BaseException:
+            os.close(self._lock)
+            raise
         return self
 
     def __exit__(
@@ -77,13 +84,41 @@ class PartFile:
     ) -> None:
         """Rename to ``path`` if the block ended well and ``complete`` was set in it."""
         try:
-            self.close()
-        except (OSError, ResourceError):
-            # The disk that failed a write fails the close: the first says which write it was.
-            if kind is None:
-                raise
-        if kind is None and self.complete and self.part.exists():
-            self.part.replace(self.path)
+            try:
+                self.close()
+            except (OSError, ResourceError):
+                # The disk that failed a write fails the close: the first says which write it was.
+                if kind is None:
+                    raise
+            if kind is None and self.complete and self.part.exists():
+                self.part.replace(self.path)
+        finally:
+            os.close(self._lock)
+
+
+def _lock(part: Path, path: Path) -> int:
+    """An open ``part`` that no other run writes to; closing it lets it go.
+
+    Raises:
+        UsageError: another run has it, or another sink of this one.
+    """
+    while True:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(
+                f"{path} is being written already, by another run or another --sink, expected a "
+                "name of its own: choose another one, or wait until that run ends"
+            ) from None
+        except OSError:  # a file system without locks
+            return handle
+        # The run that had it may have renamed it since: then this is its finished file.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), part.stat()):
+                return handle
+        os.close(handle)
 
 
 class WholeRecords:

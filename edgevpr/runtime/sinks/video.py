@@ -72,7 +72,7 @@ class VideoSink(PartFile):
         self._start = self._newest = 0.0
         self._count = 0  # pictures written; the next one's place
         self._last: Image | None = None
-        self.part.unlink(missing_ok=True)
+        os.truncate(self.part, 0)
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         self._waiting.append((answer.time, self._annotator.draw(answer, frame)))
@@ -93,8 +93,6 @@ class VideoSink(PartFile):
     def _start_video(self, first: Image) -> Any:
         import cv2
 
-        # In this order a folder that is not there or not writable says so.
-        self.part.touch()
         codec = CODECS[self.path.suffix.lower()]
         size = first.shape[1], first.shape[0]
         fourcc = cv2.VideoWriter.fourcc(*codec)
@@ -132,6 +130,8 @@ class VideoSink(PartFile):
         finally:
             if self._writer is not None:
                 self._writer.release()
+            else:
+                self.part.unlink()
         if self._writer is not None:
             written = cv2.VideoCapture(str(self.part))
             readable = written.isOpened()
