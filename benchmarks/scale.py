@@ -1,7 +1,7 @@
 """How building and searching grow with the map, and that a million images fit in 2 GB.
 
     python benchmarks/scale.py -o FOLDER [--images 10000 100000 1000000] [--dim 512] [--small]
-                               [--limit-mb 2048] [--shard-mb 32]
+                               [--limit-mb 2048]
 
 For each size: descriptors as ``benchmarks/descriptors.py`` makes them (float16, in FOLDER, kept),
 ``edgevpr index`` in a process of its own on all cores it is given, then a search in another one,
@@ -9,8 +9,7 @@ as a robot opens it. Peak memory is the process's own (VmHWM), pages of mapped f
 "private" is what the system could not take back (RssAnon): at its most while building, looked at
 every 20 ms, and after 200 searches. With ``--limit-mb`` each process runs in a memory control group
 of that size, which kills what does not fit: the system's cache of the files it reads counts too
-(Linux, root). With ``--shard-mb`` inverted lists above that size are filled in shards of it and
-merged on disk (256 unless told).
+(Linux, root).
 """
 
 import argparse
@@ -70,12 +69,9 @@ class Watch(threading.Thread):
         return self.most
 
 
-def build(folder: Path, dim: int, shard_mb: int | None) -> dict[str, float]:
-    from edgevpr.compile import shards
+def build(folder: Path, dim: int) -> dict[str, float]:
     from edgevpr.compile.index import IndexOptions, build_gallery
 
-    if shard_mb:
-        shards.SHARD_BYTES = shard_mb << 20
     watch = Watch()
     watch.start()
     started = time.perf_counter()
@@ -126,7 +122,6 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--limit-mb", type=int, help="memory of each process")
-    parser.add_argument("--shard-mb", type=int, help="memory for inverted lists while building")
     parser.add_argument("--stage", choices=["build", "search"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.small:
@@ -134,11 +129,7 @@ def main() -> None:
     if args.stage:
         if args.limit_mb:
             confine(args.limit_mb)
-        found: dict[str, float] = (
-            build(args.output, args.dim, args.shard_mb)
-            if args.stage == "build"
-            else search(args.output)
-        )
+        found = build(args.output, args.dim) if args.stage == "build" else search(args.output)
         print(json.dumps(found))
         return
     print("| images | build s | build peak MB | of it private | bytes an image | "
@@ -153,7 +144,6 @@ def main() -> None:
         for stage in ("build", "search"):
             command = [sys.executable, __file__, "-o", str(folder), "--dim", str(args.dim)]
             command += ["--limit-mb", str(args.limit_mb)] if args.limit_mb else []
-            command += ["--shard-mb", str(args.shard_mb)] if args.shard_mb else []
             done = subprocess.run(
                 [*command, "--stage", stage], check=True, stdout=subprocess.PIPE, text=True
             )

@@ -9,7 +9,8 @@ from edgevpr.errors import ResourceError
 
 
 def read_mapped(path: Path) -> Any:
-    """A FAISS index whose codes, lists and refine store are pages of ``path``, not a copy."""
+    """A FAISS index whose plain lists and refine store are pages of ``path``; fast-scan codes FAISS
+    copies."""
     import faiss
 
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)

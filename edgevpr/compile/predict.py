@@ -89,7 +89,8 @@ def predict(
             steps += 10 * 65536.0 * candidate.width * (2 * candidate.width + 16 * 4)
         seconds += steps / rate + _SETTINGS * (queries + 200) * _SEARCH_MS / 1e3
         base = index_bytes(Candidate(candidate.width, candidate.factory.split(",Refine")[0]), count)
-        held = min(base, SHARD_BYTES) if lists else base
+        plain = lists and "fs" not in candidate.factory
+        held = min(base, SHARD_BYTES) if plain else base
         largest = max(largest, 4 * sample * candidate.width, 2 * held)
     return Cost(seconds, (largest + _BASE_BYTES) / 1e6)
 

@@ -2,14 +2,17 @@
 
 A shard is an index with the codebooks of the whole and some of its vectors, in a file; memory holds
 one at a time. They are merged list by list into one file, which is FAISS's own, to the byte: what
-``write_index`` writes of the same index filled in memory. FAISS merges lists on disk only in the
-plain layout (``OnDiskInvertedLists``); the fast-scan kinds keep codes in blocks of 32.
+``write_index`` writes of the same index filled in memory, and what ``read_mapped`` maps. (FAISS's
+``OnDiskInvertedLists`` keeps its lists in a second file, whose path the first one names.)
+
+Only plain lists, one code after the other: those of the fast-scan kinds FAISS copies into memory
+whenever it reads them.
 """
 
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,9 @@ from edgevpr.layers import innermost, layers
 #: What the codes and ids of one shard may take in memory.
 SHARD_BYTES = 1 << 28
 
-_PLAIN, _BLOCKS = b"ilar", b"ilbl"
+#: What the file of an index with empty plain lists ends with: this, the number of lists and the
+#: size of a code, "sprs", and that there are no pairs of list and length.
+_PLAIN, _END_BYTES = b"ilar", 32
 
 
 def fill(index: Any, blocks: Iterator[NDArray[np.float32]], count: int, path: Path) -> Any:
@@ -31,14 +36,14 @@ def fill(index: Any, blocks: Iterator[NDArray[np.float32]], count: int, path: Pa
         path: where lists that do not fit in ``SHARD_BYTES`` go, with shards beside it.
 
     Returns:
-        ``index`` itself, filled; or, where its inverted lists do not fit, the same one mapped from
-        ``path``. Kinds whose file does not end with inverted lists stay in memory.
+        ``index`` itself, filled; or, where it has plain inverted lists that do not fit, the same
+        one mapped from ``path``.
 
     Raises:
         ResourceError: the disk is full, or ``path`` is not writable.
     """
     most = _rows(index)
-    if count <= most or _layout(index) is None:
+    if count <= most or not _head(index):
         for block in blocks:
             index.add(block)
         return index
@@ -72,36 +77,24 @@ def _rows(index: Any) -> float:
     return SHARD_BYTES // (inner.code_size + 8)
 
 
-class _Layout(NamedTuple):
-    """How a file goes on with its inverted lists."""
+def _head(empty: Any) -> bytes:
+    """The file of ``empty``, an index without vectors, up to where it says how long its lists are.
 
-    #: the file of the empty index up to where lists of another size differ.
-    head: bytes
-    #: packs codes in blocks; None where they lie one after the other.
-    packer: Any
-
-
-def _layout(empty: Any) -> _Layout | None:
-    """None where the file of ``empty``, an index without vectors, does not end with its lists."""
+    Nothing where the file does not end with plain lists.
+    """
     import faiss
 
-    written = faiss.serialize_index(empty).tobytes()
-    inner = innermost(empty)
-    at = written.rfind(_PLAIN)
-    if at >= 0 and len(written) - at == 32:  # a name, two numbers, "sprs" and no pairs
-        return _Layout(written[: at + 20], None)
-    at = written.rfind(_BLOCKS)
-    if at >= 0 and len(written) - at == 36 + 16 * inner.nlist:  # a name, four numbers, two a list
-        return _Layout(written[: at + 36], inner.get_CodePacker())
-    return None
+    written: bytes = faiss.serialize_index(empty).tobytes()
+    at = len(written) - _END_BYTES
+    return written[: at + 20] if written[at : at + len(_PLAIN)] == _PLAIN else b""
 
 
 def merge(empty: Any, shards: list[Any], path: Path) -> None:
     """Write the index that holds the vectors of all ``shards`` in order, list by list.
 
     Args:
-        empty: a trained index without vectors, with inverted lists; ``shards`` are copies of it
-            with vectors, numbered from 0 each.
+        empty: a trained index without vectors, with plain lists; ``shards`` are copies of it with
+            vectors, numbered from 0 each.
 
     Raises:
         ResourceError: the disk is full, or ``path`` is not writable.
@@ -109,31 +102,21 @@ def merge(empty: Any, shards: list[Any], path: Path) -> None:
     starts = np.cumsum([0, *(shard.ntotal for shard in shards)])
     for layer in layers(empty):
         layer.ntotal = int(starts[-1])
-    layout = _layout(empty)
-    assert layout is not None
+    head = _head(empty)
     empty.reset()
-    inner = [innermost(shard) for shard in shards]
-    lists = innermost(empty).nlist
+    lists = [innermost(shard).invlists for shard in shards]
+    sizes = [sum(own.list_size(n) for own in lists) for n in range(innermost(empty).nlist)]
     with writing_index(path), path.open("wb") as file:
-        file.write(layout.head)
-        if layout.packer is None:
-            sizes = [sum(i.invlists.list_size(n) for i in inner) for n in range(lists)]
-            file.write(_sizes(np.array(sizes, np.int64)))
-        for number in range(lists):
-            ids = np.concatenate(
-                [_ids(i, number) + start for i, start in zip(inner, starts, strict=False)]
-            )
-            codes = np.concatenate([_codes(i, number) for i in inner])
-            if layout.packer is None:
-                file.write(codes.tobytes() + ids.tobytes())
-            else:
-                packed = _packed(layout.packer, codes)
-                file.write(struct.pack("<Q", len(ids)) + ids.tobytes())
-                file.write(struct.pack("<Q", len(packed)) + packed.tobytes())
+        file.write(head + _sizes(np.array(sizes, np.int64)))
+        for number in np.flatnonzero(sizes):
+            for own in lists:
+                file.write(_codes(own, int(number)).tobytes())
+            for own, start in zip(lists, starts, strict=False):
+                file.write((_ids(own, int(number)) + start).tobytes())
 
 
 def _sizes(sizes: NDArray[np.int64]) -> bytes:
-    """Of all plain lists, or of those that are not empty where that is half of them or less."""
+    """Of all lists, or of those that are not empty where that is half of them or less."""
     some = np.flatnonzero(sizes)
     name, table = b"full", sizes
     if len(some) <= len(sizes) // 2:
@@ -141,42 +124,17 @@ def _sizes(sizes: NDArray[np.int64]) -> bytes:
     return name + struct.pack("<Q", len(table)) + table.tobytes()
 
 
-def _ids(index: Any, number: int) -> NDArray[np.int64]:
+def _ids(lists: Any, number: int) -> NDArray[np.int64]:
     import faiss
 
-    size = index.invlists.list_size(number)
-    if not size:
-        return np.empty(0, np.int64)
-    return faiss.rev_swig_ptr(index.invlists.get_ids(number), size).copy()  # type: ignore[no-any-return]
+    size = lists.list_size(number)
+    found = faiss.rev_swig_ptr(lists.get_ids(number), size) if size else np.empty(0, np.int64)
+    return np.asarray(found, np.int64)
 
 
-def _codes(index: Any, number: int) -> NDArray[np.uint8]:
-    """(n, code size) codes of a list, one after the other, whatever its layout."""
+def _codes(lists: Any, number: int) -> NDArray[np.uint8]:
     import faiss
 
-    size, width = index.invlists.list_size(number), index.code_size
-    if not size:
-        return np.empty((0, width), np.uint8)
-    pointer = index.invlists.get_codes(number)
-    if not isinstance(index, faiss.IndexIVFFastScan):
-        return faiss.rev_swig_ptr(pointer, size * width).reshape(size, width).copy()  # type: ignore[no-any-return]
-    packer = index.get_CodePacker()
-    packed = faiss.rev_swig_ptr(pointer, -(-size // packer.nvec) * packer.block_size)
-    packed = packed.reshape(-1, packer.block_size)
-    codes = np.zeros((len(packed) * packer.nvec, width), np.uint8)
-    for i, block in enumerate(packed):
-        packer.unpack_all(faiss.swig_ptr(block), faiss.swig_ptr(codes[i * packer.nvec :]))
-    return codes[:size]
-
-
-def _packed(packer: Any, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, code size) codes as whole blocks, the last one filled up with zeros."""
-    import faiss
-
-    blocks = -(-len(codes) // packer.nvec)
-    padded = np.zeros((blocks * packer.nvec, packer.code_size), np.uint8)
-    padded[: len(codes)] = codes
-    packed = np.zeros((blocks, packer.block_size), np.uint8)
-    for i, block in enumerate(packed):
-        packer.pack_all(faiss.swig_ptr(padded[i * packer.nvec :]), faiss.swig_ptr(block))
-    return packed.reshape(-1)
+    size = lists.list_size(number) * lists.code_size
+    found = faiss.rev_swig_ptr(lists.get_codes(number), size) if size else np.empty(0, np.uint8)
+    return np.asarray(found, np.uint8)

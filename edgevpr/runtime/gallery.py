@@ -220,8 +220,8 @@ def _read_index(gallery: Artifact, record: GalleryRecord, name: str = "index.fai
 
     path = gallery.file(name)
     try:
-        # Codes, lists and refine store stay pages of the file: nothing is copied, two processes
-        # share them, and only what searches look at is resident. A FAISS without that flag copies.
+        # Refine store and plain lists stay pages of the file: two processes share them, and only
+        # what searches look at is resident. Fast-scan codes FAISS copies, without that flag all.
         return faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
     except RuntimeError as error:
         if _version(record.faiss_version) > _version(faiss.__version__):
