@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import Watch, memory
 
 
 def write(path: Path, images: int, dim: int) -> None:
@@ -52,7 +53,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def stage(name: str, path: Path, images: int, top_k: int) -> dict[str, float]:
+def stage(name: str, path: Path, images: int, top_k: int, watch: Watch) -> dict[str, float]:
     """One measurement, in a process of its own."""
     result: dict[str, float] = {}
     if name == "read":
@@ -72,9 +73,8 @@ def stage(name: str, path: Path, images: int, top_k: int) -> dict[str, float]:
         bank = build_bank(features, places)
         result["s"] = time.perf_counter() - started
         size = (bank.centroids.nbytes + bank.variances.nbytes) / 2**20
-        anonymous = _anonymous_peak_mb()
         return result | {
-            "bank_mb": size, "over_bank_mb": anonymous - _anonymous_before - size,
+            "bank_mb": size, "over_bank_mb": watch.most() - watch.before - size,
             "rss_peak_mb": peak_mb() - before,
         }  # fmt: skip
     if name == "neighbours":
@@ -102,13 +102,13 @@ def stage(name: str, path: Path, images: int, top_k: int) -> dict[str, float]:
         centroids = torch.empty(places, dim, dtype=torch.float16).normal_(0, dim**-0.5)
         own = torch.randint(places, (batch,), generator=g)
         variance = torch.full((batch, dim), 0.1 / dim)
-        before = _anonymous_now_mb()
+        before = memory("RssAnon")
 
         def step() -> None:
             implicit(query, gallery, centroids, own, variance).backward()
     else:
         features = np.load(path, mmap_mode="r")
-        before = _anonymous_now_mb()
+        before = memory("RssAnon")
         rng = np.random.default_rng(0)
 
         def step() -> None:
@@ -122,40 +122,7 @@ def stage(name: str, path: Path, images: int, top_k: int) -> dict[str, float]:
         started = time.perf_counter()
         step()
         times.append(time.perf_counter() - started)
-    return {"s": float(np.median(times)), "over_mb": _anonymous_peak_mb() - before}
-
-
-def _status(field: str) -> float:
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{field}:")[1].split()[0]) / 1024
-
-
-_anonymous_before = 0.0
-_highest = 0.0
-
-
-def _anonymous_now_mb() -> float:
-    return _status("RssAnon")
-
-
-def _watch() -> None:
-    """Keep the highest anonymous memory: pages of the mapped file belong to the system's cache."""
-    import threading
-
-    global _anonymous_before, _highest
-    _anonymous_before = _highest = _anonymous_now_mb()
-
-    def look() -> None:
-        global _highest
-        while True:
-            _highest = max(_highest, _anonymous_now_mb())
-            time.sleep(0.005)
-
-    threading.Thread(target=look, daemon=True).start()
-
-
-def _anonymous_peak_mb() -> float:
-    return max(_highest, _anonymous_now_mb())
+    return {"s": float(np.median(times)), "over_mb": watch.most() - before}
 
 
 def main() -> None:
@@ -174,8 +141,7 @@ def main() -> None:
             import torch  # noqa: F401  its memory is not the bank's
 
             import edgevpr.train.bank  # noqa: F401
-        _watch()
-        print(json.dumps(stage(name, path, int(count), args.top_k)))
+        print(json.dumps(stage(name, path, int(count), args.top_k, Watch(0.005))))
         return
     args.output.mkdir(parents=True, exist_ok=True)
     write(path, args.images, args.dim)

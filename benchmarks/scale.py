@@ -18,20 +18,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import descriptors
 import numpy as np
-
-
-def memory(field: str) -> float:
-    """MB of this process, from /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    return float("nan")
+from memory import Watch, memory
 
 
 def confine(megabytes: int) -> None:
@@ -51,29 +43,10 @@ def leave(group: Path) -> None:
     group.rmdir()
 
 
-class Watch(threading.Thread):
-    """The most private memory of this process from ``start`` to ``stop``, MB."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.most = 0.0
-        self._done = threading.Event()
-
-    def run(self) -> None:
-        while not self._done.wait(0.02):
-            self.most = max(self.most, memory("RssAnon"))
-
-    def stop(self) -> float:
-        self._done.set()
-        self.join()
-        return self.most
-
-
 def build(folder: Path, dim: int) -> dict[str, float]:
     from edgevpr.compile.index import IndexOptions, build_gallery
 
     watch = Watch()
-    watch.start()
     started = time.perf_counter()
     record = build_gallery(
         folder / "map",
@@ -85,7 +58,7 @@ def build(folder: Path, dim: int) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - started,
         "peak": memory("VmHWM"),
-        "private_peak": watch.stop(),
+        "private_peak": watch.most(),
         "bytes": record.bytes_per_image,
         "agreement": record.chosen.exact_agreement,
         "lost": (record.exact_r1 or 0) - (record.chosen.r1 or 0),

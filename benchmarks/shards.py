@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scale import Watch, memory
+from memory import Watch
 
 
 def write(path: Path, images: int, dim: int) -> None:
@@ -32,12 +32,11 @@ def build(vectors: Path, factory: str, shard_mb: int, path: Path) -> None:
     from edgevpr.compile import faiss_index, shards
 
     shards.SHARD_BYTES = shard_mb << 20
-    before, watch = memory("RssAnon"), Watch()
-    watch.start()
+    watch = Watch()
     started = time.perf_counter()
     faiss_index.build_file(np.load(vectors, mmap_mode="r"), factory, path)
     seconds = time.perf_counter() - started
-    private = watch.stop() - before
+    private = watch.most() - watch.before
     digest = artifact.sha256_file(path)[:12]
     print(f"{seconds:.0f} | {private:,.0f} | {path.stat().st_size / 1e6:,.0f} | {digest} |")
     path.unlink()

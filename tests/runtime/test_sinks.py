@@ -1,6 +1,7 @@
 """Sinks through ``edgevpr run``: a bag in, everything out, and a disk that is full."""
 
 import csv
+import fcntl
 import json
 from pathlib import Path
 
@@ -76,3 +77,22 @@ def test_two_runs_with_one_name(
     done = finish(command(world, world.drive, "--sink", name))
     assert done.returncode == 0, done.stderr
     assert [p.name for p in tmp_path.iterdir()] == [name.partition(":")[2]]
+
+
+def test_a_run_that_ends_while_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch the next run locking the finished file of the one before, and not its own."""
+    part, done, lock = tmp_path / "a.csv.part", tmp_path / "a.csv", fcntl.flock
+    part.write_text("finished")
+
+    def ends_here(handle: int, how: int) -> None:
+        if not done.exists():
+            part.rename(done)
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", ends_here)
+    with open_sink(f"csv:{done}"):
+        assert done.read_text() == "finished"
+        with pytest.raises(UsageError, match="is being written already"):
+            open_sink(f"csv:{done}").__enter__()

@@ -1,5 +1,6 @@
 """What a sink is, several of them as one, and files that appear once a run was complete."""
 
+import abc
 import contextlib
 import fcntl
 import os
@@ -34,10 +35,13 @@ class Several:
             sink.write(answer, frame)
 
 
+#: How often a part file is opened again because somebody renamed it in between.
+_TRIES = 5
+
 P = TypeVar("P", bound="PartFile")
 
 
-class PartFile:
+class PartFile(abc.ABC):
     """A file that appears at ``path`` when the run was complete.
 
     Until then it stands in ``part``. A run that breaks off leaves that file for whoever wants
@@ -51,16 +55,17 @@ class PartFile:
         #: set in the block, by who knows that nothing is missing.
         self.complete = False
 
+    @abc.abstractmethod
     def open(self) -> None:
         """Begin ``part``, which is there and locked; what an earlier run left in it goes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
-        raise NotImplementedError
+        """Take an answer, as ``Sink`` does."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """End ``part``, after an error too; all of it is on the disk then."""
-        raise NotImplementedError
 
     def __enter__(self: P) -> P:
         if self.path.is_dir():
@@ -102,23 +107,26 @@ def _lock(part: Path, path: Path) -> int:
     Raises:
         UsageError: another run has it, or another sink of this one.
     """
-    while True:
+    for left in reversed(range(_TRIES)):
         handle = os.open(part, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise UsageError(
-                f"{path} is being written already, by another run or another --sink, expected a "
-                "name of its own: choose another one, or wait until that run ends"
-            ) from None
+            break
         except OSError:  # a file system without locks
             return handle
         # The run that had it may have renamed it since: then this is its finished file.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), part.stat()):
                 return handle
+        if not left:  # a file system whose numbers of files do not last
+            return handle
         os.close(handle)
+    raise UsageError(
+        f"{path} is being written already, by another run or another --sink, expected a name of "
+        "its own: choose another one, or wait until that run ends"
+    )
 
 
 class WholeRecords:

@@ -1,5 +1,6 @@
 """Answers as lines of text: JSON on stdout or in a file, CSV."""
 
+import abc
 import csv
 import io
 import sys
@@ -40,8 +41,9 @@ class _LinesFile(PartFile):
         """What the file starts with."""
         return b""
 
+    @abc.abstractmethod
     def line(self, answer: Answer | FrameError) -> bytes:
-        raise NotImplementedError
+        """An answer as the file has it."""
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         self._lines.write(self.line(answer))

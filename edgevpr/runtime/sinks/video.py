@@ -131,7 +131,7 @@ class VideoSink(PartFile):
             if self._writer is not None:
                 self._writer.release()
             else:
-                self.part.unlink()
+                self.part.unlink(missing_ok=True)
         if self._writer is not None:
             written = cv2.VideoCapture(str(self.part))
             readable = written.isOpened()
