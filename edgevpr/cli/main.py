@@ -102,5 +102,11 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         where = error.filename or "the output"
         return 7, f"{where} is not writable or readable by this user; choose another place with -o"
+    if (
+        isinstance(error, OSError)
+        and error.errno in (errno.ENOTDIR, errno.EEXIST)
+        and error.filename
+    ):
+        return 2, f"{error.filename}: found a file where a folder is expected; correct the path"
     kind = type(error).__name__
     return 1, f"unexpected {kind}: {error}; run again with 'edgevpr --debug ...' and report it"

@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,16 @@ def test_full_disk_is_named(run: Run) -> None:
     """Catches "unexpected OSError" where the user has to free space."""
     _, _, err = run(OSError(errno.ENOSPC, "No space left on device", "/data/out/index.faiss"))
     assert "no space left on the disk of /data/out/index.faiss" in err
+
+
+@pytest.mark.parametrize("below", ["x", "x/y"])
+def test_an_output_below_a_file(tmp_path: Path, below: str) -> None:
+    """Catches "unexpected FileExistsError" for a path that only has to be corrected."""
+    (tmp_path / "notes").write_text("kept")
+    done = edgevpr("city", "-o", str(tmp_path / "notes" / below))
+    assert done.returncode == 2
+    assert "found a file where a folder is expected" in done.stderr
+    assert (tmp_path / "notes").read_text() == "kept"
 
 
 def test_interrupt_says_that_nothing_is_broken(run: Run) -> None:
