@@ -64,7 +64,7 @@ def stage(name: str, path: Path, images: int, top_k: int, watch: Watch) -> dict[
                 pass
         return {"s": time.perf_counter() - started}
     if name == "bank":
-        from edgevpr.train.bank import build_bank
+        from edgevpr.train.losses.bank import build_bank
 
         features = np.load(path, mmap_mode="r")[:images]
         places = np.load(path.with_suffix(".places.npy"))[:images]
@@ -78,7 +78,7 @@ def stage(name: str, path: Path, images: int, top_k: int, watch: Watch) -> dict[
             "rss_peak_mb": peak_mb() - before,
         }  # fmt: skip
     if name == "neighbours":
-        from edgevpr.train.neighbours import precompute_neighbours
+        from edgevpr.train.losses.neighbours import precompute_neighbours
 
         features = np.load(path, mmap_mode="r")[:images]
         out = path.with_suffix(".neighbours.npy")
@@ -90,8 +90,8 @@ def stage(name: str, path: Path, images: int, top_k: int, watch: Watch) -> dict[
         return result
     import torch
 
-    from edgevpr.train.distillation import csd
-    from edgevpr.train.losses import implicit
+    from edgevpr.train.losses.asymmetric import implicit
+    from edgevpr.train.losses.distillation import csd
 
     dim, places, batch = np.load(path, mmap_mode="r").shape[1], images, 64
     g = torch.manual_seed(0)
@@ -140,7 +140,7 @@ def main() -> None:
         if name == "bank":
             import torch  # noqa: F401  its memory is not the bank's
 
-            import edgevpr.train.bank  # noqa: F401
+            import edgevpr.train.losses.bank  # noqa: F401
         print(json.dumps(stage(name, path, int(count), args.top_k, Watch(0.005))))
         return
     args.output.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
-from edgevpr.artifact import open_artifact
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.preprocess import Preprocess
-from edgevpr.records import BundleRecord
-from edgevpr.runtime import gst
+from edgevpr.runtime.sources import gst
 
 CAMERAS = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 

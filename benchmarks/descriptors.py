@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
-from edgevpr.places import ImageTable
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.records import FeaturesRecord
 
 #: direction (1-based, of 1024), variance, share between views, gain and noise / variance.
 KNOTS = np.array(

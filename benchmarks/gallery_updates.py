@@ -25,16 +25,16 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
-from edgevpr.compile import maintain
-from edgevpr.compile.gallery_stats import stats
-from edgevpr.compile.index import IndexOptions, build_gallery
-from edgevpr.generations import rollback
-from edgevpr.near import Near
-from edgevpr.places import ImageTable
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.generations import rollback
+from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.compile.gallery_updates import change
+from edgevpr.compile.gallery_updates.stats import stats
+from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.places.near import Near
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.projection import l2_normalize
-from edgevpr.records import FeaturesRecord
+from edgevpr.retrieval.projection import l2_normalize
 from edgevpr.runtime import Gallery
 
 VIEWS, APART_M, SPACE = 4, 2.0, "boq-{dim}-0123456789ab"
@@ -116,16 +116,14 @@ def main() -> None:
         gallery = root / "map"
         build_gallery(own, gallery, queries=held, options=IndexOptions(dim=options.dim))
         plain = Gallery(gallery)
-        changes.append(timed(f"add {more}", lambda: maintain.add(gallery, new)))
+        changes.append(timed(f"add {more}", lambda: change.add(gallery, new)))
         drift = stats(gallery).changes[-1].drift
         added = Gallery(gallery)
         removed_place = Near(0.0, count * APART_M / METRES_A_DEGREE / 2, more * APART_M / 2)
-        changes.append(
-            timed(f"remove {more}", lambda: maintain.remove(gallery, near=removed_place))
-        )
+        changes.append(timed(f"remove {more}", lambda: change.remove(gallery, near=removed_place)))
         both = Gallery(gallery)
         grown = stats(gallery).bytes_of_earlier
-        changes.append(timed("compact", lambda: maintain.compact(gallery)))
+        changes.append(timed("compact", lambda: change.compact(gallery)))
         compacted = Gallery(gallery)
         changes.append(timed("rollback", lambda: rollback(gallery)))
         changes.append(timed("open", lambda: Gallery(gallery)))

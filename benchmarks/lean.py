@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevpr import artifact
-from edgevpr.features import Features
-from edgevpr.places import ImageTable
-from edgevpr.records import FeaturesRecord
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.places.table import ImageTable
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 10_000

@@ -39,11 +39,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgevpr import artifact, runtime
-from edgevpr.records import BundleRecord
+from edgevpr import runtime
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.runtime import Answer, Frame, FrameError
-from edgevpr.runtime.frames import ImageFiles
-from edgevpr.runtime.live import LiveSource
+from edgevpr.runtime.sources.frames import ImageFiles
+from edgevpr.runtime.sources.live import LiveSource
 
 SIZE = (640, 480)
 ENGINE_S = 1 / 15

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.evaluate import evaluate
+from edgevpr.train.evaluate.evaluate import evaluate
 from edgevpr.train.fit import Step, fit
-from edgevpr.train.network import Architecture
+from edgevpr.train.networks.network import Architecture
 
 BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}
 

@@ -35,19 +35,19 @@ import numpy as np
 import onnx
 from real_frames import prepare, verb
 
-from edgevpr import artifact
-from edgevpr.artifact import write_atomic
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_atomic
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.cache import cache_folder
 from edgevpr.compile.cache import Cache
-from edgevpr.compile.host import cpu_name
-from edgevpr.compile.parity import compare
+from edgevpr.compile.engine.parity import compare
 from edgevpr.compile.stages import Stages
 from edgevpr.data import read_images
-from edgevpr.places import ImageTable, positives
+from edgevpr.device.cpu import cpu_name
+from edgevpr.places.table import ImageTable, positives
 from edgevpr.preprocess import Preprocess, read_image
-from edgevpr.recall import recall_at
-from edgevpr.records import BundleRecord
-from edgevpr.search import exact_search
+from edgevpr.retrieval.exact import exact_search
+from edgevpr.retrieval.recall import recall_at
 
 SIDE, SMALL = 320, 128
 #: The gallery networks' widths: BoQ 12288-d, SALAD 8448-d.
@@ -129,9 +129,9 @@ def torch_error(model: Path, graph: Path, images: Any) -> float:
     """Largest difference between torch and ONNX Runtime on some real frames."""
     import torch
 
-    from edgevpr.compile.reference import describe
-    from edgevpr.train.export import Deployed
-    from edgevpr.train.model import load_model
+    from edgevpr.compile.graph.reference import describe
+    from edgevpr.train.networks.export import Deployed
+    from edgevpr.train.networks.model import load_model
 
     network, about, _ = load_model(model)
     deployed = Deployed(network, about.preprocess).eval()

@@ -26,7 +26,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
 
 GALLERY_PX, QUERY_PX = 192, 128
 

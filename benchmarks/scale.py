@@ -44,7 +44,7 @@ def leave(group: Path) -> None:
 
 
 def build(folder: Path, dim: int) -> dict[str, float]:
-    from edgevpr.compile.index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
 
     watch = Watch()
     started = time.perf_counter()

@@ -21,11 +21,11 @@ import descriptors
 import faiss
 import numpy as np
 
-from edgevpr.compile.index import IndexOptions, build_gallery
-from edgevpr.features import Features
-from edgevpr.recall import recall_at
-from edgevpr.records import GalleryRecord, OperatingPoint
-from edgevpr.search import exact_search
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.records import GalleryRecord, OperatingPoint
+from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.retrieval.exact import exact_search
+from edgevpr.retrieval.recall import recall_at
 
 PLAIN = "IVF{lists},PQ{codes}x8"
 
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def artifact_manifest() -> str:
-    from edgevpr.artifact import MANIFEST
+    from edgevpr.artifacts.folder import MANIFEST
 
     return MANIFEST
 

@@ -37,15 +37,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
-from edgevpr.compile.calibrate_confidence import fit_vectors
-from edgevpr.confidence import evidence, figures, probability
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord, Calibration
+from edgevpr.compile.index.fit_confidence import fit_vectors
 from edgevpr.data import read_images
-from edgevpr.places import ImageTable, positives
+from edgevpr.places.table import ImageTable, positives
 from edgevpr.preprocess import read_image
-from edgevpr.records import BundleRecord, Calibration
+from edgevpr.retrieval.confidence import evidence, figures, probability
+from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime import Gallery, SequenceFilter, runner_from_bundle
-from edgevpr.search import SEARCH_DEPTH
 
 RADIUS_M, CLEARED_M = 25.0, 50.0
 WALK_M_S = 7.0

@@ -28,16 +28,16 @@ def write(path: Path, images: int, dim: int) -> None:
 
 
 def build(vectors: Path, factory: str, shard_mb: int, path: Path) -> None:
-    from edgevpr import artifact
-    from edgevpr.compile import faiss_index, shards
+    from edgevpr.artifacts import folder
+    from edgevpr.compile.index import faiss_build, inverted_lists
 
-    shards.SHARD_BYTES = shard_mb << 20
+    inverted_lists.SHARD_BYTES = shard_mb << 20
     watch = Watch()
     started = time.perf_counter()
-    faiss_index.build_file(np.load(vectors, mmap_mode="r"), factory, path)
+    faiss_build.build_file(np.load(vectors, mmap_mode="r"), factory, path)
     seconds = time.perf_counter() - started
     private = watch.most() - watch.before
-    digest = artifact.sha256_file(path)[:12]
+    digest = folder.sha256_file(path)[:12]
     print(f"{seconds:.0f} | {private:,.0f} | {path.stat().st_size / 1e6:,.0f} | {digest} |")
     path.unlink()
 

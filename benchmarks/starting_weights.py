@@ -10,8 +10,8 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from edgevpr.artifact import write_atomic
-from edgevpr.train.model import load_model
+from edgevpr.artifacts.folder import write_atomic
+from edgevpr.train.networks.model import load_model
 
 
 def main(model: Path, out: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
-from edgevpr.places import ImageTable
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.projection import l2_normalize
-from edgevpr.records import FeaturesRecord
+from edgevpr.retrieval.projection import l2_normalize
 
 SPACE = "boq-64-0123456789ab"
 DIM, VIEWS = 64, 3

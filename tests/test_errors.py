@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from edgevpr import errors
-from edgevpr.artifact import create, open_artifact
-from edgevpr.coordinates import to_utm
+from edgevpr.artifacts.folder import create, open_artifact
+from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import format_utm_name, parse_utm_name, read_gsv_cities, read_images, read_split
 from edgevpr.data.exif import read_exif
 from edgevpr.errors import EdgeVPRError
 from edgevpr.optional import require
-from edgevpr.places import ImageTable, positives_within
+from edgevpr.places.table import ImageTable, positives_within
+from edgevpr.places.utm import to_utm
 from edgevpr.preprocess import read_image
-from edgevpr.projection import Projection
-from edgevpr.recall import recall_at
-from edgevpr.space import check_same_space
+from edgevpr.retrieval.projection import Projection
+from edgevpr.retrieval.recall import recall_at
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 

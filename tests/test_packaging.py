@@ -57,7 +57,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> Non
     shipped = {n for n in wheel.namelist() if ".dist-info/" not in n}
     assert shipped == package_files()
     assert any(name.endswith("devices/jetson-orin.toml") for name in shipped)
-    assert "edgevpr/profiles/templates/report.html" in shipped
+    assert "edgevpr/profiles/report/templates/report.html" in shipped
     assert "edgevpr/py.typed" in shipped
     assert {Path(n).suffix for n in shipped} == {
         ".py", ".toml", ".html", ".typed", ".safetensors"

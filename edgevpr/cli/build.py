@@ -8,8 +8,8 @@ import typer
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
-    from edgevpr.artifact import Artifact
-    from edgevpr.compile.engines import BuildReport
+    from edgevpr.artifacts.folder import Artifact
+    from edgevpr.compile.engine.sidecars import BuildReport
 
 
 def command(
@@ -34,11 +34,11 @@ def command(
 ) -> None:
     """Build a bundle's engine on this device and check it against the bundle's golden vectors."""
     if host is not None:
-        from edgevpr.compile.remote import build_on_host
+        from edgevpr.compile.engine.over_ssh import build_on_host
 
         report = build_on_host(bundle, host, dla=dla, edgevpr=host_edgevpr)
     else:
-        from edgevpr.compile.build import build_bundle
+        from edgevpr.compile.engine.build_engine import build_bundle
 
         report = build_bundle(
             bundle, open_engine=open_engine, here=this_machine(), dla=dla, track=console.track
@@ -86,15 +86,15 @@ def show(report: "BuildReport") -> None:
 
 def open_engine(bundle: "Artifact") -> Any:
     """The runtime room's engine of a bundle."""
-    from edgevpr.runtime.runners import runner_from_bundle
+    from edgevpr.runtime.engines.runner import runner_from_bundle
 
     return runner_from_bundle(bundle)
 
 
 def this_machine() -> Any:
     """The board this is, for sidecars."""
-    from edgevpr.compile.host import Here
-    from edgevpr.profiles.board import read_board
+    from edgevpr.device.board import read_board
+    from edgevpr.device.cpu import Here
 
     board = read_board()
     return Here() if board is None else Here(board.target, board.model, board.jetpack)

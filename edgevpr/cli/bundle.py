@@ -20,8 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 @group.command("show")
 def show(bundle: Bundle, json: Json = False) -> None:
     """Say what a bundle runs, on what, and what was measured of it."""
-    from edgevpr.artifact import open_artifact
-    from edgevpr.records import BundleRecord
+    from edgevpr.artifacts.folder import open_artifact
+    from edgevpr.artifacts.records import BundleRecord
 
     opened = open_artifact(bundle, "bundle")
     record = opened.read("bundle.json", BundleRecord)
@@ -64,8 +64,8 @@ def verify(
 ) -> None:
     """Check every file's hash and the signature."""
     os.environ.pop("EDGEVPR_TRUSTED_KEYS", None)  # asked below, by name
-    from edgevpr.artifact import open_artifact
-    from edgevpr.signing import SIGNATURE, check_trusted, signer
+    from edgevpr.artifacts.folder import open_artifact
+    from edgevpr.artifacts.trust import SIGNATURE, check_trusted, signer
 
     opened = open_artifact(bundle, "bundle")
     by = None
@@ -88,7 +88,7 @@ def key(
     json: Json = False,
 ) -> None:
     """Make a key to sign with; prints the line for a robot's file of trusted keys."""
-    from edgevpr.signing import new_key
+    from edgevpr.artifacts.trust import new_key
 
     public = new_key(output)
     if json:
@@ -106,7 +106,7 @@ def sign_bundle(
     json: Json = False,
 ) -> None:
     """Sign a bundle; building its engine on a board later leaves the signature valid."""
-    from edgevpr.signing import sign
+    from edgevpr.artifacts.trust import sign
 
     public = sign(bundle, private_key)
     if json:

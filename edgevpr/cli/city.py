@@ -25,8 +25,8 @@ def command(
     different districts. Also prints what a nearest neighbour over 32 x 32 thumbnails scores on
     the test places, which any network has to beat.
     """
-    from edgevpr.synthetic.dataset import CitySize, write_city
-    from edgevpr.synthetic.thumbnail import thumbnail_recall
+    from edgevpr.city.dataset import CitySize, write_city
+    from edgevpr.city.thumbnail import thumbnail_recall
 
     size = CitySize(
         train_cities=train_cities,

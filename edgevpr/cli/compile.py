@@ -8,8 +8,8 @@ import typer
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
-    from edgevpr.compile.tuning import Map
-    from edgevpr.records import BundleRecord
+    from edgevpr.artifacts.records import BundleRecord
+    from edgevpr.compile.auto.tuning_images import Map
 
 
 def command(
@@ -84,8 +84,8 @@ def command(
 
     for package, extra in (("onnx", "compile"), ("onnxslim", "compile"), ("torch", "train")):
         require(package, extra=extra)
-    from edgevpr.compile.verb import CompileOptions, compile_artifact
-    from edgevpr.train.export import export_onnx
+    from edgevpr.compile.pipeline import CompileOptions, compile_artifact
+    from edgevpr.train.networks.export import export_onnx
 
     options = CompileOptions(
         target=target,
@@ -145,7 +145,7 @@ def command(
 
 
 def _open_gallery(path: Path) -> "Map":
-    from edgevpr.runtime.gallery import Gallery
+    from edgevpr.runtime.gallery.gallery import Gallery
 
     return Gallery(path)
 

@@ -34,7 +34,7 @@ def command(
         "onnx": "compile", "tensorrt_rtx": "rtx", "jinja2": "report", "matplotlib": "report",
     }.items():  # fmt: skip
         require(package, extra=extra)
-    from edgevpr.demo import run_demo
+    from edgevpr.demo.chain import run_demo
 
     summary = run_demo(output, seed=seed, from_scratch=from_scratch, say=console.note)
     if json:

@@ -12,7 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 def command(name: Name = None, json: Json = False) -> None:
     """List compile targets and boards. A ? marks a number nobody has verified on a board."""
-    from edgevpr.targets import all_targets, load_target
+    from edgevpr.device.targets import all_targets, load_target
 
     if name is not None:
         target = load_target(name)

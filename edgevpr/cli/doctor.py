@@ -65,7 +65,7 @@ def _extras(packages: list[Any]) -> list[list[str]]:
 
 def _grouped(states: list[Any]) -> list[list[str]]:
     """One row a target; boards that fare like their family are counted beside it."""
-    from edgevpr.targets import load_target
+    from edgevpr.device.targets import load_target
 
     rows: dict[tuple[str, ...], list[str]] = {}
     for state in states:

@@ -8,7 +8,7 @@ import typer
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
-    from edgevpr.records import FeaturesRecord
+    from edgevpr.artifacts.records import FeaturesRecord
 
 
 def command(
@@ -60,7 +60,7 @@ def command(
 def _by_shard(
     model: Path, images: Path, output: Path, batch_size: int, workers: int, shard: str
 ) -> "FeaturesRecord | None":
-    from edgevpr.train.describe import embed
+    from edgevpr.train.embed.embed import embed
 
     return embed(
         model, images, output, batch_size=batch_size, workers=workers, shard=_part(shard),
@@ -72,7 +72,7 @@ def _by_cluster(
     model: Path, images: Path, output: Path, batch_size: int, address: str, shard: str
 ) -> "FeaturesRecord":
     from edgevpr.errors import UsageError
-    from edgevpr.train.cluster import embed_on_cluster
+    from edgevpr.train.embed.embed_on_cluster import embed_on_cluster
 
     if shard != "1/1":
         raise UsageError(

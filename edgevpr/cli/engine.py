@@ -12,15 +12,15 @@ def build_if_missing(path: Path) -> None:
         TargetError: this machine can neither run nor build it.
         ResourceError: the bundle cannot be written.
     """
-    from edgevpr.artifact import open_artifact
+    from edgevpr.artifacts.folder import open_artifact
+    from edgevpr.artifacts.records import BundleRecord
     from edgevpr.errors import EngineMissingError
-    from edgevpr.records import BundleRecord
 
     bundle = open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     if record.runtime == "onnxruntime":
         return
-    from edgevpr.runtime.tensorrt_runner import check_engine
+    from edgevpr.runtime.engines.tensorrt import check_engine
 
     try:
         check_engine(bundle, record)
@@ -29,6 +29,6 @@ def build_if_missing(path: Path) -> None:
         found = str(error).partition(": run edgevpr build")[0]
     console.note(f"{found}: building one first, which takes minutes, once")
     from edgevpr.cli.build import open_engine, show, this_machine
-    from edgevpr.compile.build import build_bundle
+    from edgevpr.compile.engine.build_engine import build_bundle
 
     show(build_bundle(path, open_engine=open_engine, here=this_machine(), track=console.track))

@@ -41,13 +41,13 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Recall@K of a model by exact search in the full descriptor space."""
-    from edgevpr.atomic import write_atomic
+    from edgevpr.files import write_atomic
     from edgevpr.optional import require
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.evaluate import evaluate, save_descriptors
-    from edgevpr.train.sheet import save_sheet
+    from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors
+    from edgevpr.train.evaluate.sheet import save_sheet
 
     results = []
     for path in (model, *(compare or [])):

@@ -33,7 +33,7 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.explain import METHODS, explain
+    from edgevpr.train.evaluate.explain import METHODS, explain
 
     if map_method not in METHODS:
         raise UsageError(f"--map {map_method}: expected one of {', '.join(METHODS)}")

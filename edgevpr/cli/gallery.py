@@ -28,7 +28,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Add images beside the index; says whether the index's codebook still fits."""
-    from edgevpr.compile.maintain import add
+    from edgevpr.compile.gallery_updates.change import add
 
     change = add(gallery, features, replace=replace, track=console.track)
     if json:
@@ -54,8 +54,8 @@ def remove(
     json: Json = False,
 ) -> None:
     """Take images out of all answers; what any of the options names goes."""
-    from edgevpr.compile.maintain import remove
-    from edgevpr.near import Near
+    from edgevpr.compile.gallery_updates.change import remove
+    from edgevpr.places.near import Near
 
     point = Near.parse(near) if near else None
     change = remove(gallery, places=place or (), patterns=images or (), near=point)
@@ -78,10 +78,10 @@ def compact(
     json: Json = False,
 ) -> None:
     """Fold added and removed images into a new index; ids stay as they are."""
-    from edgevpr.compile import maintain
+    from edgevpr.compile.gallery_updates import change as maintain
 
     if retrain:
-        from edgevpr.compile.retrain import retrain as again
+        from edgevpr.compile.gallery_updates.retrain import retrain as again
 
         change = again(gallery, retrain, keep=keep, track=console.track)
     else:
@@ -94,7 +94,7 @@ def compact(
 @group.command("rollback")
 def rollback(gallery: Gallery, json: Json = False) -> None:
     """Go back to the state before the last change."""
-    from edgevpr.generations import rollback
+    from edgevpr.artifacts.generations import rollback
 
     generation = rollback(gallery)
     if json:
@@ -105,7 +105,7 @@ def rollback(gallery: Gallery, json: Json = False) -> None:
 @group.command("stats")
 def stats(gallery: Gallery, json: Json = False) -> None:
     """Count images, bytes and generations; show the changes and the last drift measured."""
-    from edgevpr.compile.gallery_stats import stats
+    from edgevpr.compile.gallery_updates.stats import stats
 
     found = stats(gallery)
     if json:

@@ -83,7 +83,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Build the map a robot searches: projection, index, measured operating points."""
-    from edgevpr.compile.index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
 
     options = IndexOptions(
         dim=dim,

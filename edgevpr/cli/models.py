@@ -34,7 +34,7 @@ def command(
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
     if gallery is not None:
-        from edgevpr.train.published import import_published
+        from edgevpr.train.networks.published import import_published
 
         if output is None:
             raise UsageError(f"--gallery {gallery} without -o: expected a folder to write it to")
@@ -45,8 +45,8 @@ def command(
         return
     if output is not None or weights is not None:
         raise UsageError("-o or --weights without --gallery: expected the network's name too")
-    from edgevpr.train.cost import cost_of
-    from edgevpr.train.published import PUBLISHED, TABLE_2
+    from edgevpr.train.networks.cost import cost_of
+    from edgevpr.train.networks.published import PUBLISHED, TABLE_2
 
     rows = []
     for name, architecture in TABLE_2.items():

@@ -46,9 +46,9 @@ def command(
     """
     import msgspec
 
+    from edgevpr.profiles.configuration import closing_row
     from edgevpr.profiles.measure import measure, write_profile
-    from edgevpr.profiles.profile import closing_row
-    from edgevpr.profiles.report import closing_table
+    from edgevpr.profiles.report.render_report import closing_table
 
     record = measure(
         bundle,

@@ -19,16 +19,16 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the closing table as JSON.")] = False,
 ) -> None:
     """Draw one or more profiles as one HTML page, which opens without network."""
-    from edgevpr.artifact import open_artifact
-    from edgevpr.atomic import write_atomic
-    from edgevpr.profiles.report import closing_table, report_from_records
-    from edgevpr.records import ProfileRecord
+    from edgevpr.artifacts.folder import open_artifact
+    from edgevpr.artifacts.records import ProfileRecord
+    from edgevpr.files import write_atomic
+    from edgevpr.profiles.report.render_report import closing_table, report_from_records
 
     records = [open_artifact(p, "profile").read("profile.json", ProfileRecord) for p in profiles]
     write_atomic(output, report_from_records(records, title=title).encode())
     rows = [row for record in records for row in record.rows]
     if json:
-        from edgevpr.profiles.profile import closing_row
+        from edgevpr.profiles.configuration import closing_row
 
         console.emit_json({"report": str(output), "rows": [closing_row(row) for row in rows]})
         return

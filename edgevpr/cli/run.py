@@ -132,11 +132,11 @@ def command(
     opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
     from edgevpr import runtime
-    from edgevpr.artifact import open_artifact
+    from edgevpr.artifacts.folder import open_artifact
+    from edgevpr.artifacts.records import BundleRecord
     from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
-    from edgevpr.near import Near
-    from edgevpr.records import BundleRecord
+    from edgevpr.places.near import Near
 
     prior = Near.parse(near) if near else None
 

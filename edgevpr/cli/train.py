@@ -140,7 +140,7 @@ def command(
         require(package, extra="train")
     from edgevpr.train.config import TrainConfig
     from edgevpr.train.fit import fit
-    from edgevpr.train.network import Architecture
+    from edgevpr.train.networks.network import Architecture
 
     config = TrainConfig(
         images=images,

@@ -12,29 +12,24 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr import artifact
-from edgevpr.compile.build import build_ahead_of_time
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord
+from edgevpr.compile.auto.decision import Decision
+from edgevpr.compile.board_graphs import write_recipe
 from edgevpr.compile.cache import Cache
-from edgevpr.compile.calibration import CalibrationImages, extremes
-from edgevpr.compile.decision import Decision
-from edgevpr.compile.engines import write_engine
-from edgevpr.compile.evidence import (
-    latency_evidence,
-    node_evidence,
-    parity_evidence,
-    versions,
-)
-from edgevpr.compile.graph import load_graph, signature
-from edgevpr.compile.host import cpu_name
-from edgevpr.compile.parity import check_finite, compare, gate
-from edgevpr.compile.precision import Method, Typed, check_calibration
+from edgevpr.compile.engine.build_engine import build_ahead_of_time
+from edgevpr.compile.engine.parity import check_finite, compare, gate
+from edgevpr.compile.engine.sidecars import write_engine
+from edgevpr.compile.evidence import latency_evidence, node_evidence, parity_evidence, versions
+from edgevpr.compile.graph.signature import load_graph, signature
+from edgevpr.compile.precision.calibration import CalibrationImages, extremes
+from edgevpr.compile.precision.gpu_graph import Method, Typed, check_calibration
 from edgevpr.compile.source import Source
 from edgevpr.compile.stages import Recall, Stages
-from edgevpr.compile.variants import write_recipe
+from edgevpr.device.cpu import cpu_name
+from edgevpr.device.targets import Target, load_target
 from edgevpr.errors import CorruptArtifactError, UsageError
 from edgevpr.progress import Track, silent
-from edgevpr.records import BundleRecord
-from edgevpr.targets import Target, load_target
 
 Precision = Literal["fp32", "fp16", "int8"]
 #: Or found by search, see ``edgevpr.compile.auto``.

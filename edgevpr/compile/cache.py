@@ -21,9 +21,9 @@ import onnx
 from numpy.typing import NDArray
 
 import edgevpr
-from edgevpr.artifact import read_json, sha256_file, write_json
-from edgevpr.atomic import replacing
+from edgevpr.artifacts.folder import read_json, sha256_file, write_json
 from edgevpr.errors import CorruptArtifactError
+from edgevpr.files import replacing
 
 ENTRY = "entry.json"
 #: Above this many bytes, entries that were not used for longest go.

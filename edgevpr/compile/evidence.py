@@ -8,12 +8,12 @@ import onnx
 import onnxruntime
 
 from edgevpr import __version__
-from edgevpr.compile.calibration import CalibrationImages
-from edgevpr.compile.graph import node_counts
-from edgevpr.compile.host import cpu_name, has_int8_dot_product
-from edgevpr.compile.latency import latencies
-from edgevpr.compile.parity import Parity
-from edgevpr.targets import Target
+from edgevpr.compile.engine.parity import Parity
+from edgevpr.compile.graph.latency import latencies
+from edgevpr.compile.graph.signature import node_counts
+from edgevpr.compile.precision.calibration import CalibrationImages
+from edgevpr.device.cpu import cpu_name, has_int8_dot_product
+from edgevpr.device.targets import Target
 
 #: Packages that decide what a graph looks like.
 PACKAGES = ("onnx", "onnxruntime", "onnxslim", "nvidia-modelopt", "tensorrt_rtx", "torch")

@@ -9,25 +9,25 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.artifact import read_json, write_json
-from edgevpr.compile.assignment import Cpu, Gpu, Machine
-from edgevpr.compile.auto import Goal, Search
+from edgevpr.artifacts.folder import read_json, write_json
+from edgevpr.compile.auto.assignment import Cpu, Gpu, Machine
+from edgevpr.compile.auto.decision import Decision
+from edgevpr.compile.auto.groups import layer_groups
+from edgevpr.compile.auto.search import Goal, Search
+from edgevpr.compile.auto.trials import Trials
+from edgevpr.compile.auto.tuning_images import Map, Tuning
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
-from edgevpr.compile.decision import Decision
 from edgevpr.compile.evidence import versions
-from edgevpr.compile.fuse import clean_up, fuse_projection
-from edgevpr.compile.groups import layer_groups
-from edgevpr.compile.host import has_int8_dot_product
-from edgevpr.compile.precision import Method, Typed, quantize_gpu, to_fp16, to_int8
-from edgevpr.compile.qdq import quantized_layers
-from edgevpr.compile.quantize_cpu import quantize_cpu, to_int8_cpu
-from edgevpr.compile.reference import describe
-from edgevpr.compile.structure import int8_layers
-from edgevpr.compile.trials import Trials
-from edgevpr.compile.tuning import Map, Tuning
+from edgevpr.compile.graph.fuse import clean_up, fuse_projection
+from edgevpr.compile.graph.reference import describe
+from edgevpr.compile.precision.cpu_graph import quantize_cpu, to_int8_cpu
+from edgevpr.compile.precision.gpu_graph import Method, Typed, quantize_gpu, to_fp16, to_int8
+from edgevpr.compile.precision.qdq import quantized_layers
+from edgevpr.compile.precision.structure import int8_layers
+from edgevpr.device.cpu import has_int8_dot_product
+from edgevpr.device.targets import Target
 from edgevpr.progress import Track, silent
-from edgevpr.projection import Projection
-from edgevpr.targets import Target
+from edgevpr.retrieval.projection import Projection
 
 
 class _Names(msgspec.Struct):

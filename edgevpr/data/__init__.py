@@ -1,7 +1,7 @@
 """Readers of image data sets; each gives an ``edgevpr.places.ImageTable``."""
 
-from edgevpr.data.folder import read_folder
 from edgevpr.data.gsv import read_gsv_cities
+from edgevpr.data.image_folder import read_folder
 from edgevpr.data.names import UtmName, format_utm_name, parse_utm_name
 from edgevpr.data.read import read_images
 from edgevpr.data.split import read_split

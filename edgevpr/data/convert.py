@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from edgevpr.atomic import replacing
-from edgevpr.coordinates import to_utm
 from edgevpr.data.exif import read_exif
-from edgevpr.data.files import list_images
+from edgevpr.data.image_files import list_images
 from edgevpr.data.names import format_utm_name
 from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, UsageError
+from edgevpr.files import replacing
+from edgevpr.places.utm import to_utm
 from edgevpr.progress import Track, silent
 
 #: Names that a column may have in a CSV of positions.

@@ -15,9 +15,9 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgevpr.data.files import EXTENSIONS, lacking
+from edgevpr.data.image_files import EXTENSIONS, lacking
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable, to_utm
+from edgevpr.places.table import ImageTable, to_utm
 
 COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
 PLACES_PER_CITY = 10**7

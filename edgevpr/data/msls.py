@@ -8,9 +8,9 @@ panorama.
 import csv
 from pathlib import Path
 
-from edgevpr.data.files import missing_images
+from edgevpr.data.image_files import missing_images
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable, concat
+from edgevpr.places.table import ImageTable, concat
 
 CITIES = ("cph", "sf")
 SIDES = ("database", "query")

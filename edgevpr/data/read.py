@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevpr.artifact import MANIFEST
-from edgevpr.data.files import LAYOUTS, list_images, missing_images
-from edgevpr.data.folder import number_places, read_folder
+from edgevpr.artifacts.folder import MANIFEST
 from edgevpr.data.gsv import is_gsv_cities, read_gsv_cities
+from edgevpr.data.image_files import LAYOUTS, list_images, missing_images
+from edgevpr.data.image_folder import number_places, read_folder
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
 
 TABLE = "images.csv"
 

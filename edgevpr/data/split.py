@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgevpr.data.read import read_images
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
 
 
 def read_split(root: Path, queries: str = "queries") -> tuple[ImageTable, ImageTable]:

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from edgevpr import __version__
-from edgevpr.profiles.board import read_board
-from edgevpr.profiles.gpu import find_gpus
-from edgevpr.profiles.packages import installed
-from edgevpr.records import DeviceContext
+from edgevpr.artifacts.records import DeviceContext
+from edgevpr.device.board import read_board
+from edgevpr.device.gpu import find_gpus
+from edgevpr.device.packages import installed
 
 #: Whose version changes latency or recall.
 PACKAGES = (

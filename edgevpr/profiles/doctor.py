@@ -9,10 +9,9 @@ from typing import Literal
 import msgspec
 
 from edgevpr import __version__
-from edgevpr.profiles.board import Board, read_board
-from edgevpr.profiles.cameras import CameraBackend, camera_backends
-from edgevpr.profiles.gpu import Gpu, find_gpus
-from edgevpr.profiles.packages import (
+from edgevpr.device.board import Board, read_board
+from edgevpr.device.gpu import Gpu, find_gpus
+from edgevpr.device.packages import (
     Package,
     TensorRT,
     installed,
@@ -21,7 +20,8 @@ from edgevpr.profiles.packages import (
     packages,
     torch_pairing,
 )
-from edgevpr.targets import Target, all_targets
+from edgevpr.device.targets import Target, all_targets
+from edgevpr.profiles.camera_backends import CameraBackend, camera_backends
 
 #: "recipe": the graph and its recipe, the engine being built on the board; "engine": the engine of
 #: a bundle made elsewhere.

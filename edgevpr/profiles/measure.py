@@ -9,20 +9,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr import artifact
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
+from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import MissingExtraError, UsageError
-from edgevpr.features import Features
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
+from edgevpr.profiles.configuration import TOP_K, Configuration, Searched, measure_configuration
 from edgevpr.profiles.context import device_context, peak_memory_mb
-from edgevpr.profiles.frames import read_frames
-from edgevpr.profiles.profile import TOP_K, Configuration, Searched, measure_configuration
+from edgevpr.profiles.labelled_frames import read_frames
 from edgevpr.progress import Track, silent
-from edgevpr.records import BundleRecord, ProfileRecord, ProfileRow
-from edgevpr.runtime.confidence import Judge, judge_for
-from edgevpr.runtime.gallery import Gallery
-from edgevpr.runtime.runners import Runner, runner_from_bundle
-from edgevpr.search import SEARCH_DEPTH
-from edgevpr.space import check_same_space
+from edgevpr.retrieval.exact import SEARCH_DEPTH
+from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
+from edgevpr.runtime.gallery.gallery import Gallery
+from edgevpr.runtime.judge import Judge, judge_for
 
 
 class ExactMap:
@@ -191,7 +191,7 @@ def write_profile(
     Returns:
         False where jinja2 or matplotlib is missing and the artifact has no ``report.html``.
     """
-    from edgevpr.profiles.report import report_from_records
+    from edgevpr.profiles.report.render_report import report_from_records
 
     with artifact.create(output, "profile") as folder:
         artifact.write_json(folder / "profile.json", record)

@@ -5,15 +5,12 @@ used.
 """
 
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
-from edgevpr.runtime.cameras import Backend, CameraOptions, scaled_for
-from edgevpr.runtime.confidence import Judge, judge_for
-from edgevpr.runtime.frames import Frame, Source
-from edgevpr.runtime.gallery import Gallery
+from edgevpr.runtime.engines.runner import OnnxRunner, Runner, runner_from_bundle
+from edgevpr.runtime.gallery.gallery import Gallery
+from edgevpr.runtime.judge import Judge, judge_for
 from edgevpr.runtime.lane import Lane
-from edgevpr.runtime.live import LiveSource, Patience
 from edgevpr.runtime.localizer import Localizer
-from edgevpr.runtime.pipeline import call_on_hangup, run, stop_on_signals
-from edgevpr.runtime.runners import OnnxRunner, Runner, runner_from_bundle
+from edgevpr.runtime.loop import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.sequence import SequenceFilter
 from edgevpr.runtime.shadow import Limits
 from edgevpr.runtime.sinks import (
@@ -25,7 +22,10 @@ from edgevpr.runtime.sinks import (
     StandardOutput,
     open_sink,
 )
-from edgevpr.runtime.sources import open_source
+from edgevpr.runtime.sources.cameras import Backend, CameraOptions, scaled_for
+from edgevpr.runtime.sources.frames import Frame, Source
+from edgevpr.runtime.sources.live import LiveSource, Patience
+from edgevpr.runtime.sources.open_source import open_source
 from edgevpr.runtime.swap import Swap
 
 __all__ = [

@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.sources.frames import Frame
 
 #: How long closing waits for an engine at work; its thread cannot keep the process alive.
 _CLOSE_S = 2.0

@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import NumericsError, UsageError
-from edgevpr.near import Near
-from edgevpr.places import ImageTable
+from edgevpr.places.near import Near
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
+from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
-from edgevpr.runtime.confidence import Judge
-from edgevpr.runtime.frames import Frame
-from edgevpr.runtime.gallery import Gallery
-from edgevpr.runtime.runners import Runner
+from edgevpr.runtime.engines.runner import Runner
+from edgevpr.runtime.gallery.gallery import Gallery
+from edgevpr.runtime.judge import Judge
 from edgevpr.runtime.sequence import SequenceFilter
-from edgevpr.search import SEARCH_DEPTH
+from edgevpr.runtime.sources.frames import Frame
 
 #: So many descriptors in a row that are no numbers end the run: it is not the frames then.
 MAX_BROKEN = 10

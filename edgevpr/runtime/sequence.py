@@ -28,12 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.confidence import same_place
+from edgevpr.artifacts.records import Calibration
 from edgevpr.errors import UsageError
-from edgevpr.places import ImageTable
-from edgevpr.records import Calibration
-from edgevpr.runtime.cells import cells_of
-from edgevpr.search import SEARCH_DEPTH
+from edgevpr.places.table import ImageTable
+from edgevpr.retrieval.confidence import same_place
+from edgevpr.retrieval.exact import SEARCH_DEPTH
+from edgevpr.runtime.sequence_cells import cells_of
 
 #: Metres a second; a car in a city.
 MAX_SPEED = 15.0

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgevpr.artifact import MANIFEST
+from edgevpr.artifacts.folder import MANIFEST
 from edgevpr.errors import EdgeVPRError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.shadow import Limits, Shadow
+from edgevpr.runtime.sources.frames import Frame
 
 POLL_S = 1.0
 #: How often a pair is opened again because it was replaced while it was being opened.

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from edgevpr.runtime.answers import Answer, FrameError, Spread, Summary
-from edgevpr.runtime.frames import Source
+from edgevpr.runtime.sources.frames import Source
 
 #: Answers whose times the summary is about.
 KEPT = 10_000

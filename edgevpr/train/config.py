@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgevpr.errors import UsageError
-from edgevpr.train.losses import check_temperature
-from edgevpr.train.network import Architecture
-from edgevpr.train.objectives import GALLERY_LOSSES, QUERY_LOSSES, loss_arguments
+from edgevpr.train.losses.asymmetric import check_temperature
+from edgevpr.train.losses.objectives import GALLERY_LOSSES, QUERY_LOSSES, loss_arguments
+from edgevpr.train.networks.network import Architecture
 
 
 @dataclass(frozen=True)

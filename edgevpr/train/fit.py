@@ -22,33 +22,23 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from torch import nn
 
-from edgevpr import __version__, artifact
+from edgevpr import __version__
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_images, read_split
 from edgevpr.errors import DataError, UsageError
-from edgevpr.features import Features
 from edgevpr.optional import require
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
-from edgevpr.space import check_same_space
-from edgevpr.train.bank import Bank, build_bank, places_from_positions
-from edgevpr.train.batch_norm import unfold_batch_norm
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.describe import describe
-from edgevpr.train.evaluate import recall_of
-from edgevpr.train.images import (
-    Augment,
-    Images,
-    PlaceBatches,
-    ShuffledBatches,
-    loader,
-    spread_out,
-)
-from edgevpr.train.model import copy_aggregator, save_model, start_from
-from edgevpr.train.modules import GalleryTraining, QueryTraining
-from edgevpr.train.neighbours import precompute_neighbours, stored_neighbours
-from edgevpr.train.network import Network, parameters_m
-from edgevpr.train.objectives import (
+from edgevpr.train.embed.embed import describe
+from edgevpr.train.evaluate.evaluate import recall_of
+from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader, spread_out
+from edgevpr.train.losses.bank import Bank, build_bank, places_from_positions
+from edgevpr.train.losses.neighbours import precompute_neighbours, stored_neighbours
+from edgevpr.train.losses.objectives import (
     BANK_LOSSES,
     NEIGHBOUR_LOSSES,
     BankObjective,
@@ -56,8 +46,12 @@ from edgevpr.train.objectives import (
     QueueObjective,
     loss_arguments,
 )
+from edgevpr.train.losses.through_index import through_index
+from edgevpr.train.modules import GalleryTraining, QueryTraining
+from edgevpr.train.networks.batch_norm import unfold_batch_norm
+from edgevpr.train.networks.model import copy_aggregator, save_model, start_from
+from edgevpr.train.networks.network import Network, parameters_m
 from edgevpr.train.qat import rounded_to_int8
-from edgevpr.train.through_index import through_index
 
 
 @dataclass(frozen=True)

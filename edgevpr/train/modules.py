@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgevpr.errors import NumericsError
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.network import Network
-from edgevpr.train.objectives import GalleryObjective
+from edgevpr.train.losses.objectives import GalleryObjective
+from edgevpr.train.networks.network import Network
 
 
 class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning is skipped

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgevpr.errors import UsageError
-from edgevpr.int8 import INT8_INTENSITY, INT8_ROWS
-from edgevpr.train.network import Network
+from edgevpr.int8_rule import INT8_INTENSITY, INT8_ROWS
+from edgevpr.train.networks.network import Network
 
 _LARGEST = 127
 

@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgevpr.artifact import create, open_artifact, write_json
+from edgevpr.artifacts.folder import create, open_artifact, write_json
+from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.cli.engine import build_if_missing
-from edgevpr.compile import build
-from edgevpr.compile.engines import BuildReport
+from edgevpr.compile.engine import build_engine
+from edgevpr.compile.engine.sidecars import BuildReport
 from edgevpr.errors import TargetError
 from edgevpr.preprocess import Preprocess
-from edgevpr.records import BundleRecord, EngineSidecar
-from edgevpr.runtime import tensorrt_runner
+from edgevpr.runtime.engines import tensorrt
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             )
         return BuildReport(str(path), [sidecar], None, None, ["a remark"])
 
-    monkeypatch.setattr(tensorrt_runner, "load_libraries", lambda *_: (Gpu(), Cuda()))
-    monkeypatch.setattr(build, "build_bundle", build_bundle)
+    monkeypatch.setattr(tensorrt, "load_libraries", lambda *_: (Gpu(), Cuda()))
+    monkeypatch.setattr(build_engine, "build_bundle", build_bundle)
     return done
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_run_here_is_not_built(
     def refuse(*_: object) -> None:
         raise TargetError("no GPU")
 
-    monkeypatch.setattr(tensorrt_runner, "load_libraries", refuse)
+    monkeypatch.setattr(tensorrt, "load_libraries", refuse)
     with pytest.raises(TargetError, match="no GPU"):
         build_if_missing(bundle)
     assert built == []

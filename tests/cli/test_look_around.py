@@ -5,8 +5,8 @@ import json
 import pytest
 
 from edgevpr.cli import devices, doctor
+from edgevpr.device.targets import all_targets
 from edgevpr.errors import UnknownTargetError
-from edgevpr.targets import all_targets
 
 
 def test_devices_lists_every_target(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,12 @@ import onnx
 import pytest
 
 from edgevpr.compile.bundle import Precision, compile_model
-from edgevpr.compile.calibration import CalibrationImages
-from edgevpr.compile.fuse import clean_up, fuse_projection
-from edgevpr.compile.graph import load_graph
+from edgevpr.compile.graph.fuse import clean_up, fuse_projection
+from edgevpr.compile.graph.signature import load_graph
+from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.source import Source
 from edgevpr.preprocess import Preprocess
-from edgevpr.projection import Projection
+from edgevpr.retrieval.projection import Projection
 
 SIDE, DIM, INDEX_DIM = 128, 256, 48
 SPACE = "boq-256-0123456789ab"

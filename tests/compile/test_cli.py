@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edgevpr import artifact
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord, GalleryRecord, OperatingPoint
 from edgevpr.cli import build, compile
 from edgevpr.errors import (
     DataError,
@@ -21,8 +22,7 @@ from edgevpr.errors import (
     UsageError,
 )
 from edgevpr.preprocess import Preprocess
-from edgevpr.projection import Projection
-from edgevpr.records import BundleRecord, GalleryRecord, OperatingPoint
+from edgevpr.retrieval.projection import Projection
 
 app = typer.Typer()
 app.command("compile")(compile.command)
@@ -41,8 +41,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model artifact with a small untrained network."""
     import torch
 
-    from edgevpr.train.model import save_model
-    from edgevpr.train.network import Architecture, Network
+    from edgevpr.train.networks.model import save_model
+    from edgevpr.train.networks.network import Architecture, Network
 
     torch.manual_seed(0)
     arguments = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
@@ -193,11 +193,11 @@ def test_a_model_with_nan_is_named(model: Path, photos: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of 60 places, two images each, 100 m apart, by way of embed's and index's files."""
-    from edgevpr.compile.index import IndexOptions, build_gallery
-    from edgevpr.compile.reference import describe
-    from edgevpr.places import ImageTable
-    from edgevpr.records import FeaturesRecord
-    from edgevpr.train.export import export_onnx
+    from edgevpr.artifacts.records import FeaturesRecord
+    from edgevpr.compile.graph.reference import describe
+    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.places.table import ImageTable
+    from edgevpr.train.networks.export import export_onnx
 
     root = tmp_path_factory.mktemp("mapped")
     folder, names = root / "database", []

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifact import create
+from edgevpr.artifacts.folder import create
 from edgevpr.data import read_images
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable, positives
+from edgevpr.places.table import ImageTable, positives
 
 from . import test_gsv
 

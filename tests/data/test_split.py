@@ -7,7 +7,7 @@ import pytest
 
 from edgevpr.data import read_split
 from edgevpr.errors import DataError
-from edgevpr.places import ImageTable, positives
+from edgevpr.places.table import ImageTable, positives
 
 Touch = Callable[..., Path]
 

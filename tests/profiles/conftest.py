@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from edgevpr.artifacts.records import ProfileRecord, ProfileRow
+from edgevpr.profiles.configuration import make_row
 from edgevpr.profiles.context import device_context
-from edgevpr.profiles.profile import make_row
-from edgevpr.records import ProfileRecord, ProfileRow
 
 
 @pytest.fixture

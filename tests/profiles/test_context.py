@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from edgevpr.artifacts.records import DeviceContext
 from edgevpr.profiles.context import device_context, parse_cpu_mhz, parse_cpu_model
-from edgevpr.records import DeviceContext
 
 X86 = "processor\t: 0\nmodel name\t: Some  CPU @ 2.60GHz\ncpu MHz\t\t: 2596.122\n"
 ORIN = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n"

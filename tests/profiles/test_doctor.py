@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
+from edgevpr.device.board import Board
+from edgevpr.device.gpu import Gpu
+from edgevpr.device.packages import Package, TensorRT
+from edgevpr.device.targets import load_target
 from edgevpr.profiles import doctor
-from edgevpr.profiles.board import Board
 from edgevpr.profiles.doctor import Machine, TargetState, examine, judge
-from edgevpr.profiles.gpu import Gpu
-from edgevpr.profiles.packages import Package, TensorRT
-from edgevpr.targets import load_target
 
 NO_TENSORRT = TensorRT("", "", False, "")
 FULL = [Package(name, extra, "", "1.0", True) for name, extra in (

@@ -8,24 +8,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifact import open_artifact
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.records import ProfileRecord
 from edgevpr.cli import profile as profile_verb
 from edgevpr.cli import report as report_verb
-from edgevpr.compile.index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import IndexOptions, build_gallery
 from edgevpr.data import format_utm_name
 from edgevpr.errors import DataError, MissingExtraError, SpaceMismatchError, UsageError
-from edgevpr.places import to_latlon
+from edgevpr.places.table import to_latlon
 from edgevpr.preprocess import Preprocess
-from edgevpr.profiles import report
-from edgevpr.profiles.frames import Frames, read_frames, timed_subset
-from edgevpr.profiles.measure import ExactMap, measure, write_profile
-from edgevpr.profiles.profile import (
+from edgevpr.profiles.configuration import (
     Configuration,
     Searched,
     closing_row,
     measure_configuration,
 )
-from edgevpr.records import ProfileRecord
+from edgevpr.profiles.labelled_frames import Frames, read_frames, timed_subset
+from edgevpr.profiles.measure import ExactMap, measure, write_profile
+from edgevpr.profiles.report import render_report
 from tests.runtime.build import (
     DIM,
     PLACES,
@@ -217,7 +217,7 @@ def test_profile_without_the_report_extra(
     def missing(*_: object, **__: object) -> str:
         raise MissingExtraError("no jinja2")
 
-    monkeypatch.setattr(report, "report_from_records", missing)
+    monkeypatch.setattr(render_report, "report_from_records", missing)
     assert not write_profile(tmp_path / "p", record, {})
     opened = open_artifact(tmp_path / "p", "profile")
     assert "report.html" not in opened.manifest.files

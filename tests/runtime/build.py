@@ -16,11 +16,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevpr import artifact
-from edgevpr.places import ImageTable
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord, FeaturesRecord
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.projection import Projection
-from edgevpr.records import BundleRecord, FeaturesRecord
+from edgevpr.retrieval.projection import Projection
 from edgevpr.runtime import Frame, OnnxRunner
 
 PLACES, VIEWS, DIM = 40, 3, 48

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgevpr.compile.index import build_gallery
-from edgevpr.runtime import gst
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.runtime.sources import gst
 
 from .build import (
     PLACES,

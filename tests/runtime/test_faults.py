@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr import artifact
-from edgevpr.records import BundleRecord
+from edgevpr.artifacts import folder
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
     Frame,
@@ -30,14 +30,14 @@ from edgevpr.runtime import (
     Localizer,
     Summary,
     call_on_hangup,
+    loop,
     open_source,
-    pipeline,
     run,
     runner_from_bundle,
     stop_on_signals,
 )
-from edgevpr.runtime.frames import ImageFiles
-from edgevpr.runtime.live import LiveSource
+from edgevpr.runtime.sources.frames import ImageFiles
+from edgevpr.runtime.sources.live import LiveSource
 
 from .build import PLACES, FakeCamera, World, write_bundle
 
@@ -58,7 +58,7 @@ class Engine:
     """A runner that calls ``before(n)`` ahead of its n-th frame, counted from 1 after warm-up."""
 
     def __init__(self, world: World, before: Callable[[int], object]) -> None:
-        opened = artifact.open_artifact(world.bundle, "bundle")
+        opened = folder.open_artifact(world.bundle, "bundle")
         self.record = opened.read("bundle.json", BundleRecord)
         self._runner = runner_from_bundle(opened, self.record, threads=1)
         self.device = self._runner.device
@@ -147,7 +147,7 @@ def test_slow_disk_holds_no_answers_back(world: World) -> None:
 
 def test_signal_while_the_disk_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would catch a run over a dead network mount that no signal ends, or that loses answers."""
-    monkeypatch.setattr(pipeline, "_CLOSE_S", 0.1)
+    monkeypatch.setattr(loop, "_CLOSE_S", 0.1)
     never = threading.Event()
     sink = Kept(lambda n: signal.raise_signal(signal.SIGTERM) if n == 3 else None)
     with stop_on_signals() as stop, Stuck(world, never) as source:

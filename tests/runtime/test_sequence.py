@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edgevpr.artifacts.records import Calibration
 from edgevpr.errors import UsageError
-from edgevpr.places import ImageTable
-from edgevpr.records import Calibration
+from edgevpr.places.table import ImageTable
 from edgevpr.runtime import sequence
-from edgevpr.runtime.cells import cells_of
 from edgevpr.runtime.sequence import SequenceFilter
+from edgevpr.runtime.sequence_cells import cells_of
 
 from .build import PLACES, World, place_image
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr import artifact
-from edgevpr.compile.index import build_gallery
-from edgevpr.compile.maintain import add
+from edgevpr.artifacts import folder
+from edgevpr.artifacts.records import BundleRecord
+from edgevpr.compile.gallery_updates.change import add
+from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.errors import UsageError
-from edgevpr.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
     Frame,
@@ -91,7 +91,7 @@ class Pair:
         self.while_opening: Callable[[], None] = lambda: None
 
     def open(self) -> Localizer:
-        opened = artifact.open_artifact(self.bundle, "bundle")
+        opened = folder.open_artifact(self.bundle, "bundle")
         record = opened.read("bundle.json", BundleRecord)
         self.while_opening()
         gallery = Gallery(self.gallery)

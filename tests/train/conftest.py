@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgevpr.places import ImageTable
+from edgevpr.places.table import ImageTable
 
 
 def _draw(place: int, view: int) -> np.ndarray:

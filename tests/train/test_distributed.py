@@ -13,9 +13,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from edgevpr.errors import UsageError  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
-from edgevpr.train.describe import embed  # noqa: E402
+from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
-from edgevpr.train.network import Architecture  # noqa: E402
+from edgevpr.train.networks.network import Architecture  # noqa: E402
 
 #: No batch normalization: its statistics are those of a process's own share.
 OPTIONS = (

@@ -16,24 +16,19 @@ pytest.importorskip("lightning")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-import edgevpr.train.describe as describing  # noqa: E402
-from edgevpr.errors import (  # noqa: E402
-    DataError,
-    NumericsError,
-    SpaceMismatchError,
-    UsageError,
-)
-from edgevpr.features import Features  # noqa: E402
-from edgevpr.places import ImageTable  # noqa: E402
+import edgevpr.train.embed.embed as describing  # noqa: E402
+from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.errors import DataError, NumericsError, SpaceMismatchError, UsageError  # noqa: E402
+from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
-from edgevpr.train.describe import embed  # noqa: E402
-from edgevpr.train.evaluate import evaluate, save_descriptors  # noqa: E402
-from edgevpr.train.export import export_onnx  # noqa: E402
+from edgevpr.train.embed.embed import embed  # noqa: E402
+from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors  # noqa: E402
+from edgevpr.train.evaluate.sheet import save_sheet  # noqa: E402
 from edgevpr.train.fit import Step, _placed, fit  # noqa: E402
-from edgevpr.train.model import copy_aggregator, load_model, start_from  # noqa: E402
-from edgevpr.train.network import Architecture, Network  # noqa: E402
-from edgevpr.train.objectives import QUERY_LOSSES  # noqa: E402
-from edgevpr.train.sheet import save_sheet  # noqa: E402
+from edgevpr.train.losses.objectives import QUERY_LOSSES  # noqa: E402
+from edgevpr.train.networks.export import export_onnx  # noqa: E402
+from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
+from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
 
 T = TypeVar("T")
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}

@@ -14,17 +14,12 @@ from safetensors.torch import load_file  # noqa: E402
 from edgevpr.errors import UsageError  # noqa: E402
 from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
-from edgevpr.train.describe import embed  # noqa: E402
-from edgevpr.train.export import export_onnx  # noqa: E402
+from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.fit import Step, fit  # noqa: E402
-from edgevpr.train.model import load_model, save_model  # noqa: E402
-from edgevpr.train.network import Architecture, Network  # noqa: E402
-from edgevpr.train.qat import (  # noqa: E402
-    RoundedInput,
-    RoundedWeight,
-    int8_modules,
-    rounded_to_int8,
-)
+from edgevpr.train.networks.export import export_onnx  # noqa: E402
+from edgevpr.train.networks.model import load_model, save_model  # noqa: E402
+from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.qat import RoundedInput, RoundedWeight, int8_modules, rounded_to_int8  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 ARCHITECTURE = Architecture("resnet10t", 2, aggregator_args=BOQ)
@@ -64,8 +59,8 @@ def test_gradients_pass_rounding_and_stop_at_the_range() -> None:
 def test_the_layers_are_those_that_compile_quantizes(tmp_path: Path) -> None:
     """Finetuning for other layers than the engine rounds would help nobody."""
     onnx = pytest.importorskip("onnx")
-    from edgevpr.compile.fuse import clean_up
-    from edgevpr.compile.structure import int8_layers
+    from edgevpr.compile.graph.fuse import clean_up
+    from edgevpr.compile.precision.structure import int8_layers
 
     network = Network(ARCHITECTURE, (64, 64))
     save_model(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.position import fix_of
+from edgevpr.runtime.sources.frames import Frame
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -11,7 +11,7 @@ from typing import IO, Protocol, TypeVar
 
 from edgevpr.errors import ResourceError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
+from edgevpr.runtime.sources.frames import Frame
 
 
 class Sink(Protocol):

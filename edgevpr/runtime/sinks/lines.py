@@ -10,8 +10,8 @@ from typing import IO
 import msgspec
 
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.base import PartFile, WholeRecords
+from edgevpr.runtime.sources.frames import Frame
 
 
 class StandardOutput:

@@ -6,9 +6,9 @@ from typing import Any
 
 from edgevpr.optional import require
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.base import PartFile, WholeRecords
 from edgevpr.runtime.sinks.ros_messages import DIAGNOSTICS, FIX, POSE, RosMessages, RosOptions
+from edgevpr.runtime.sources.frames import Frame
 
 #: topic -> message type.
 TOPICS = {"/edgevpr/fix": FIX, "/edgevpr/pose": POSE, "/diagnostics": DIAGNOSTICS}

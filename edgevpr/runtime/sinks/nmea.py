@@ -14,8 +14,8 @@ from types import TracebackType
 
 from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.position import fix_of
+from edgevpr.runtime.sources.frames import Frame
 
 #: What GGA says of the precision: a place is tens of metres, a receiver's 1.0 would be a lie.
 HDOP = 9.9

@@ -9,8 +9,8 @@ from typing import Any
 from edgevpr.errors import ResourceError
 from edgevpr.optional import require
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.nmea import fix_sentences
+from edgevpr.runtime.sources.frames import Frame
 
 #: The rate of NMEA 0183-HS, for GGA and RMC up to 25 times a second; plain NMEA 0183 has 4800.
 BAUD = 38400

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.coordinates import FALSE_NORTHING, project, to_utm
+from edgevpr.places.utm import FALSE_NORTHING, project, to_utm
 from edgevpr.runtime.answers import Answer, FrameError
 
 #: Standard deviation of a fix that all places agree on, metres: with it 96 of 100 fixes lie within

@@ -6,8 +6,8 @@ from typing import Any
 
 from edgevpr.errors import TargetError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.ros_messages import DIAGNOSTICS, FIX, POSE, RosMessages, RosOptions
+from edgevpr.runtime.sources.frames import Frame
 
 #: Messages kept for a subscriber that is slow; older ones are dropped, nobody waits.
 DEPTH = 10

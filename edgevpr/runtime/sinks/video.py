@@ -10,9 +10,9 @@ from typing import Any
 
 from edgevpr.errors import ResourceError, TargetError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.frames import Frame
 from edgevpr.runtime.sinks.annotate import Annotator, Image
 from edgevpr.runtime.sinks.base import PartFile
+from edgevpr.runtime.sources.frames import Frame
 
 #: suffix -> codec that every build of OpenCV brings.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}

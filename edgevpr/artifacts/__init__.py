@@ -1,0 +1,1 @@
+"""The folders that stages hand to each other."""

@@ -1,0 +1,272 @@
+"""The folders that stages hand to each other.
+
+An artifact is a folder with a ``manifest.json`` that lists every other file with its size and
+SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.atomic``), so
+whoever looks sees the old folder or the new one, never half of either.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edgevpr import __version__
+from edgevpr.errors import (
+    ArtifactKindError,
+    ArtifactVersionError,
+    CorruptArtifactError,
+    DataError,
+    UsageError,
+)
+from edgevpr.files import replacing, write_atomic
+
+__all__ = [
+    "MANIFEST",
+    "WRITTEN_BY",
+    "Artifact",
+    "FileEntry",
+    "Manifest",
+    "create",
+    "open_artifact",
+    "read_json",
+    "seal",
+    "sha256_file",
+    "write_atomic",
+    "write_json",
+]
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+#: What writes each kind, for the sentence that sends a user there.
+WRITTEN_BY = {
+    "features": "edgevpr embed",
+    "model": "edgevpr train",
+    "gallery": "edgevpr index",
+    "bundle": "edgevpr compile",
+    "profile": "edgevpr profile",
+}
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """Size in bytes and SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What ``manifest.json`` says."""
+
+    format: int
+    kind: str
+    creator: str
+    space: str | None
+    files: dict[str, FileEntry]
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """An artifact that has been opened: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def space(self) -> str:
+        """Descriptor space id; the empty string for an artifact without descriptors."""
+        return self.manifest.space or ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the manifest: the identity of the whole artifact."""
+        return hashlib.sha256(msgspec.json.encode(self.manifest, order="sorted")).hexdigest()
+
+    def file(self, name: str) -> Path:
+        """Path of a listed file.
+
+        Raises:
+            CorruptArtifactError: the manifest does not list it.
+        """
+        if name not in self.manifest.files:
+            raise CorruptArtifactError(
+                f"{self.path} lists no {name}; expected one in a {self.manifest.kind} artifact: "
+                f"write it again with {WRITTEN_BY.get(self.manifest.kind, 'edgevpr')}"
+            )
+        return self.path / name
+
+    def read(self, name: str, type: type[R]) -> R:
+        """Read and validate one of the artifact's JSON records."""
+        return read_json(self.file(name), type)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: Path, type: type[R]) -> R:
+    """Decode a JSON file into ``type``.
+
+    Raises:
+        CorruptArtifactError: it is not JSON, or not of that shape.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except (msgspec.DecodeError, OSError) as error:
+        raise CorruptArtifactError(
+            f"{path} cannot be read ({error}), expected a {type.__name__.lstrip('_')}: copy the "
+            "folder again or write the artifact anew"
+        ) from error
+
+
+def write_json(path: Path, record: object) -> None:
+    """Write a record as indented JSON, atomically."""
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+    write_atomic(path, text + b"\n")
+
+
+@contextlib.contextmanager
+def create(path: Path, kind: str, *, space: str | None = None) -> Iterator[Path]:
+    """Write an artifact: yields a temporary folder to fill, which becomes ``path`` at the end.
+
+    An artifact of the same kind already at ``path`` is replaced as a whole when the block ends
+    well, and kept when it raises. If two runs write to one place, the one that ends last stays.
+    A symbolic link at ``path`` is followed.
+
+    Raises:
+        UsageError: ``path`` holds anything else; nothing of it is touched.
+    """
+    path = Path(path).resolve()
+    with replacing(path, check=lambda: _refuse_to_replace(path, kind)) as temporary:
+        yield temporary
+        seal(temporary, kind, space)
+
+
+def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
+    """Open an artifact and check what it claims.
+
+    Args:
+        path: its folder.
+        kind: the kind expected.
+        verify: hash every file (sizes are always checked).
+
+    Raises:
+        DataError: there is no such folder, or it is no artifact.
+        ArtifactKindError: it is another kind.
+        ArtifactVersionError: another format version wrote it.
+        CorruptArtifactError: the manifest does not read, or a file is missing, truncated, changed,
+            or listed outside the folder; or a bundle that none of the keys in the file
+            EDGEVPR_TRUSTED_KEYS names has signed.
+    """
+    path = Path(path)
+    manifest_path = path / MANIFEST
+    command = WRITTEN_BY.get(kind, "edgevpr")
+    if not manifest_path.is_file():
+        found = "an ordinary folder" if path.is_dir() else "nothing"
+        raise DataError(
+            f"found {found} at {path}, expected a {kind} artifact (a folder with a "
+            f"{MANIFEST}): write one with {command}"
+        )
+    version = read_json(manifest_path, _Version)
+    if version.format != FORMAT_VERSION:
+        raise ArtifactVersionError(
+            f"{path} has format {version.format} (written by edgevpr {version.creator}), expected "
+            f"format {FORMAT_VERSION}, which edgevpr {__version__} reads: write it again with "
+            f"{WRITTEN_BY.get(version.kind, 'edgevpr')}, or install the other version"
+        )
+    manifest = read_json(manifest_path, Manifest)
+    if manifest.kind != kind:
+        raise ArtifactKindError(
+            f"{path} is a {manifest.kind} artifact, expected a {kind}: pass the folder written "
+            f"by {command}"
+        )
+    for name, entry in manifest.files.items():
+        _check_file(path, name, entry, command, verify=verify)
+    opened = Artifact(path, manifest)
+    if kind == "bundle" and (trusted := os.environ.get("EDGEVPR_TRUSTED_KEYS")):
+        from edgevpr.artifacts.trust import check_trusted
+
+        check_trusted(opened, Path(trusted))
+    return opened
+
+
+class _Version(msgspec.Struct):
+    """The part of the manifest that every format version keeps."""
+
+    format: int
+    kind: str = ""
+    creator: str = "?"
+
+
+def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify: bool) -> None:
+    file = path / name
+    again = f"copy the folder again or write it anew with {command}"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise CorruptArtifactError(
+            f"the manifest of {path} lists {name}, expected only files inside the folder: {again}"
+        )
+    if not file.is_file():
+        raise CorruptArtifactError(
+            f"found no {name} in {path}, expected it because the manifest lists it: {again}"
+        )
+    size = file.stat().st_size
+    if size != entry.size:
+        raise CorruptArtifactError(
+            f"{file} has {size} bytes, expected {entry.size}: it was truncated or edited; {again}"
+        )
+    if verify and sha256_file(file) != entry.sha256:
+        raise CorruptArtifactError(
+            f"the content of {file} has changed, expected the SHA-256 in its manifest: {again}"
+        )
+
+
+def seal(
+    folder: Path, kind: str, space: str | None, known: Mapping[str, FileEntry] | None = None
+) -> None:
+    """Flush every file of ``folder`` to the disk and write its manifest.
+
+    Args:
+        known: entries of files that are links to those of an artifact whose hashes were checked;
+            they are not read again.
+    """
+    known = known or {}
+    files = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name in known:
+            files[name] = known[name]
+            continue
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        files[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
+    manifest = Manifest(
+        format=FORMAT_VERSION, kind=kind, creator=__version__, space=space, files=files
+    )
+    write_json(folder / MANIFEST, manifest)
+
+
+def _refuse_to_replace(path: Path, kind: str) -> None:
+    """Raise unless ``path`` is free, an empty folder, or an artifact of this kind."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        found = msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Version).kind
+    except (OSError, msgspec.DecodeError):
+        found = ""
+    if found == kind:
+        return
+    what = f"a {found} artifact" if found in WRITTEN_BY else "something edgevpr did not write"
+    raise UsageError(
+        f"found {what} at {path}, expected a free place or a {kind} artifact to replace; nothing "
+        "was changed: choose another output folder with -o"
+    )

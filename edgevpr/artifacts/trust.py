@@ -1,0 +1,186 @@
+"""Ed25519 signatures of bundles: which robot may run which engine.
+
+What is signed is what ``edgevpr compile`` decided: every file of the bundle with its SHA-256, apart
+from engines, which a board builds itself from the signed graph and recipe and whose sidecars say
+so, and from the list of those engines in ``bundle.json``.
+
+A robot that has a file of trusted keys in EDGEVPR_TRUSTED_KEYS opens no other bundles.
+"""
+
+import base64
+import binascii
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import Artifact, read_json
+from edgevpr.artifacts.records import BundleRecord
+from edgevpr.errors import CorruptArtifactError, DataError, UsageError
+from edgevpr.optional import require
+
+#: Environment variable with the file of keys whose bundles may be opened.
+POLICY = "EDGEVPR_TRUSTED_KEYS"
+SIGNATURE = "signature.json"
+_RECORD = "bundle.json"
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """``signature.json``: raw Ed25519 public key and signature, base64."""
+
+    algorithm: str
+    public_key: str
+    signature: str
+
+
+def new_key(path: Path) -> str:
+    """Write a new private key (PEM, readable by its owner alone); returns the public key.
+
+    Raises:
+        UsageError: something is at ``path``: a key is never written over.
+    """
+    keys = _ed25519()
+    serialization = require("cryptography.hazmat.primitives.serialization", extra="sign")
+    private = keys.Ed25519PrivateKey.generate()
+    pem = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"found something at {path}, a key is never written over: choose another -o"
+        ) from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+    return _text(private.public_key().public_bytes_raw())
+
+
+def sign(bundle: Path, key: Path) -> str:
+    """Sign a bundle with a private key (PEM); returns the public key.
+
+    Raises:
+        DataError: the key does not read as an Ed25519 private key.
+    """
+    serialization = require("cryptography.hazmat.primitives.serialization", extra="sign")
+    keys = _ed25519()
+    try:
+        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{key} is no readable private key ({error}): make one with edgevpr bundle key -o {key}"
+        ) from error
+    if not isinstance(private, keys.Ed25519PrivateKey):
+        raise DataError(f"{key} is no Ed25519 key: make one with edgevpr bundle key")
+    opened = artifact.open_artifact(bundle, "bundle")
+    public = _text(private.public_key().public_bytes_raw())
+    signature = Signature("ed25519", public, _text(private.sign(statement(opened))))
+    with artifact.create(bundle, "bundle", space=opened.manifest.space) as folder:
+        for name in opened.manifest.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(opened.file(name), folder / name)
+        artifact.write_json(folder / SIGNATURE, signature)
+    return public
+
+
+def statement(bundle: Artifact) -> bytes:
+    """The bytes that are signed."""
+    record = msgspec.structs.replace(bundle.read(_RECORD, BundleRecord), engines=[])
+    files = {
+        name: entry.sha256
+        for name, entry in sorted(bundle.manifest.files.items())
+        if name not in (SIGNATURE, _RECORD) and not name.startswith("engines/")
+    }
+    document = {
+        "kind": "edgevpr bundle",
+        "space": bundle.manifest.space,
+        "files": files,
+        "record": record,
+    }
+    return msgspec.json.encode(document, order="sorted")
+
+
+def signer(bundle: Artifact) -> str | None:
+    """The public key that signed a bundle, checked; None where nobody did.
+
+    Raises:
+        CorruptArtifactError: the signature is of other content.
+    """
+    if SIGNATURE not in bundle.manifest.files:
+        return None
+    found = read_json(bundle.file(SIGNATURE), Signature)
+    exceptions = require("cryptography.exceptions", extra="sign")
+    try:
+        public = _ed25519().Ed25519PublicKey.from_public_bytes(base64.b64decode(found.public_key))
+        public.verify(base64.b64decode(found.signature), statement(bundle))
+    except (exceptions.InvalidSignature, ValueError, binascii.Error) as error:
+        raise CorruptArtifactError(
+            f"the signature of {bundle.path} is not of its content, expected an untouched bundle: "
+            "copy it again from where it was signed"
+        ) from error
+    return found.public_key
+
+
+def check_trusted(bundle: Artifact, trusted_keys: Path) -> str:
+    """The name of the trusted key that signed a bundle.
+
+    Args:
+        trusted_keys: a line a key, the base64 public key and a name; # starts a comment.
+
+    Raises:
+        DataError: the file cannot be read or holds something else.
+        CorruptArtifactError: the bundle is unsigned, changed, or signed by another key.
+    """
+    known = read_trusted(trusted_keys)
+    by = signer(bundle)
+    if by is None:
+        raise CorruptArtifactError(
+            f"{bundle.path} is not signed, {trusted_keys} demands it: sign it with edgevpr bundle "
+            "sign, or unset " + POLICY
+        )
+    if by not in known:
+        raise CorruptArtifactError(
+            f"{bundle.path} is signed by {by}, which {trusted_keys} does not list: sign it with a "
+            "trusted key, or add that line if you trust it"
+        )
+    return known[by]
+
+
+def read_trusted(path: Path) -> dict[str, str]:
+    """Public key -> name."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the trusted keys {path} cannot be read ({error}): write a line a key, as edgevpr "
+            "bundle key prints it"
+        ) from error
+    known = {}
+    for number, line in enumerate(lines, 1):
+        key, _, name = line.partition("#")[0].strip().partition(" ")
+        if not key:
+            continue
+        try:
+            size = len(base64.b64decode(key, validate=True))
+        except binascii.Error:
+            size = 0
+        if size != 32:
+            raise DataError(
+                f"line {number} of {path} starts with {key[:20]!r}, expected a base64 Ed25519 key "
+                "of 44 characters: copy the line that edgevpr bundle key prints"
+            )
+        known[key] = name.strip() or key
+    return known
+
+
+def _ed25519() -> Any:
+    return require("cryptography.hazmat.primitives.asymmetric.ed25519", extra="sign")
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

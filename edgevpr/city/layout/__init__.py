@@ -1,0 +1,1 @@
+"""Where streets, houses, cameras and drives are."""

@@ -1,0 +1,1 @@
+"""Pixels of a view: ray casting, light, sky, traffic, sensor."""

@@ -1,0 +1,1 @@
+"""What a district looks like: textures painted into one atlas."""

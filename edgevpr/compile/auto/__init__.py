@@ -1,0 +1,1 @@
+"""Search for an assignment of precisions."""

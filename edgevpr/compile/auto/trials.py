@@ -1,0 +1,183 @@
+"""What a search for a precision measures of an assignment, each thing once.
+
+Everything is cached by the content of all it depends on: an interrupted search goes on where it
+was, and the same inputs give the same numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.compile.auto.assignment import Assignment, Gpu, Machine
+from edgevpr.compile.auto.decision import GroupError
+from edgevpr.compile.auto.groups import Group
+from edgevpr.compile.auto.tuning_images import Map, Tuning
+from edgevpr.compile.cache import Cache, array_digest, graph_digest
+from edgevpr.compile.graph.reference import describe
+
+#: Calibration images that a group's descriptor error is averaged over.
+ERROR_IMAGES = 16
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Recall of an assignment, and how far its descriptors are from FP32's."""
+
+    #: R@1 in percent.
+    r1: float
+    #: 1 - mean cosine, and the smallest cosine.
+    error: float
+    cosine: float
+    #: images that FP32 answers rightly and this does not, and the other way round.
+    lost: int = 0
+    gained: int = 0
+
+
+class Milliseconds(msgspec.Struct, frozen=True):
+    """One image: of an assignment, and of the base beside it."""
+
+    own: float
+    base: float
+
+
+class _Alone(msgspec.Struct, frozen=True):
+    int8_error: float
+    fp16_error: float | None
+    own_ms: float
+    base_ms: float
+
+
+@dataclass
+class Trials:
+    """Measures assignments on a machine, with a gallery and its tuning images."""
+
+    machine: Machine
+    calibration: NDArray[np.uint8]
+    tuning: Tuning
+    gallery: Map
+    gallery_digest: str
+    cache: Cache
+    #: folder for what is not cached.
+    scratch: Path
+    #: (n, d) FP32 descriptors of the tuning images, which are answered rightly, and their R@1.
+    fp32: NDArray[np.float32] = field(init=False)
+    fp32_right: NDArray[np.bool_] = field(init=False)
+    fp32_r1: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        graphs: Any = self.machine
+        self._clean, self._named = graphs.clean, graphs.named
+        self._made = 0
+        self._key: dict[str, Any] = {
+            "clean": graph_digest(graphs.clean),
+            "quantized": graph_digest(graphs.quantized),
+            "basis": self.machine.basis,
+            "calibration": array_digest(self.calibration),
+            "tuning": array_digest(self.tuning.images),
+            "gallery": self.gallery_digest,
+        }
+        key = {"graph": self._key["clean"], "images": self._key["tuning"]}
+        found = self.cache.array(
+            "descriptors", key, lambda: describe(graphs.clean, self.tuning.images), self._into()
+        )
+        self.fp32 = np.asarray(found, np.float32)
+        self.fp32_right = self.tuning.right(self.gallery, self.fp32)
+        self.fp32_r1 = 100.0 * float(self.fp32_right.mean())
+        self._reference = describe(graphs.clean, self.calibration[:ERROR_IMAGES])
+
+    def alone(self, group: Group) -> GroupError:
+        """One group in INT8 (and, for a GPU, in FP16), all others in FP32."""
+
+        def measure() -> _Alone:
+            images, assignment = self.calibration[:ERROR_IMAGES], Assignment(int8=(group.name,))
+            int8 = self._error(describe(self.machine.graph(assignment), images))
+            half = None
+            if isinstance(self.machine, Gpu):
+                rounded = describe(self.machine.half(group.name), images, as_written=True)
+                half = self._error(rounded)
+            return _Alone(int8, half, *self.machine.latency_ms(assignment))
+
+        key = {**self._key, "group": group.name, "nodes": list(group.nodes)}
+        alone = self.cache.record("auto-group", key, _Alone, measure, self._into())
+        return GroupError(
+            name=group.name,
+            kind=group.kind,
+            layers=len(group.nodes),
+            mmacs=round(group.macs / 1e6, 2),
+            int8_error=alone.int8_error,
+            fp16_error=alone.fp16_error,
+            saved_ms=round(alone.base_ms - alone.own_ms, 4),
+        )
+
+    def recall(self, assignment: Assignment, *, typed: bool = False) -> Found:
+        """Recall of an assignment.
+
+        Args:
+            typed: of the graph that goes into the bundle, FP16 rounded where it is; otherwise what
+                INT8 runs beside is FP32, which is much faster to run here.
+        """
+
+        def describe_it() -> NDArray[np.float32]:
+            images = self.tuning.images
+            if assignment == Assignment() and self.machine.base == "fp32":
+                return self.fp32
+            if assignment.int8 and not typed:
+                return describe(self.machine.graph(assignment), images)
+            return self.machine.describe(assignment, images)
+
+        key = self._of(assignment, typed=typed)
+        return self.cache.record(
+            "auto-recall", key, Found, lambda: self._found(describe_it), self._into()
+        )
+
+    def latency(self, assignment: Assignment, *, again: bool = False) -> Milliseconds:
+        """Latency of an assignment; ``again`` is timed anew, and for longer."""
+        return self.cache.record(
+            "auto-latency",
+            self._of(assignment, again=again),
+            Milliseconds,
+            lambda: Milliseconds(*self.machine.latency_ms(assignment, again=again)),
+            self._into(),
+        )
+
+    def megabytes(self, assignment: Assignment) -> float:
+        """Weights: one byte in INT8, four in FP32, two in FP16."""
+        sizes = {t.name: int(np.prod(t.dims)) for t in self._clean.graph.initializer}
+        int8, fp32 = set(self._named(assignment.int8)), set(self._named(assignment.fp32))
+        base, total = 4 if self.machine.base == "fp32" else 2, 0
+        for node in self._clean.graph.node:
+            width = 1 if node.name in int8 else 4 if node.name in fp32 else base
+            total += width * sum(sizes.pop(name, 0) for name in node.input)
+        return total / 1e6
+
+    def _found(self, describe_it: Callable[[], NDArray[np.float32]]) -> Found:
+        found = describe_it()
+        if not np.isfinite(found).all():
+            return Found(0.0, 1.0, 0.0, lost=int(self.fp32_right.sum()))
+        cosine = (found * self.fp32).sum(axis=1)
+        right = self.tuning.right(self.gallery, found)
+        return Found(
+            100.0 * float(right.mean()),
+            float(1 - cosine.mean()),
+            float(cosine.min()),
+            lost=int((self.fp32_right & ~right).sum()),
+            gained=int((right & ~self.fp32_right).sum()),
+        )
+
+    def _error(self, found: NDArray[np.float32]) -> float:
+        """1 - mean cosine to FP32; 1 where a descriptor is not finite."""
+        if not np.isfinite(found).all():
+            return 1.0
+        return float(1 - (found.astype(np.float64) * self._reference).sum(axis=1).mean())
+
+    def _of(self, assignment: Assignment, **more: bool) -> dict[str, Any]:
+        own = {"int8": sorted(assignment.int8), "fp32": sorted(assignment.fp32)}
+        return {**self._key, **own, **more}
+
+    def _into(self) -> Path:
+        self._made += 1
+        return self.scratch / f"trial-{self._made}"

@@ -1,0 +1,126 @@
+"""Held-out images with places, and the recall that descriptors of them have in a gallery.
+
+What a search for a precision is judged by. Never the evaluation queries: a network tuned on what it
+is scored on scores too well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.compile.precision.calibration import refuse_queries, spread_over_places
+from edgevpr.data.read import read_images
+from edgevpr.errors import DataError
+from edgevpr.places.table import ImageTable, positives
+from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.progress import Track, silent
+from edgevpr.retrieval.exact import SEARCH_DEPTH
+
+#: Most images described for every candidate, and the fewest that say anything.
+MOST, FEWEST = 400, 20
+
+
+class Map(Protocol):
+    """The gallery as the robot searches it."""
+
+    images: ImageTable
+
+    def search(
+        self, descriptors: NDArray[np.float32], k: int = ...
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Similarities and rows of ``images``, best first, -1 where fewer were found."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """n images, and for each what answers it."""
+
+    #: (n, H, W, 3) uint8 RGB.
+    images: NDArray[np.uint8]
+    #: gallery rows that show the place, the image itself left out.
+    positives: Sequence[NDArray[np.int64]]
+    #: (n,) the image's own gallery row, left out of its search; -1: it is not in the gallery.
+    own: NDArray[np.int64]
+    #: where they come from, in words.
+    source: str
+
+    def right(self, gallery: Map, descriptors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(n,) whether the gallery's own index answers each of (n, d) descriptors rightly first."""
+        inside = bool((self.own >= 0).any())
+        _, rows = gallery.search(descriptors, SEARCH_DEPTH + inside)
+        if inside:
+            order = np.argsort(rows == self.own[:, None], axis=1, kind="stable")
+            rows = np.take_along_axis(rows, order, axis=1)
+        return np.array(
+            [row in good for row, good in zip(rows[:, 0], self.positives, strict=True)], np.bool_
+        )
+
+
+def read_tuning(
+    folder: Path,
+    gallery: ImageTable,
+    preprocess: Preprocess,
+    *,
+    without: Sequence[str] = (),
+    radius_m: float = 25.0,
+    seed: int = 0,
+    track: Track = silent,
+) -> Tuning:
+    """Choose and read tuning images: those of a folder that the gallery answers, over its places.
+
+    Args:
+        folder: images with places, of the gallery's area; its own images are each left out of
+            their own search.
+        without: paths (in ``folder``) of images that calibration has seen; they are used only if
+            too few others are left.
+
+    Raises:
+        DataError: evaluation queries, or fewer than 20 images that some gallery image answers.
+    """
+    refuse_queries(folder)
+    table = read_images(folder)
+    own = _own_rows(table, gallery)
+    found = positives(table, gallery, radius_m)
+    found = [good[good != row] for good, row in zip(found, own, strict=True)]
+    answered = np.array([len(good) > 0 for good in found])
+    seen = np.isin(table.paths, list(without))
+    rows = np.flatnonzero(answered & ~seen)
+    again = len(rows) < 100
+    if again:
+        rows = np.flatnonzero(answered)
+    if len(rows) < FEWEST:
+        raise DataError(
+            f"found {len(rows)} images in {folder} that the gallery answers, expected at least "
+            f"{FEWEST} to measure recall with: pass --tuning with a folder of images with places "
+            "from the gallery's area, other than its evaluation queries"
+        )
+    rows = np.sort(rows[spread_over_places(table.take(rows), MOST, seed=seed)])
+    paths = [folder / table.paths[row] for row in rows]
+    images = np.stack(
+        [preprocess.resize(read_image(path)) for path in track(paths, "reading tuning images")]
+    )
+    inside = int((own[rows] >= 0).sum())
+    source = f"{len(rows)} images of {folder.name}, spread over places, seed {seed}"
+    source += f"; {inside} are in the gallery, each left out of its own search" if inside else ""
+    source += "; some calibrated the ranges, too" if again and seen.any() else ""
+    return Tuning(images, [found[row] for row in rows], own[rows], source)
+
+
+def _own_rows(table: ImageTable, gallery: ImageTable) -> NDArray[np.int64]:
+    """The gallery row of each image that is the very same image: same file name, same position."""
+    by_name: dict[str, list[int]] = {}
+    for row, path in enumerate(gallery.paths):
+        by_name.setdefault(Path(path).name, []).append(row)
+    rows = np.full(len(table), -1, np.int64)
+    for i, path in enumerate(table.paths):
+        for row in by_name.get(Path(path).name, []):
+            apart = np.hypot(*(table.xy[i] - gallery.xy[row]))
+            if gallery.paths[row] == path or apart < 1.0:
+                rows[i] = row
+                break
+    return rows

@@ -1,0 +1,214 @@
+"""``edgevpr build --host user@board``: ship a bundle, build there, bring the engine back.
+
+The board keeps nothing: it works in a temporary folder, which goes when the build ends, fails or
+is interrupted here. What comes back is believed only as far as its hashes and sidecars agree.
+"""
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from edgevpr import __version__
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.records import BundleRecord, EngineSidecar
+from edgevpr.compile.engine.preflight import check_room
+from edgevpr.compile.engine.sidecars import EVIDENCE, FOLDER, BuildReport, stage, write_evidence
+from edgevpr.compile.engine.ssh import Link, here
+from edgevpr.errors import (
+    ArtifactError,
+    CorruptArtifactError,
+    DataError,
+    EdgeVPRError,
+    MissingExtraError,
+    NumericsError,
+    ResourceError,
+    TargetError,
+    UsageError,
+)
+
+#: Where to look for edgevpr on a board whose ssh sessions do not have it on their PATH.
+PLACES = ("$HOME/edgevpr/bin/edgevpr", "$HOME/.local/bin/edgevpr", "$HOME/.venv/bin/edgevpr")
+#: A build's exit code there -> the error it is here.
+_ERRORS: dict[int, type[EdgeVPRError]] = {
+    kind.exit_code: kind
+    for kind in (
+        UsageError, DataError, ArtifactError, MissingExtraError, TargetError, ResourceError,
+        NumericsError,
+    )
+}  # fmt: skip
+
+_PROBE = """
+e={given}
+[ -n "$e" ] || e=$(command -v edgevpr)
+for f in {places}; do [ -z "$e" ] && [ -x "$f" ] && e=$f; done
+echo "rsync=$(command -v rsync)"
+echo "edgevpr=$(command -v "$e")"
+echo "version=$("$e" --version 2>/dev/null)"
+echo "free=$(df -Pk "${{TMPDIR:-/tmp}}" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
+"""
+# Without a terminal nothing there hears that the connection broke, except whoever reads from it.
+_BUILD = """
+exec 3<&0
+{command} & pid=$!
+{{ cat <&3; : >{folder}/alone; kill "$pid"; }} >/dev/null 2>&1 & watch=$!
+wait "$pid"; code=$?
+kill "$watch" 2>/dev/null
+[ ! -e {folder}/alone ] || rm -rf {folder}
+exit "$code"
+"""
+
+
+def build_on_host(
+    path: Path,
+    host: str,
+    *,
+    dla: int | None = None,
+    edgevpr: str = "",
+) -> BuildReport:
+    """Build a bundle's engine on a board and put it into the bundle here, atomically.
+
+    rsync and the build there draw their own progress on stderr.
+
+    Args:
+        host: ssh destination.
+        edgevpr: the program there, where its PATH does not have it.
+
+    Raises:
+        TargetError: the board cannot be reached, lacks something, or cannot build it.
+        CorruptArtifactError: what came back is not what was built.
+        EdgeVPRError: what the build there ended with.
+    """
+    bundle = artifact.open_artifact(path, "bundle")
+    record = bundle.read("bundle.json", BundleRecord)
+    check_room(bundle)
+    link = Link(host)
+    program, version = _look(link, bundle, edgevpr)
+    with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
+        link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
+        report = _build(link, program, folder, dla)
+        if report.engines:
+            link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
+        remarks = list(report.remarks)
+        if version != __version__:
+            remarks.append(f"{host} has edgevpr {version}, here is {__version__}")
+        report = msgspec.structs.replace(report, bundle=str(path), host=host, remarks=remarks)
+        _install(bundle, record, report, Path(back))
+    return report
+
+
+def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
+    """The program to run there and its version, once everything that is needed has been found."""
+    quoted = shlex.quote(given)
+    if given.startswith("~/"):
+        quoted = f'"$HOME"/{shlex.quote(given[2:])}'
+    script = _PROBE.format(given=quoted, places=" ".join(f'"{place}"' for place in PLACES))
+    found = dict(line.partition("=")[::2] for line in link.ask(script).splitlines())
+    if not found.get("rsync"):
+        raise TargetError(
+            f"found no rsync on {link.host}, expected it for --host: run ssh {link.host} sudo apt "
+            "install rsync"
+        )
+    if not found.get("edgevpr") or not found.get("version"):
+        what = given or "edgevpr"
+        raise TargetError(
+            f"found no working {what} on {link.host}, expected edgevpr {__version__}: run ssh "
+            f"{link.host} 'python3 -m venv --system-site-packages ~/edgevpr && ~/edgevpr/bin/pip "
+            'install "edgevpr[jetson]"\', or say where it is with --host-edgevpr'
+        )
+    size = sum(entry.size for entry in bundle.manifest.files.values())
+    free = int(found["free"]) >> 10 if found.get("free", "").isdigit() else None
+    if free is not None and free < (need := (3 * size >> 20) + 64):
+        raise ResourceError(
+            f"{link.host} has {free} MiB free for temporary files, expected {need} MiB: free some, "
+            "or set TMPDIR for ssh sessions there"
+        )
+    return found["edgevpr"], found["version"].split()[-1]
+
+
+@contextlib.contextmanager
+def _folder(link: Link) -> Iterator[str]:
+    """A temporary folder there."""
+    folder = link.ask('mktemp -d "${TMPDIR:-/tmp}/edgevpr-XXXXXXXX"').strip()
+    if not re.fullmatch(r"/[\w./-]*/edgevpr-\w{8}", folder):
+        raise TargetError(
+            f"{link.host} made the folder {folder!r}, expected a plain path: set TMPDIR"
+        )
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(TargetError):
+            link.ask(f"rm -rf {folder}")
+
+
+def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildReport:
+    """Run the build there; its progress and messages go to stderr here as they come."""
+    words = [program, "build", f"{folder}/bundle", "--json"]
+    words += [] if dla is None else ["--dla", str(dla)]
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        words = ["env", "FORCE_COLOR=1", f"COLUMNS={width}", *words]
+    script = _BUILD.format(command=shlex.join(words), folder=folder)
+    # Its standard input stays open for as long as this process lives.
+    with subprocess.Popen(
+        link.command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as build:
+        assert build.stdout is not None
+        said = build.stdout.read()
+        code = build.wait()
+    if code:
+        kind = _ERRORS.get(code, TargetError)
+        raise kind(
+            f"edgevpr build on {link.host} ended with code {code}, expected 0; what it said stands "
+            "above: the bundle here is as it was"
+        )
+    try:
+        return msgspec.json.decode(said, type=BuildReport)
+    except msgspec.DecodeError as error:
+        raise TargetError(
+            f"edgevpr build on {link.host} printed no report that can be read ({error}), expected "
+            f"one of edgevpr {__version__}: install the same version there"
+        ) from error
+
+
+def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: Path) -> None:
+    """Put what came back into the bundle, if it is what the board says it built."""
+    for sidecar in report.engines:
+        _check(sidecar, record, back, report.host)
+    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+        (folder / FOLDER).mkdir()
+        for sidecar in report.engines:
+            stem = Path(sidecar.engine).stem
+            for name in (sidecar.engine, f"{stem}.json"):
+                shutil.copyfile(back / name, folder / FOLDER / name)
+        stage(folder, bundle, record, report.engines)
+        if report.engines:
+            write_evidence(folder, report)
+        else:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", report.host)
+            artifact.write_json(folder / FOLDER / f"{record.runtime}-{name}{EVIDENCE}", report)
+
+
+def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) -> None:
+    again = f"expected the engine that {host} reported: run the command again"
+    name = sidecar.engine
+    if not re.fullmatch(r"[\w+-][\w.+-]*\.engine", name):
+        raise CorruptArtifactError(f"{host} sent an engine named {name!r}, {again}")
+    file = back / name
+    if not file.is_file() or artifact.sha256_file(file) != sidecar.sha256:
+        raise CorruptArtifactError(f"{name} arrived without the content it was built with, {again}")
+    arrived = artifact.read_json(back / f"{file.stem}.json", EngineSidecar)
+    if arrived != sidecar:
+        raise CorruptArtifactError(f"{name} arrived with another sidecar, {again}")
+    if sidecar.graph_sha256 != record.graph_sha256:
+        raise CorruptArtifactError(
+            f"{name} was built from another graph than the bundle's, {again}"
+        )

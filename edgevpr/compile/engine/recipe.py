@@ -1,0 +1,167 @@
+"""``recipe.json``: how to build a bundle's engine on the device, for each TensorRT release.
+
+The compile machine writes it, ``edgevpr build`` on the board follows it, and the trtexec lines in
+it do the same by hand. Its steps go from the precision asked for to ever safer ones: a board whose
+engine fails the parity gate takes the next.
+"""
+
+import shlex
+
+import msgspec
+
+from edgevpr.compile.engine.builder import WORKSPACE_LEAST, WORKSPACE_SHARE
+from edgevpr.compile.engine.parity import GATES
+from edgevpr.compile.engine.releases import DIALECTS, DLA_DIALECTS, Dialect
+from edgevpr.device.targets import Target
+from edgevpr.errors import TargetError
+
+RECIPE = "recipe.json"
+#: From what is asked for to what is safest.
+SAFER = {"int8": ("int8", "fp16", "fp32"), "fp16": ("fp16", "fp32"), "fp32": ("fp32",)}
+#: INT8 has no absolute gate, since only recall can judge it; but an engine must not be further
+#: from FP32 than the same graph was on the compile machine, beyond what rounding explains.
+INT8_SLACK = 0.02
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A graph file of the bundle."""
+
+    file: str
+    sha256: str
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """How one range of TensorRT releases builds the engine."""
+
+    #: for example ``>=10.0,<11.0``.
+    versions: str
+    graph: Graph
+    network_flags: list[str]
+    builder_flags: list[str]
+    #: the same by hand, run inside the bundle; fill in MEM_MIB and ENGINE, and DLA where it stands.
+    trtexec: str
+    #: for a deep learning accelerator, with the GPU for what it cannot do.
+    dla: bool = False
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One precision to try."""
+
+    precision: str
+    #: least cosine of any golden image for the engine to be accepted; None: numbers are enough.
+    min_cosine: float | None
+    variants: list[Variant]
+    #: nodes held in FP32 where releases are told so layer by layer.
+    fp32_nodes: list[str]
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Everything a board needs to know to build, and to judge what it built."""
+
+    target: str
+    runtime: str
+    precision: str
+    #: compute capability times ten; None: that of the GPU found.
+    sm: int | None
+    #: JetPack -> TensorRT that it ships.
+    jetpacks: dict[str, str]
+    #: the precision asked for first, then safer ones.
+    steps: list[Step]
+    #: workspace: share of free memory to start with, and the least to try after halvings.
+    workspace_share: float
+    workspace_least_mib: int
+    golden_inputs: str
+    golden_descriptors: str
+    #: what has been tried where.
+    provenance: str
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The graphs of one precision."""
+
+    #: "typed" and "flags" -> file, see ``Dialect.graph``; without "flags" there is no variant for
+    #: the releases that need it.
+    graphs: dict[str, Graph]
+    #: names in the "flags" graph.
+    fp32_nodes: list[str]
+
+
+def make_recipe(
+    target: Target,
+    precision: str,
+    sources: dict[str, Source],
+    *,
+    int8_cosine: float | None = None,
+) -> Recipe:
+    """The recipe of one target and precision.
+
+    Args:
+        sources: precision -> its graphs; the one asked for, and safer ones that the bundle has.
+        int8_cosine: least cosine that the INT8 graph had on the compile machine.
+    """
+    gates = dict(GATES)
+    if int8_cosine is not None:
+        gates["int8"] = round(int8_cosine - INT8_SLACK, 4)
+    return Recipe(
+        target=target.name,
+        runtime=target.runtime,
+        precision=precision,
+        sm=target.sm,
+        jetpacks=dict(target.tensorrt),
+        steps=[
+            Step(
+                precision=name,
+                min_cosine=gates[name],
+                variants=[
+                    _variant(dialect, name, sources[name], dla=dialect in DLA_DIALECTS)
+                    for dialect in (*DIALECTS, *DLA_DIALECTS)
+                    if dialect.runtime == target.runtime
+                    and dialect.graph in sources[name].graphs
+                    and (dialect in DIALECTS or (name == "fp16" and target.is_jetson))
+                ],
+                fp32_nodes=sources[name].fp32_nodes if name != "fp32" else [],
+            )
+            for name in SAFER[precision]
+            if name in sources
+        ],
+        workspace_share=WORKSPACE_SHARE,
+        workspace_least_mib=WORKSPACE_LEAST >> 20,
+        golden_inputs="golden_inputs.npy",
+        golden_descriptors="golden_descriptors.npy",
+        provenance="names checked against the bindings of each release; not run on a board yet",
+    )
+
+
+def variant_for(step: Step, dialect: Dialect) -> Variant:
+    """The variant for an installed release.
+
+    Raises:
+        TargetError: the graph uses operators that this release does not read.
+    """
+    dla = dialect in DLA_DIALECTS
+    for variant in step.variants:
+        if (variant.versions, variant.dla) == (dialect.versions, dla):
+            return variant
+    known = ", ".join(variant.versions for variant in step.variants if variant.dla == dla)
+    raise TargetError(
+        f"found TensorRT {dialect.versions}, expected {known or 'none'}: this network uses "
+        "operators newer than that release reads; update JetPack"
+    )
+
+
+def _variant(dialect: Dialect, precision: str, source: Source, *, dla: bool) -> Variant:
+    graph = source.graphs[dialect.graph]
+    command = ["trtexec", f"--onnx={graph.file}", "--saveEngine=ENGINE"]
+    command += dialect.trtexec.get(precision, ())
+    if dialect.layer_constraints and precision != "fp32" and source.fp32_nodes:
+        spec = ",".join(f"{name}:fp32" for name in source.fp32_nodes)
+        command += [f"--layerPrecisions={spec}", f"--layerOutputTypes={spec}"]
+    command.append("--memPoolSize=workspace:MEM_MIB")
+    return Variant(
+        versions=dialect.versions,
+        graph=graph,
+        network_flags=list(dialect.network_flags),
+        builder_flags=list(dialect.builder_flags.get(precision, ())),
+        trtexec=shlex.join(command),
+        dla=dla,
+    )

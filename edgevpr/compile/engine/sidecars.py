@@ -1,0 +1,155 @@
+"""Engine files in a bundle, each with the sidecar that says what it is and where it runs."""
+
+import hashlib
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import Artifact, FileEntry, Manifest
+from edgevpr.artifacts.records import BundleRecord, EngineSidecar
+from edgevpr.compile.engine.builder import Engine
+from edgevpr.compile.engine.first_run import EngineLatency
+from edgevpr.compile.engine.layer_report import LayerSummary
+from edgevpr.compile.engine.parity import Parity
+
+FOLDER = "engines"
+#: What the evidence of an engine is called, beside it in the bundle.
+EVIDENCE = ".evidence.json"
+
+
+class BuildReport(msgspec.Struct, frozen=True):
+    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
+
+    bundle: str
+    engines: list[EngineSidecar]
+    #: golden inputs through the new engine against golden descriptors; None: not run, and why.
+    parity: Parity | None
+    #: of one image on this machine; None where the engine does not run here.
+    latency: EngineLatency | None
+    remarks: list[str]
+    #: precision -> why its engine was refused here, before a safer one was taken.
+    refused: dict[str, str] = {}
+    #: layers that DLA does not run, by name.
+    fell_back: list[str] = []
+    #: engine -> what computes in which precision, where that can be seen.
+    layers: dict[str, LayerSummary] = {}
+    #: the same by hand.
+    trtexec: str = ""
+    workspace_mib: int | None = None
+    #: where it was built when that was not here: user@board.
+    host: str = ""
+
+
+def write_engine(
+    folder: Path,
+    engine: Engine,
+    *,
+    runtime: str,
+    precision: str,
+    sm: int,
+    graph_sha256: str,
+    board: str,
+    target: str = "",
+    jetpack: str = "",
+    dla: int | None = None,
+    built_from: str = "model.onnx",
+    built_from_sha256: str = "",
+) -> EngineSidecar:
+    """Write ``engines/NAME.engine`` (plain TensorRT bytes) and ``engines/NAME.json``.
+
+    Args:
+        graph_sha256: of the bundle's ``model.onnx``, whichever of its graphs was built.
+        board: where it was built, in words.
+        target: device profile of the Jetson it was built on; '' elsewhere.
+        built_from: the graph that was built, with its SHA-256.
+    """
+    name = "-".join(
+        part
+        for part in (
+            precision,
+            target,
+            f"sm{sm}",
+            runtime,
+            engine.version,
+            "" if dla is None else f"dla{dla}",
+        )
+        if part
+    )
+    sidecar = EngineSidecar(
+        engine=f"{name}.engine",
+        sha256=hashlib.sha256(engine.data).hexdigest(),
+        graph_sha256=graph_sha256,
+        precision=precision,
+        runtime=runtime,
+        version=engine.version,
+        sm=f"sm_{sm}",
+        board=board,
+        flags=engine.flags,
+        build_seconds=round(engine.seconds, 3),
+        target=target,
+        jetpack=jetpack,
+        dla=dla,
+        built_from=built_from,
+        built_from_sha256=built_from_sha256 or graph_sha256,
+        built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    artifact.write_atomic(folder / FOLDER / sidecar.engine, engine.data)
+    artifact.write_json(folder / FOLDER / f"{name}.json", sidecar)
+    return sidecar
+
+
+def sidecar_of(bundle: Artifact, engine: str) -> EngineSidecar:
+    """The sidecar of one of a bundle's engines."""
+    stem = Path(engine).name.removesuffix(".engine")
+    return bundle.read(f"{FOLDER}/{stem}.json", EngineSidecar)
+
+
+def replaced_by(bundle: Artifact, engines: list[str], new: EngineSidecar) -> list[str]:
+    """Those of a bundle's engines that a new one takes the place of: of the same kind of machine.
+
+    An engine of another TensorRT release goes too: its machine has been updated.
+    """
+    place = (new.runtime, new.sm, new.target)
+    old = {name: sidecar_of(bundle, name) for name in engines}
+    return [name for name, s in old.items() if (s.runtime, s.sm, s.target) == place]
+
+
+def stage(
+    folder: Path, bundle: Artifact, record: BundleRecord, new: list[EngineSidecar]
+) -> Artifact:
+    """Fill ``folder`` with the bundle around its new engines; the bundle as it will stand."""
+    gone = {n for sidecar in new for n in replaced_by(bundle, record.engines, sidecar)}
+    stems = {name.removesuffix(".engine") for name in gone}
+    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in (".engine", ".json", EVIDENCE)}
+    for name in bundle.manifest.files:
+        if name in dropped or (folder / name).exists():
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.file(name), folder / name)
+    names = [name for name in record.engines if name not in gone]
+    engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
+    artifact.write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
+    files = {
+        file.relative_to(folder).as_posix(): FileEntry(
+            file.stat().st_size, artifact.sha256_file(file)
+        )
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    old = bundle.manifest
+    return Artifact(folder, Manifest(old.format, old.kind, old.creator, old.space, files))
+
+
+def write_evidence(folder: Path, report: BuildReport) -> None:
+    """Write the report of a build beside each engine it made, without the others'."""
+    for sidecar in report.engines:
+        name = sidecar.engine
+        own = {name: report.layers[name]} if name in report.layers else {}
+        evidence = msgspec.structs.replace(
+            report, bundle=Path(report.bundle).name, engines=[sidecar], layers=own
+        )
+        stem = name.removesuffix(".engine")
+        artifact.write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)

@@ -1,0 +1,145 @@
+"""Does the gallery's codebook still fit what is added? Measured as a robot would notice it.
+
+A query is simulated for each image: its descriptor, displaced as held-out queries of the network
+that will search were displaced from the images that answer them (``residuals.npy``, saved by
+``edgevpr index``; without that file, the descriptor itself). It is found when the index as it
+would be after compacting, at the gallery's operating point, gives first what exact search among
+the same images gives first. The gallery's own images are measured the same way, with the same
+displacements, so that the two shares differ by the codebook alone.
+
+A retrain is advised when the added images are found less often and the difference is larger than
+sampling explains: a one-sided test of two proportions, of which the level (95%) is the only
+number that was chosen.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.generations import Drift
+from edgevpr.artifacts.records import GalleryRecord
+from edgevpr.compile.index.faiss_build import one_thread
+from edgevpr.progress import Track
+from edgevpr.retrieval.exact import SEARCH_DEPTH
+from edgevpr.retrieval.faiss_layers import innermost, store_of
+from edgevpr.retrieval.projection import l2_normalize
+
+RESIDUALS = "residuals.npy"
+#: Images of each kind that are measured; twice as many narrow the answer by a third.
+SAMPLE = 500
+#: Displacements kept in a gallery: 128 kB at 256-d.
+RESIDUALS_KEPT = 256
+#: Exceeded by chance once in twenty times.
+_Z = 1.645
+_BLOCK = 65536
+
+
+def measure_drift(
+    index: Any,
+    live: NDArray[np.bool_],
+    added: NDArray[np.float32],
+    added_live: NDArray[np.bool_],
+    gallery: Artifact,
+    track: Track,
+) -> Drift | None:
+    """Compare added with own images; ``index`` holds both afterwards.
+
+    Args:
+        index: the gallery's, N rows of which ``live`` (N,) are answered.
+        added: (M, d) all that was added; rows past the end of ``added_live`` are live.
+
+    Returns:
+        None where the index stores too little of a vector to know what exact search would find.
+    """
+    import faiss
+
+    store = store_of(index)
+    if store is None or not live.any():
+        return None
+    record = gallery.read("gallery.json", GalleryRecord)
+    rng = np.random.default_rng(0)
+    count = index.ntotal
+    own_rows = _sample(np.flatnonzero(live), rng)
+    newer = np.ones(len(added), np.bool_)
+    newer[: len(added_live)] = added_live
+    new_rows = count + _sample(np.flatnonzero(newer), rng)
+    with one_thread():
+        index.add(added)
+        space: Any = faiss.ParameterSpace()
+        space.set_index_parameters(index, record.chosen.parameters)
+        residuals = _residuals(gallery, added.shape[1])
+        rows = np.concatenate([own_rows, new_rows])
+        vectors = store.reconstruct_batch(rows)
+        # the same displacements for both kinds
+        moved = np.concatenate([np.arange(len(own_rows)), np.arange(len(new_rows))])
+        queries = l2_normalize(vectors + residuals[moved % len(residuals)])
+        best = _exact_best(store, queries, track)
+        _, found = index.search(queries, min(SEARCH_DEPTH, index.ntotal))
+        similarity = np.einsum("qd,qd->q", queries, store.reconstruct_batch(found[:, 0].clip(0)))
+        # rounding of the store itself is nobody's drift
+        right = (similarity >= best - 1e-3) & (found[:, 0] >= 0)
+        errors = _errors(index, vectors)
+    own, new = right[: len(own_rows)], right[len(own_rows) :]
+    return Drift(
+        added=len(new),
+        own=len(own),
+        added_found=round(100.0 * float(new.mean()), 2),
+        own_found=round(100.0 * float(own.mean()), 2),
+        added_error=None if errors is None else round(float(errors[len(own) :].mean()), 5),
+        own_error=None if errors is None else round(float(errors[: len(own)].mean()), 5),
+        retrain=worse(int(new.sum()), len(new), int(own.sum()), len(own)),
+    )
+
+
+def save_residuals(path: Path, queries: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
+    """Keep how (Q, d) held-out queries lie to the (Q, d) gallery images that answer them."""
+    np.save(path, (queries - answers)[:RESIDUALS_KEPT].astype(np.float16))
+
+
+def worse(found: int, of: int, own_found: int, own_of: int) -> bool:
+    """Whether the first share is below the second by more than chance explains."""
+    share = (found + own_found) / (of + own_of)
+    spread = math.sqrt(share * (1 - share) * (1 / of + 1 / own_of))
+    return own_found / own_of - found / of > _Z * spread
+
+
+def _residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:
+    if RESIDUALS in gallery.manifest.files:
+        return np.asarray(np.load(gallery.file(RESIDUALS), allow_pickle=False), np.float32)
+    return np.zeros((1, width), np.float32)
+
+
+def _sample(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    if len(rows) <= SAMPLE:
+        return rows
+    return np.sort(rng.choice(rows, SAMPLE, replace=False))
+
+
+def _exact_best(store: Any, queries: NDArray[np.float32], track: Track) -> NDArray[np.float32]:
+    """(Q,) the largest similarity among all vectors of the store."""
+    best = np.full(len(queries), -np.inf, np.float32)
+    starts = range(0, store.ntotal, _BLOCK)
+    for start in track(starts, "exact search for reference", len(starts)):
+        block = store.reconstruct_n(start, min(_BLOCK, store.ntotal - start))
+        np.maximum(best, (queries @ block.T).max(axis=1), out=best)
+    return best
+
+
+def _errors(index: Any, vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """(n,) squared distance of each vector from what its code stands for; None: no codes."""
+    import faiss
+
+    base = faiss.downcast_index(getattr(index, "base_index", index))
+    inner = innermost(index)
+    if isinstance(inner, faiss.IndexIVFPQFastScan):
+        decoder: Any = inner
+        decoder.fine_quantizer = inner.pq  # FAISS 1.15 forgets it on reading, and then crashes
+    try:
+        codes = base.sa_decode(base.sa_encode(vectors))
+    except RuntimeError:
+        return None
+    return np.asarray(((codes - vectors) ** 2).sum(axis=1), np.float32)

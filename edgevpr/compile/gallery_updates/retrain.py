@@ -1,0 +1,61 @@
+"""``edgevpr gallery compact --retrain``: new codebooks for a map that has outgrown its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.generations import Change, prune, writing
+from edgevpr.artifacts.space import check_same_space
+from edgevpr.compile.gallery_updates.change import Opened, change_now, project, publish
+from edgevpr.compile.index.faiss_build import build_index
+from edgevpr.errors import DataError
+from edgevpr.progress import Track, silent
+
+
+def retrain(
+    gallery: Path, features: Sequence[Path], *, keep: int = 1, track: Track = silent
+) -> Change:
+    """Build the index anew from the images that are live, with the factory string it had.
+
+    The projection stays, so that bundles with it fused stay valid; so do ids and the operating
+    point, whose measured figures are of the index before.
+
+    Args:
+        features: artifacts that together describe every live image, told by its path.
+
+    Raises:
+        DataError: an image of the gallery is in none of them.
+        SpaceMismatchError: descriptors of another space.
+    """
+    with writing(gallery) as path:
+        now = Opened(path)
+        vectors = np.empty((int(now.live.sum()), now.record.index_dim), np.float32)
+        row_of = {now.images.paths[row]: i for i, row in enumerate(np.flatnonzero(now.live))}
+        missing = np.ones(len(vectors), np.bool_)
+        for each in features:
+            source = Features(each)
+            check_same_space(source.space, str(each), now.artifact.space, str(path))
+            found = [(i, row_of[p]) for i, p in enumerate(source.table.paths) if p in row_of]
+            if not found:
+                continue
+            theirs, ours = np.array(found, np.int64).T
+            vectors[ours] = project(now.artifact, source, track, rows=theirs)
+            missing[ours] = False
+        _all_there(missing, list(row_of), features)
+        index = build_index(vectors, now.record.factory, track=track)
+        change = change_now("retrain", len(vectors), ", ".join(map(str, features)))
+        publish(now, index, change)
+        prune(path, keep)
+    return change
+
+
+def _all_there(missing: NDArray[np.bool_], paths: list[str], features: Sequence[Path]) -> None:
+    if missing.any():
+        raise DataError(
+            f"{missing.sum()} of the gallery's {len(missing)} images are not in "
+            f"{', '.join(map(str, features))} ({paths[int(np.argmax(missing))]} for one), expected "
+            "all: pass --retrain once for each features artifact that the gallery was made from"
+        )

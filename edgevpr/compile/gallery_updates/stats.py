@@ -1,0 +1,92 @@
+"""What ``edgevpr gallery stats`` says of a gallery."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgevpr.artifacts import gallery_files as changes
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.generations import Change, generation_of, kept
+from edgevpr.artifacts.records import GalleryRecord
+
+
+class GalleryStats(msgspec.Struct, frozen=True):
+    """Counts of images, bytes on the disk, and how evenly the inverted lists are filled."""
+
+    factory: str
+    generation: int
+    #: images that answers may name: ``indexed`` + ``added`` - ``removed``.
+    images: int
+    indexed: int
+    added: int
+    removed: int
+    next_id: int
+    #: of the gallery's files; of files that only earlier generations still hold.
+    bytes: int
+    bytes_of_earlier: int
+    #: generations that can be rolled back to.
+    earlier: int
+    lists: int | None
+    #: images in the fullest list, and FAISS's imbalance factor: 1 is even, k means a search looks
+    #: at k times as many codes as in even lists.
+    largest_list: int | None
+    imbalance: float | None
+    changes: list[Change]
+
+
+def stats(gallery: Path) -> GalleryStats:
+    """Read a gallery and count."""
+    import faiss
+
+    opened = open_artifact(gallery, "gallery")
+    record = opened.read("gallery.json", GalleryRecord)
+    generation = generation_of(opened, record.count)
+    total = record.count + generation.added
+    live = changes.live_rows(opened, generation, total)
+    index: Any = faiss.read_index(str(opened.file("index.faiss")))
+    sizes = _list_sizes(index)
+    own = {name: opened.path / name for name in opened.manifest.files}
+    earlier = kept(gallery)
+    return GalleryStats(
+        factory=record.factory,
+        generation=generation.number,
+        images=int(live.sum()),
+        indexed=record.count,
+        added=generation.added,
+        removed=generation.removed,
+        next_id=generation.next_id,
+        bytes=sum(path.stat().st_size for path in own.values()),
+        bytes_of_earlier=_bytes_only_in(earlier, list(own.values())),
+        earlier=len(earlier),
+        lists=None if sizes is None else len(sizes),
+        largest_list=None if sizes is None else int(sizes.max()),
+        imbalance=None
+        if sizes is None
+        else round(len(sizes) * math.fsum(sizes**2) / max(math.fsum(sizes), 1) ** 2, 3),
+        changes=generation.changes,
+    )
+
+
+def _list_sizes(index: Any) -> Any:
+    import faiss
+
+    try:
+        lists: Any = faiss.extract_index_ivf(index).invlists
+    except RuntimeError:
+        return None
+    return np.array([lists.list_size(i) for i in range(lists.nlist)], np.float64)
+
+
+def _bytes_only_in(folders: list[Path], own: list[Path]) -> int:
+    """Files shared through links count once, and not at all if the gallery has them itself."""
+    seen = {(f.stat().st_dev, f.stat().st_ino) for f in own}
+    total = 0
+    for file in (f for folder in folders for f in folder.rglob("*") if f.is_file()):
+        status = file.stat()
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            total += status.st_size
+    return total

@@ -1,0 +1,143 @@
+"""What an index must keep and may cost, and the operating point that does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgevpr.artifacts.records import OperatingPoint
+from edgevpr.compile.index.operating_points import choose
+from edgevpr.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Goals:
+    """None: no such goal."""
+
+    #: percent of queries whose exact first image must be found first; as near as can be.
+    agreement: float = 99.0
+    #: points of R@1 that may be lost against exact search in the full space (--target-recall).
+    loss: float | None = None
+    #: megabytes (10^6 bytes) of the index file (--max-memory).
+    memory_mb: float | None = None
+    #: median milliseconds of a single search (--max-search-ms); on the board where one is named.
+    search_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.agreement <= 100:
+            raise UsageError(
+                f"found --target-agreement {self.agreement:g}, expected a percentage above "
+                "0 and at most 100: pass --target-agreement 99"
+            )
+        if self.loss is not None and not 0 <= self.loss < 100:
+            raise UsageError(
+                f"found --target-recall {self.loss:g}, expected points of R@1 that may be lost, "
+                "from 0 to below 100: pass --target-recall 0.3"
+            )
+        for flag, value in (("--max-memory", self.memory_mb), ("--max-search-ms", self.search_ms)):
+            if value is not None and not value > 0:
+                raise UsageError(
+                    f"found {flag} {value:g}, expected a number above 0: leave {flag} out for no "
+                    "limit"
+                )
+
+    @property
+    def search(self) -> bool:
+        """Whether more than the default kind is worth building."""
+        return any(goal is not None for goal in (self.loss, self.memory_mb, self.search_ms))
+
+    def described(self) -> dict[str, float]:
+        """For ``GalleryRecord.goals``."""
+        goals = {
+            "target_agreement": self.agreement,
+            "target_recall": self.loss,
+            "max_memory_mb": self.memory_mb,
+            "max_search_ms": self.search_ms,
+        }
+        return {name: value for name, value in goals.items() if value is not None}
+
+
+def pick(points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None) -> OperatingPoint:
+    """The fastest point that meets every goal; of equally fast ones the best answers.
+
+    Memory, time and lost recall are limits. Agreement alone is a wish: where nothing reaches it,
+    the fastest within that share of the best.
+
+    Raises:
+        UsageError: no point is within the limits; the nearest ones are named. Or recall is a goal
+            and no query has an answer.
+    """
+    if goals.loss is not None and exact_r1 is None:
+        raise UsageError(
+            "--target-recall needs queries that a gallery image answers, and none has one within "
+            "--radius: pass --queries of the same map, or --target-agreement instead"
+        )
+    fits = [p for p in points if _fits(p, goals)]
+    if goals.loss is None:
+        if fits:
+            return choose(fits, goals.agreement)
+        raise _unreachable(points, goals, exact_r1)
+    reached = [p for p in fits if _lost(p, exact_r1) <= goals.loss + 1e-9]
+    if not reached:
+        raise _unreachable(points, goals, exact_r1)
+    return choose(reached, 0.0)
+
+
+def best(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """The points that no other beats in time, agreement and memory together, by time."""
+    kept: list[OperatingPoint] = []
+    for point in sorted(points, key=lambda p: (p.search_ms_p50, -p.exact_agreement, _mb(p))):
+        if not any(
+            k.exact_agreement >= point.exact_agreement and _mb(k) <= _mb(point) for k in kept
+        ):
+            kept.append(point)
+    return kept
+
+
+def time_of(point: OperatingPoint) -> float:
+    """Median search in ms: predicted for the board where one was named, else measured here."""
+    return point.search_ms_p50 if point.predicted_ms_p50 is None else point.predicted_ms_p50
+
+
+def _fits(point: OperatingPoint, goals: Goals) -> bool:
+    return (goals.memory_mb is None or _mb(point) <= goals.memory_mb) and (
+        goals.search_ms is None or time_of(point) <= goals.search_ms
+    )
+
+
+def _mb(point: OperatingPoint) -> float:
+    return point.index_mb or 0.0
+
+
+def _lost(point: OperatingPoint, exact_r1: float | None) -> float:
+    return 100.0 if point.r1 is None or exact_r1 is None else exact_r1 - point.r1
+
+
+def _unreachable(
+    points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None
+) -> UsageError:
+    """One sentence: what was asked, and the point that misses by least for each goal."""
+    asked = []
+    if goals.loss is not None:
+        asked.append(f"loses at most {goals.loss:g} points of R@1")
+    if goals.memory_mb is not None:
+        asked.append(f"takes at most {goals.memory_mb:g} MB")
+    if goals.search_ms is not None:
+        asked.append(f"answers in {goals.search_ms:g} ms")
+    fits = [p for p in points if _fits(p, goals)]
+    nearest = {
+        id(p): p
+        for p in (
+            min(fits or points, key=lambda p: (_lost(p, exact_r1), -p.exact_agreement)),
+            min(points, key=lambda p: (_lost(p, exact_r1) > (goals.loss or 0.0), _mb(p))),
+            min(points, key=lambda p: (_lost(p, exact_r1) > (goals.loss or 0.0), time_of(p))),
+        )
+    }
+    named = "; ".join(
+        f"{p.factory} at {p.parameters or 'its one setting'} ("
+        + ("" if p.r1 is None else f"loses {_lost(p, exact_r1):.1f} points, ")
+        + f"agrees in {p.exact_agreement:.1f}%, {_mb(p):.1f} MB, {time_of(p):.3f} ms)"
+        for p in nearest.values()
+    )
+    return UsageError(
+        f"no index {', '.join(asked[:-1]) + ' and ' if asked[1:] else ''}{asked[-1]}; nearest: "
+        f"{named}: relax the goal, or change --dim"
+    )

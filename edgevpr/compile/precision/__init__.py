@@ -1,0 +1,1 @@
+"""FP16 and INT8 typing of graphs."""

@@ -1,0 +1,125 @@
+"""INT8 for ONNX Runtime on a CPU: explicit Q/DQ around the layers that gain by it.
+
+uint8 activations with a zero point, int8 weights symmetric per output channel: on x86 the fastest
+of the combinations tried (signed activations take 1.2 times as long). Ranges are cut at the
+99.999th percentile: on 200 real frames its mean cosine is 0.9985, that of 99.99 0.9982, of the
+full range 0.9978.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgevpr.compile.graph.signature import name_nodes, signature
+from edgevpr.compile.precision.gpu_graph import Method, check_calibration
+from edgevpr.compile.precision.qdq import release_bystanders
+from edgevpr.compile.precision.structure import int8_layers
+from edgevpr.device.cpu import has_int8_dot_product
+from edgevpr.progress import Track, silent
+from edgevpr.quiet import quiet
+
+PERCENTILE = 99.999
+#: ONNX Runtime's names.
+_NAMES: dict[Method, str] = {"entropy": "Entropy", "max": "MinMax", "percentile": "Percentile"}
+
+
+def to_int8_cpu(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    *,
+    method: Method | None = None,
+    track: Track = silent,
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The graph with Q/DQ pairs, and the names of its INT8 layers.
+
+    Args:
+        images: (n, H, W, 3) uint8 calibration images.
+        method: how ranges are set; by percentile unless told otherwise.
+
+    Raises:
+        DataError: fewer than 8 images.
+    """
+    check_calibration(images)
+    layers = [layer.name for layer in int8_layers(model)]
+    if not layers:
+        return model, []
+    quantized = quantize_cpu(model, images, layers, method=method, track=track)
+    quantized = release_bystanders(quantized, layers)
+    return onnx.shape_inference.infer_shapes(name_nodes(quantized)), layers
+
+
+def quantize_cpu(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    layers: list[str],
+    *,
+    method: Method | None = None,
+    track: Track = silent,
+) -> onnx.ModelProto:
+    """Q/DQ around these nodes, as ONNX Runtime's quantizer leaves the graph.
+
+    Where the CPU has no INT8 dot product (VNNI, NEON), weights take 7 bits: without it the
+    16-bit sums of older x86 saturate.
+
+    Args:
+        images: (n, H, W, 3) uint8 calibration images.
+        layers: names of Conv, MatMul, Gemm and Add nodes.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Gives images one by one; ``set_range`` keeps the memory of all of them bounded."""
+
+        def __init__(self) -> None:
+            self.turns = iter(track(range(len(images)), "calibrating INT8", len(images)))
+            self.left = len(images)
+
+        def __len__(self) -> int:
+            return len(images)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.left = end_index - start_index
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            i = next(self.turns, None) if self.left > 0 else None
+            self.left -= 1
+            return None if i is None else {name: images[i : i + 1]}
+
+    name = signature(model).input
+    with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
+        source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
+        onnx.save(model, str(source))
+        reader = Reader()
+        with quiet():
+            quantize_static(
+                str(source),
+                str(target),
+                reader,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add"],
+                nodes_to_quantize=layers,
+                per_channel=True,
+                reduce_range=not has_int8_dot_product(),
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=getattr(CalibrationMethod, _NAMES[method or "percentile"]),
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+            )
+        _exhaust(reader.turns)
+        return onnx.load(str(target))
+
+
+def _exhaust(turns: Iterator[int]) -> None:
+    """Let the progress bar close."""
+    for _ in turns:
+        pass

@@ -1,0 +1,261 @@
+"""``edgevpr demo``: the whole chain on a synthetic city, through the verbs a user would type."""
+
+import contextlib
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import read_json
+from edgevpr.artifacts.records import ProfileRecord, ProfileRow
+from edgevpr.data import read_images
+from edgevpr.demo.demo_page import demo_report
+from edgevpr.demo.score_drive import DriveScore, drive_score
+from edgevpr.errors import EdgeVPRError, UsageError
+
+#: The rows of the closing table, in its order.
+CONFIGURATIONS = ("gallery-exact", "query-exact", "query-ivfpq", "query-int8-ivfpq")
+
+BOQ = ("proj_channels=128", "num_queries=16", "num_layers=2", "row_dim=8")
+SHARED = ("--image-size", "128", "--input-norm", "instance", "--min-lr", "1e-5")
+GALLERY = (
+    "--backbone", "resnet18", "--out-index", "3", "--loss", "supcon",
+    "--lr", "3e-4", "--warmup-steps", "30",
+)  # fmt: skip
+QUERY = (
+    "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "30",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything; the defaults fit two CPU cores and 8 minutes."""
+
+    gallery_epochs: int = 3
+    query_epochs: int = 4
+    #: further options of ``edgevpr city``.
+    city: tuple[str, ...] = ()
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One configuration of the closing table; times in ms on this machine, recall in percent."""
+
+    configuration: str
+    r1: float | None
+    r5: float | None
+    engine_ms_p50: float
+    engine_ms_p95: float
+    search_ms_p50: float
+    end_to_end_ms_p50: float
+    end_to_end_ms_p95: float
+    bytes_per_image: float | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """``summary.json``."""
+
+    seconds: float
+    report: str
+    rows: list[Row]
+    #: seconds of each command line, in order.
+    steps: dict[str, float]
+    #: R@1 and R@5 of a 32x32 grey thumbnail's nearest neighbour on the same test queries.
+    thumbnail_r1: float
+    thumbnail_r5: float
+    drive: DriveScore
+
+
+@dataclass
+class Chain:
+    """Runs verbs in order, printing each command line and keeping what it took."""
+
+    say: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def verb(self, *arguments: str | Path) -> None:
+        """In this process: torch is loaded once for all verbs that need it."""
+        from edgevpr.cli.main import app
+
+        with self._timed(arguments) as words, contextlib.redirect_stdout(sys.stderr):
+            app(words, standalone_mode=False)
+
+    def device_verb(self, *arguments: str | Path) -> None:
+        """In a process of its own, as on a device: no torch beside what is timed."""
+        with self._timed(arguments) as words:
+            done = subprocess.run([sys.executable, "-m", "edgevpr", *words], stdout=sys.stderr)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode:
+            raise EdgeVPRError(
+                f"edgevpr {words[0]} ended with exit code {done.returncode}, expected 0; "
+                f"see its message above, or run it again: edgevpr {shlex.join(words)}"
+            )
+
+    @contextlib.contextmanager
+    def _timed(self, arguments: tuple[str | Path, ...]) -> Any:
+        words = [str(a) for a in arguments]
+        line = f"edgevpr {shlex.join(words)}"
+        self.say(f"\n$ {line}")
+        started = time.perf_counter()
+        yield words
+        self.seconds[line] = round(time.perf_counter() - started, 1)
+
+
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    from_scratch: bool = False,
+    budget: Budget | None = None,
+    say: Callable[[str], None],
+) -> Summary:
+    """Everything below ``out``, which a new run replaces; returns what ``summary.json`` says.
+
+    Args:
+        out: folder to write to.
+        seed: of the city and of both trainings.
+        from_scratch: train both networks from random weights instead of the ones shipped, which
+            were trained on other cities.
+        budget: of the city and the trainings.
+
+    Raises:
+        UsageError: ``out`` holds something that is no demo's output.
+    """
+    _prepare(out)
+    started = time.perf_counter()
+    budget = budget or Budget()
+    chain = Chain(say)
+    city, features = out / "city", out / "features"
+    test = city / "images" / "test"
+    training, validation = city / "gsv-cities", city / "images" / "val"
+    aggregator = [word for pair in BOQ for word in ("--aggregator-args", pair)]
+    common = [*SHARED, *aggregator, "--seed", str(seed)]
+
+    chain.verb("city", "-o", city, "--seed", str(seed), *budget.city)
+    chain.verb(
+        "train", training, "-o", out / "gallery-network", *GALLERY, *common,
+        "--epochs", str(budget.gallery_epochs), "--validation", validation,
+        *_start("gallery", from_scratch),
+    )  # fmt: skip
+    for name, images in {
+        "training": training, "validation": validation / "database", "map": test / "database"
+    }.items():  # fmt: skip
+        chain.verb("embed", out / "gallery-network", images, "-o", features / name)
+    chain.verb(
+        "train", training, "-o", out / "query-network", "--features", features / "training",
+        *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
+        "--validation-features", features / "validation",
+        "--aggregator-from", out / "gallery-network",
+        *_start("query", from_scratch),
+    )  # fmt: skip
+    chain.verb("embed", out / "query-network", test / "tuning", "-o", features / "tuning")
+    chain.verb(
+        "index", features / "map", "--queries", features / "tuning", "-o", out / "gallery"
+    )  # fmt: skip
+    _compile(chain, out, training)
+    bundles = out / "bundles"
+    chain.device_verb(
+        "run", city / "drive" / "drive.mp4", "--bundle", bundles / "cpu-int8",
+        "--gallery", out / "gallery", "-o", out / "drive.jsonl",
+    )  # fmt: skip
+    records = _profile(chain, out, test / "queries")
+    rows = _closing(records)
+    thumbnail = _thumbnail(test)
+    report = out / "report.html"
+    summary = Summary(
+        seconds=round(time.perf_counter() - started, 1),
+        report=str(report),
+        rows=[_row(row) for row in rows],
+        steps=chain.seconds,
+        thumbnail_r1=thumbnail[0],
+        thumbnail_r5=thumbnail[1],
+        drive=drive_score(
+            out / "drive.jsonl", city / "drive" / "drive.csv", read_images(test / "database")
+        ),
+    )
+    folder.write_atomic(
+        report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode()
+    )
+    folder.write_json(out / "summary.json", summary)
+    return summary
+
+
+def _compile(chain: Chain, out: Path, calibration: Path) -> None:
+    """Bundles: the two that are measured with exact search, then one a target and precision."""
+    bundles, gallery = out / "bundles", ("--gallery", out / "gallery")
+    for network, name in (("gallery", "gallery-cpu-fp32"), ("query", "cpu-fp32-full")):
+        chain.verb(
+            "compile", out / f"{network}-network", "--target", "cpu", "--precision", "fp32",
+            "--calibration", calibration, "-o", bundles / name,
+        )  # fmt: skip
+    for target, precision in (
+        ("cpu", "fp32"), ("cpu", "int8"), ("rtx-ada", "fp16"), ("rtx-ada", "int8"),
+        ("jetson-orin", "fp16"),
+    ):  # fmt: skip
+        chain.verb(
+            "compile", out / "query-network", "--target", target, "--precision", precision,
+            *gallery, "--calibration", calibration, "-o", bundles / f"{target}-{precision}",
+        )  # fmt: skip
+
+
+def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
+    """The four configurations, each on the same test queries, in processes of their own."""
+    bundles, full = out / "bundles", out / "features" / "map"
+    measured: dict[str, tuple[str, str, str]] = {
+        "gallery": ("gallery-cpu-fp32", "gallery-ivfpq", "gallery-exact"),
+        "full": ("cpu-fp32-full", "query-ivfpq-unfused", "query-exact"),
+        "fp32": ("cpu-fp32", "query-ivfpq", ""),
+        "int8": ("cpu-int8", "query-int8-ivfpq", ""),
+    }
+    records = []
+    for name, (bundle, configuration, exact_name) in measured.items():
+        exact = ("--exact", full, "--exact-name", exact_name) if exact_name else ()
+        chain.device_verb(
+            "profile", queries, "--bundle", bundles / bundle, "--gallery", out / "gallery",
+            "--name", configuration, *exact, "-o", out / "profiles" / name,
+        )  # fmt: skip
+        opened = folder.open_artifact(out / "profiles" / name, "profile")
+        records.append(read_json(opened.file("profile.json"), ProfileRecord))
+    return records
+
+
+def _closing(records: list[ProfileRecord]) -> list[ProfileRow]:
+    rows = {row.configuration: row for record in records for row in record.rows}
+    return [rows[name] for name in CONFIGURATIONS]
+
+
+def _row(row: ProfileRow) -> Row:
+    return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
+
+
+def _thumbnail(test: Path) -> tuple[float, float]:
+    from edgevpr.city.thumbnail import thumbnail_recall
+
+    recall = thumbnail_recall(test)
+    return recall.at[1], recall.at[5]
+
+
+def _start(role: str, from_scratch: bool) -> list[str]:
+    """The shipped start of a network, trained on other cities (docs/reproduce.md says how)."""
+    if from_scratch:
+        return []
+    path = resources.files("edgevpr") / "demo" / "weights" / f"{role}.safetensors"
+    return ["--weights", str(path)]
+
+
+def _prepare(out: Path) -> None:
+    marker = out / "demo"
+    if out.exists() and any(out.iterdir()) and not marker.exists():
+        raise UsageError(
+            f"{out} exists and is no demo's output; nothing was changed: "
+            "choose another folder with -o"
+        )
+    folder.write_atomic(marker, b"edgevpr demo\n")

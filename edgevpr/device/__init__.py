@@ -1,0 +1,1 @@
+"""Boards, processors, GPUs, targets."""

@@ -1,0 +1,1 @@
+"""Search, recall, projection and confidence."""

@@ -1,0 +1,1 @@
+"""Runners of compiled networks."""

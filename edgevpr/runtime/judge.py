@@ -1,0 +1,62 @@
+"""Whether an answer is a fix: the gallery's calibration applied to one frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.records import BundleRecord, Calibration
+from edgevpr.errors import UsageError
+from edgevpr.places.table import ImageTable
+from edgevpr.retrieval.confidence import evidence, probability
+from edgevpr.runtime.gallery.gallery import Gallery
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Gives one frame's answer its confidence, and says whether that is enough to be a fix."""
+
+    calibration: Calibration
+    #: least confidence of a known place.
+    threshold: float
+
+    def confidence(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], images: ImageTable
+    ) -> float:
+        """Probability that the best of (K,) ranked gallery images shows the frame's place."""
+        if not len(rows) or rows[0] < 0:
+            return 0.0
+        numbers = evidence(scores, rows, images, self.calibration.radius_m)
+        return float(probability(self.calibration, numbers))
+
+    def known(self, confidence: float) -> bool:
+        return confidence >= self.threshold
+
+
+def judge_for(
+    gallery: Gallery, bundle: BundleRecord, min_confidence: float | None = None
+) -> Judge | None:
+    """The judge of a gallery's answers to this bundle; None where the gallery cannot say.
+
+    That is a gallery without a calibration, or one calibrated with another network, whose scores
+    mean something else.
+
+    Args:
+        min_confidence: in place of the calibration's threshold.
+
+    Raises:
+        UsageError: ``min_confidence`` was given and there is no confidence to hold against it.
+    """
+    calibration = gallery.record.calibration
+    if calibration is not None and calibration.model_digest == bundle.model_digest:
+        return Judge(
+            calibration, calibration.threshold if min_confidence is None else min_confidence
+        )
+    if min_confidence is None:
+        return None
+    found = "no calibration" if calibration is None else "the calibration of another network"
+    raise UsageError(
+        f"--min-confidence {min_confidence:g} needs confidences, and {gallery.artifact.path} has "
+        f"{found}: run edgevpr index with --queries, held-out images described by this bundle's "
+        "network"
+    )

@@ -1,0 +1,1 @@
+"""Frames from cameras, videos, folders and bags."""

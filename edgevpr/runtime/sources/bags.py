@@ -1,0 +1,187 @@
+"""Recorded robot data as a source: MCAP files and rosbag2 folders, without ROS.
+
+The ``rosbags`` library reads both storages of rosbag2 and knows ROS's messages.
+"""
+
+import glob
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevpr.errors import DataError
+from edgevpr.optional import require
+from edgevpr.runtime.sources import cut_mcap
+from edgevpr.runtime.sources.frames import Frame
+from edgevpr.runtime.sources.ros_images import DECODERS
+
+SUFFIXES = (".mcap", ".db3")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag."""
+
+    name: str
+    #: ``sensor_msgs/msg/Image``
+    type: str
+    count: int
+
+
+#: (nanoseconds when it was recorded, message in CDR) of a topic, in order.
+Messages = Callable[[str], Iterator[tuple[int, bytes]]]
+
+
+class Bag:
+    """The images of one topic, every one, in the order they were recorded.
+
+    Args:
+        path: MCAP or SQLite file, or folder with ``metadata.yaml``.
+        topic: needed where several topics have images.
+
+    Raises:
+        DataError: not a bag; no topic of images, or several and none named.
+        MissingExtraError: without ``rosbags``.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, topic: str | None = None) -> None:
+        self.path = path
+        self.drops = 0
+        self.remark = ""
+        self._close: Callable[[], None] = lambda: None
+        typesys = require("rosbags.typesys", extra="bags")
+        # Camera messages have kept their definition in every release of ROS 2.
+        self._types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
+        topics, self._messages = self._open()
+        try:
+            self.topic = _choose(path, topics, topic)
+        except DataError:
+            self._close()
+            raise
+
+    def __enter__(self) -> "Bag":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def frames(self, stop: threading.Event) -> Generator[Frame, None, None]:
+        """Frames with the time of the message's header, Unix seconds, or of its recording where
+        the header has none."""
+        messages = self._messages(self.topic.name)
+        count = 0
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                recorded, data = next(messages)
+            except StopIteration:
+                break
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever a parser or a decompressor makes of damage
+                self._ended(count, str(error))
+                return
+            image, at, wrong = None, recorded / 1e9, ""
+            try:
+                message = self._types.deserialize_cdr(data, self.topic.type)
+                stamp = message.header.stamp
+                at = stamp.sec + stamp.nanosec / 1e9 or at
+                image = DECODERS[self.topic.type](message)
+            except MemoryError:
+                raise
+            except Exception as error:  # one message, not the run
+                wrong = f"message {count} of {self.topic.name} in {self.path}: {error}"
+            now = time.monotonic()
+            yield Frame(count, str(self.path), image, now, at, (now - started) * 1e3, wrong)
+            count += 1
+        if count < self.topic.count and not stop.is_set():
+            self._ended(count, "there are no more")
+
+    def _ended(self, count: int, why: str) -> None:
+        self.remark = (
+            f"{self.path} ended after {count} of the {self.topic.count} images of "
+            f"{self.topic.name} ({why}); it was cut off or is damaged from there on"
+        )
+
+    def _open(self) -> tuple[list[Topic], Messages]:
+        reader: Any = require("rosbags.rosbag2", extra="bags").Reader(self.path)
+        try:
+            reader.open()
+        except MemoryError:
+            raise
+        except Exception as error:  # ReaderError, and what parsers raise on garbage
+            topics = cut_mcap.topics(self.path) if self.path.suffix == ".mcap" else []
+            if not topics:
+                raise DataError(
+                    f"{self.path} cannot be read as a bag ({error}); expected an MCAP file of "
+                    "ROS 2 or a rosbag2 folder: copy it again, or try 'ros2 bag reindex'"
+                ) from error
+            self.remark = (
+                f"{self.path} was read in order and as far as it goes, for it has no index that "
+                f"can be used ({str(error).rstrip('.')})"
+            )
+            return [Topic(*each) for each in topics], lambda name: cut_mcap.messages(
+                self.path, name
+            )
+        self._close = reader.close
+
+        def messages(name: str) -> Iterator[tuple[int, bytes]]:
+            chosen = [each for each in reader.connections if each.topic == name]
+            for _, recorded, data in reader.messages(chosen):
+                yield recorded, data
+
+        # Two publishers of one topic are two connections.
+        counts: Counter[tuple[str, str]] = Counter()
+        for each in reader.connections:
+            counts[each.topic, each.msgtype] += each.msgcount
+        return [Topic(*key, count) for key, count in counts.items()], messages
+
+
+def _choose(path: Path, topics: list[Topic], name: str | None) -> Topic:
+    images = [each for each in topics if each.type in DECODERS]
+    found = [each for each in images if name in (None, each.name)]
+    if len(found) == 1:
+        return found[0]
+    if not images:
+        others = ", ".join(f"{each.name} ({each.type})" for each in topics) or "none"
+        raise DataError(
+            f"{path} has no topic of images, expected one of {' or '.join(DECODERS)}; its topics: "
+            f"{others}"
+        )
+    listed = ", ".join(f"{each.name} ({each.count})" for each in images)
+    what = f"no images on {name}" if name else f"images on {len(images)} topics"
+    raise DataError(
+        f"{path} has {what}, expected the name of one: pass '{path}?topic={images[0].name}'; "
+        f"found {listed}"
+    )
+
+
+def find(uri: str) -> Bag | None:
+    """The bag at ``PATH[?topic=NAME]``, or None where there is something else.
+
+    Raises:
+        DataError: a bag that cannot be used, or is not there.
+    """
+    name, topic = uri, None
+    if not Path(uri).exists() and "?topic=" in uri:
+        name, _, topic = uri.partition("?topic=")
+    path = Path(name)
+    if path.is_dir():
+        if (path / "metadata.yaml").is_file():
+            return Bag(path, topic)
+        # What a recorder leaves that lost power: its file (with SQLite's journals), no metadata.
+        files = [each for each in path.iterdir() if each.suffix in SUFFIXES]
+        if len(files) == 1 and all(p.name.startswith(files[0].name) for p in path.iterdir()):
+            return Bag(files[0], topic)
+    if path.suffix in SUFFIXES and path.is_file():
+        return Bag(path, topic)
+    if topic is not None or (path.suffix in SUFFIXES and not glob.has_magic(name)):
+        raise DataError(
+            f"found no bag at {path}, expected an MCAP file or a rosbag2 folder: check the path"
+        )
+    return None

@@ -1,0 +1,208 @@
+"""Addresses of live cameras, and which library opens them: GStreamer where it is, else OpenCV."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from edgevpr.errors import DataError, TargetError, UsageError
+from edgevpr.preprocess import Preprocess
+from edgevpr.runtime.sources import gst
+from edgevpr.runtime.sources.live import Gone, LiveSource, Open, Patience
+
+#: What the address of a live camera starts with; a bare number is ``/dev/videoN``.
+PREFIXES = ("v4l2://", "rtsp://", "rtsps://", "csi://", "gst:")
+
+Backend = Literal["auto", "opencv", "gstreamer"]
+
+#: What GStreamer reads each kind of camera with.
+ELEMENTS = {
+    "v4l2": "v4l2src",
+    "rtsp": "rtspsrc",
+    "rtsps": "rtspsrc",
+    "csi": "nvarguscamerasrc",
+    "gst": "appsink",
+}
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """How live cameras are opened and kept open."""
+
+    backend: Backend = "auto"
+    patience: Patience = field(default_factory=Patience)
+    #: (height, width) that the GStreamer pipeline scales to; the camera's own size without it.
+    size: tuple[int, int] | None = None
+    #: told one sentence when a camera goes, for every failed attempt, and when it is back.
+    say: Callable[[str], None] = lambda _: None
+
+
+def scaled_for(preprocess: Preprocess) -> tuple[int, int]:
+    """``CameraOptions.size`` for a network: (height, width), twice its input.
+
+    The last halving stays with ``Preprocess.resize``: a pipeline's filters are not the one that
+    the network was trained with, and what they do differently is mostly gone at half the size.
+    """
+    return 2 * preprocess.height, 2 * preprocess.width
+
+
+@dataclass(frozen=True)
+class _Address:
+    #: as it may be printed: without the password.
+    name: str
+    kind: str
+    #: device, sensor number, URL or pipeline.
+    where: str
+    #: width, height, fps asked of a local camera.
+    mode: dict[str, int]
+
+
+def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
+    """A camera by number, ``v4l2:///dev/videoN``, ``csi://N``, ``rtsp://...`` or ``gst:PIPELINE``.
+
+    Local cameras take a mode: ``v4l2:///dev/video0?width=1280&height=720&fps=30``.
+
+    Raises:
+        DataError: there is no such camera, it does not answer, or the address is wrong.
+        TargetError: the backend is not installed, or nothing here opens such an address.
+        UsageError: the pipeline was to scale, and there is none.
+    """
+    options = options or CameraOptions()
+    address = _parse(uri)
+    reopen = _opener(address, options)
+    try:
+        capture = reopen(threading.Event())
+    except Gone as problem:
+        raise DataError(
+            f"the camera {address.name} {problem}; expected a device of this user's or a stream "
+            "that answers: check the cable or address, and that no other program holds it"
+        ) from None
+    return LiveSource(
+        capture, address.name, reopen=reopen, patience=options.patience, say=options.say
+    )
+
+
+def _parse(uri: str) -> _Address:
+    if uri.startswith("gst:"):
+        return _Address(uri, "gst", uri.removeprefix("gst:"), {})
+    if uri.startswith(("rtsp://", "rtsps://")):
+        parts = urlsplit(uri)
+        name = uri
+        if parts.password is not None:
+            name = uri.replace(f":{parts.password}@", ":***@", 1)
+        return _Address(name, parts.scheme, uri, {})
+    plain, _, query = uri.partition("?")
+    asked = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
+    wrong = [f"{k}={v}" for k, v in asked.items() if k not in _MODE or not v.isdigit()]
+    if wrong:
+        raise DataError(
+            f"found {wrong[0]} in the address {uri}, expected whole numbers for "
+            f"{', '.join(_MODE)}: correct it"
+        )
+    mode = {key: int(value) for key, value in asked.items()}
+    if plain.startswith("csi://"):
+        sensor = plain.removeprefix("csi://")
+        if not sensor.isdigit():
+            raise DataError(f"found the address {uri}, expected csi:// and a number: pass csi://0")
+        return _Address(uri, "csi", sensor, mode)
+    device = f"/dev/video{plain}" if plain.isdigit() else plain.removeprefix("v4l2://")
+    return _Address(uri, "v4l2", device, mode)
+
+
+_MODE = ("width", "height", "fps")
+
+
+def _opener(address: _Address, options: CameraOptions) -> Open:
+    """What opens the camera, now and again after it has gone."""
+    no_gst = gst.why_not() or lacks(address.kind)
+    if options.backend == "gstreamer" and no_gst:
+        raise TargetError(f"{address.name} cannot be opened with GStreamer, which {no_gst}")
+    if options.backend == "auto" and address.kind.startswith("rtsp") and not no_gst:
+        no_gst = lacks_decoder()
+    if options.backend != "opencv" and not no_gst:
+        pipeline = _pipeline(address, options.size)
+        return lambda unwanted: gst.GstCapture(pipeline, unwanted)
+    if address.kind in ("gst", "csi"):
+        return _opencv_pipeline(address, options, no_gst)
+    if options.size:
+        reason = no_gst or "--backend opencv was asked for"
+        raise UsageError(
+            f"--pipeline-scale needs GStreamer ({reason}), found OpenCV: leave the option out"
+        )
+    return lambda _: _opencv(address)
+
+
+def lacks(kind: str) -> str:
+    """What GStreamer lacks for a kind of camera, or ''; only where ``gst.why_not`` is ''."""
+    element = ELEMENTS[kind]
+    if gst.has(element):
+        return ""
+    where = (
+        "comes with JetPack" if kind == "csi" else "run sudo apt install gstreamer1.0-plugins-good"
+    )
+    return f"lacks the element {element}: {where}"
+
+
+def lacks_decoder() -> str:
+    """What GStreamer lacks for most RTSP cameras, or ''; only where ``gst.why_not`` is ''."""
+    found = gst.decodes_h264()
+    return "" if found else "lacks an H.264 decoder: run sudo apt install gstreamer1.0-libav"
+
+
+def _pipeline(address: _Address, size: tuple[int, int] | None) -> gst.Pipeline:
+    if address.kind == "gst":
+        return gst.described(address.where, size)
+    if address.kind == "csi":
+        caps = f"video/x-raw(memory:NVMM){_caps(address.mode)}"
+        source = f"nvarguscamerasrc sensor-id={address.where} ! {caps}"
+        return gst.Pipeline(f"{source} ! {gst.end(nvidia=True, size=size)}")
+    end = gst.end(nvidia=gst.has("nvvidconv"), size=size)
+    if address.kind == "v4l2":
+        mode = _caps(address.mode)
+        caps = f'capsfilter caps="video/x-raw{mode};image/jpeg{mode}" ! ' if mode else ""
+        description = f"v4l2src name={gst.SOURCE} ! {caps}decodebin ! {end}"
+        return gst.Pipeline(description, {"device": address.where})
+    # Over TCP nothing is lost or reordered, so no buffer has to wait for what is late.
+    source = f"rtspsrc name={gst.SOURCE} protocols=tcp latency=0"
+    description = f"{source} ! application/x-rtp,media=video ! decodebin ! {end}"
+    return gst.Pipeline(description, {"location": address.where})
+
+
+def _caps(mode: dict[str, int]) -> str:
+    text = "".join(f",{key}={mode[key]}" for key in ("width", "height") if key in mode)
+    return text + (f",framerate={mode['fps']}/1" if "fps" in mode else "")
+
+
+def _opencv_pipeline(address: _Address, options: CameraOptions, no_gst: str) -> Open:
+    import cv2
+
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise TargetError(
+            f"{address.name} needs GStreamer, which {no_gst or 'was not asked for'}, or OpenCV "
+            f"with GStreamer, and OpenCV {cv2.__version__} here was built without it: use a "
+            "v4l2:// address, or the system's python3-opencv"
+        )
+    description = _pipeline(address, options.size).description
+    return lambda _: _opened(cv2.VideoCapture(description, cv2.CAP_GSTREAMER))
+
+
+def _opencv(address: _Address) -> Any:
+    import cv2
+
+    if address.kind != "v4l2":
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
+        return _opened(cv2.VideoCapture(address.where, cv2.CAP_FFMPEG, timeouts))
+    capture = _opened(cv2.VideoCapture(address.where, cv2.CAP_V4L2))
+    # One buffer where the driver allows it: a queue is age.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    asked = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT}
+    for key, value in address.mode.items():
+        capture.set(asked.get(key, cv2.CAP_PROP_FPS), value)
+    return capture
+
+
+def _opened(capture: Any) -> Any:
+    if not capture.isOpened():
+        raise Gone("does not open")
+    return capture

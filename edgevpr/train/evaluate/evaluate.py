@@ -1,0 +1,178 @@
+"""Recall of a network on a data set, symmetric or against gallery-network features."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.space import check_same_space
+from edgevpr.data import read_split
+from edgevpr.data.protocols import open_protocol
+from edgevpr.errors import DataError, UsageError
+from edgevpr.files import write_atomic
+from edgevpr.places.table import ImageTable, positives
+from edgevpr.progress import Track, silent
+from edgevpr.retrieval.exact import exact_search
+from edgevpr.retrieval.recall import Recall, hits, recall_at
+from edgevpr.train.embed.embed import describe
+from edgevpr.train.networks.model import load_model
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one model answered to each query.
+
+    ``rows`` and ``similarity`` (Q, K): gallery rows, best first, and their inner products;
+    ``positives``: the gallery rows that would answer each query; ``root``: what the paths of both
+    tables are relative to; descriptors (Q, D) and (N, D) float16.
+    """
+
+    recall: Recall
+    root: Path
+    queries: ImageTable
+    gallery: ImageTable
+    rows: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    positives: Sequence[NDArray[np.int64]]
+    query_descriptors: NDArray[np.float16]
+    gallery_descriptors: NDArray[np.float16]
+
+    def to_csv(self) -> str:
+        """A line a query: its image, the best answer, and at which rank the first positive is."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(
+            ["query", "positives", "correct", "first_positive_rank", "answer", "similarity"]
+        )
+        found = hits(self.rows, self.positives)
+        for i, path in enumerate(self.queries.paths):
+            ranks = np.flatnonzero(found[i])
+            writer.writerow(
+                [
+                    path,
+                    len(self.positives[i]),
+                    int(found[i, 0]),
+                    int(ranks[0]) + 1 if len(ranks) else "",
+                    self.gallery.paths[self.rows[i, 0]],
+                    f"{self.similarity[i, 0]:.4f}",
+                ]
+            )
+        return text.getvalue()
+
+
+def recall_of(
+    queries: ImageTable,
+    query_descriptors: NDArray[np.floating],
+    gallery: ImageTable,
+    gallery_descriptors: NDArray[np.floating],
+    *,
+    radius_m: float = 25.0,
+) -> Recall:
+    """Recall@{1, 5, 10, 20} by exact search in the full space."""
+    _, rows = exact_search(query_descriptors, gallery_descriptors, 20)
+    good = positives(queries, gallery, radius_m)
+    return recall_at(rows, good, database=len(gallery))
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    features: Path | None = None,
+    protocol: str | None = None,
+    radius_m: float = 25.0,
+    batch_size: int = 64,
+    track: Track = silent,
+) -> Evaluated:
+    """``edgevpr eval``: R@K of ``data/queries`` against ``data/database``.
+
+    Args:
+        model: describes the queries and, without ``features``, the database too (symmetric).
+        features: the gallery network's features of the database (asymmetric); must be of the
+            model's descriptor space.
+        protocol: reads and checks the data as this protocol, whose rule for positives replaces
+            ``radius_m``.
+
+    Raises:
+        SpaceMismatchError: model and features belong to different gallery networks.
+        UsageError: a query network without ``features``, or an unknown protocol.
+        DataError: the counts are not the protocol's, or the features are of other images.
+    """
+    network, about, opened = load_model(model)
+    root = Path(data)
+    if protocol is None:
+        database, queries = read_split(root)
+        good: Sequence[NDArray[np.int64]] = positives(queries, database, radius_m)
+    else:
+        opened_data = open_protocol(protocol, root)
+        root, database, queries = opened_data.root, opened_data.database, opened_data.queries
+        good = opened_data.positives()
+    if features is None and about.role == "query":
+        raise UsageError(
+            f"{model} is a query network, its gallery is described by the gallery network: "
+            "pass --features with the folder that edgevpr embed wrote of the database"
+        )
+    q = describe(network, about.preprocess, root, queries, batch_size=batch_size, track=track)
+    if features is None:
+        g = describe(network, about.preprocess, root, database, batch_size=batch_size, track=track)
+    else:
+        stored = Features(features)
+        check_same_space(opened.space, str(model), stored.space, str(features))
+        g = stored.descriptors
+        database, good = _as_stored(stored, database, good, features)
+    similarity, rows = exact_search(q, g, 20)
+    return Evaluated(
+        recall=recall_at(rows, good, database=len(database)),
+        root=root,
+        queries=queries,
+        gallery=database,
+        rows=rows,
+        similarity=similarity,
+        positives=good,
+        query_descriptors=q,
+        gallery_descriptors=g,
+    )
+
+
+def _as_stored(
+    stored: Features,
+    database: ImageTable,
+    good: Sequence[NDArray[np.int64]],
+    features: Path,
+) -> tuple[ImageTable, Sequence[NDArray[np.int64]]]:
+    """The database in the order of its features, and positives to match.
+
+    ``edgevpr embed`` names images relative to the folder it was given, database/ as a rule.
+    """
+    row_of = {path: row for row, path in enumerate(stored.table.paths)}
+    rows = []
+    for path in database.paths:
+        row = row_of.get(path, row_of.get(path.partition("/")[2], -1))
+        rows.append(row)
+    if len(database) != len(stored.table) or min(rows) < 0:
+        raise DataError(
+            f"{features} describes {len(stored.table)} images, the database has {len(database)}, "
+            "and the lists differ; expected the features of these very images: run edgevpr embed "
+            "on the database again"
+        )
+    to_stored = np.array(rows)
+    order = np.argsort(to_stored)
+    return database.take(order), [np.sort(to_stored[row]) for row in good]
+
+
+def save_descriptors(result: Evaluated, folder: Path) -> None:
+    """queries.npy (Q, D) and database.npy (N, D) float16, and the two image tables."""
+    for name, values in (
+        ("queries", result.query_descriptors),
+        ("database", result.gallery_descriptors),
+    ):
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(values))
+        write_atomic(folder / f"{name}.npy", buffer.getvalue())
+    result.queries.save(folder / "queries.csv")
+    result.gallery.save(folder / "database.csv")

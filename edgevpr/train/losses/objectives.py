@@ -1,0 +1,157 @@
+"""What a training run minimizes, by name: losses with whatever they keep between steps."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+from torch import Tensor, nn
+
+from edgevpr.errors import UsageError
+from edgevpr.train.losses import asymmetric, distillation
+from edgevpr.train.losses.bank import Bank
+from edgevpr.train.losses.crls import ClassRelational
+from edgevpr.train.losses.neighbours import Neighbours
+
+#: Losses of a gallery network. Multi-similarity is what GSV-Cities and BoQ train with (Wang et al.,
+#: CVPR 2019; Ali-bey et al., 2022); supervised contrastive as Khosla et al., NeurIPS 2020; CRLS
+#: classifies places.
+GALLERY_LOSSES = ("multi-similarity", "supcon", "crls")
+
+#: Losses against the geographical memory bank (Eq. 8, 3 and 5), against a queue, and the baselines.
+BANK_LOSSES = ("implicit", "asymmetric", "explicit")
+BASELINES: dict[str, Callable[..., Tensor]] = {
+    "csd": distillation.csd,
+    "rop": distillation.rop,
+    "msp": distillation.msp,
+    "d3still": distillation.d3still,
+    "raml": distillation.raml,
+    "regression": distillation.regression,
+}
+#: Those that rank each image's nearest neighbours in the whole gallery.
+NEIGHBOUR_LOSSES = ("csd", "rop", "msp", "d3still")
+QUERY_LOSSES = (*BANK_LOSSES, "queue", *BASELINES)
+
+#: Arguments of a loss that --loss-args may set.
+_OWN: dict[str, dict[str, float]] = {
+    "explicit": {"samples": 5},
+    "queue": {"size": 4096},
+    "supcon": {"temperature": 0.07},
+    "multi-similarity": {"alpha": 1.0, "beta": 50.0, "base": 0.0, "epsilon": 0.1},
+    "crls": {"alpha": 0.1, "relation_tau": 0.1, "temperature": 0.05},
+}
+
+
+def loss_arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a loss with their values: its defaults, and what was given.
+
+    Raises:
+        UsageError: the loss has no such argument, or takes it as a number and got none.
+    """
+    known: dict[str, Any] = {**_OWN.get(name, {})}
+    if name in BASELINES:
+        parameters = inspect.signature(BASELINES[name]).parameters.values()
+        known = {p.name: p.default for p in parameters if isinstance(p.default, int | float)}
+    for key, value in given.items():
+        if key not in known or not isinstance(value, int | float):
+            names = ", ".join(known) or "none"
+            raise UsageError(f"--loss-args {key}={value}: loss {name} takes these numbers: {names}")
+    return known | given
+
+
+class GalleryObjective(nn.Module):
+    """Metric learning of a gallery network: (B, D) descriptors, (B,) labels -> loss."""
+
+    def __init__(self, name: str, arguments: dict[str, Any], classes: int, dim: int) -> None:
+        super().__init__()
+        a = loss_arguments(name, arguments)
+        self.miner: Any = None
+        self.loss: Any
+        if name == "supcon":
+            self.loss = SupConLoss(temperature=a["temperature"])
+        elif name == "multi-similarity":
+            self.loss = MultiSimilarityLoss(alpha=a["alpha"], beta=a["beta"], base=a["base"])
+            self.miner = MultiSimilarityMiner(epsilon=a["epsilon"])
+        else:
+            self.loss = ClassRelational(classes, dim, **a)
+
+    def forward(self, descriptors: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(descriptors.device.type, enabled=False):
+            descriptors, labels = _of_all(descriptors.float()), _of_all(labels)
+            mined = () if self.miner is None else (self.miner(descriptors, labels),)
+            loss: Tensor = self.loss(descriptors, labels, *mined)
+            return loss
+
+
+class BankObjective(nn.Module):
+    """Eq. 8, 3 or 5 against a memory bank."""
+
+    def __init__(
+        self, name: str, arguments: dict[str, Any], bank: Bank, tau: float, gamma: float
+    ) -> None:
+        super().__init__()
+        self.name, self.tau, self.gamma = name, tau, gamma
+        self.arguments = loss_arguments(name, arguments)
+        self.register_buffer("centroids", torch.from_numpy(bank.centroids), persistent=False)
+        self.register_buffer("variances", torch.from_numpy(bank.variances), persistent=False)
+
+    def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
+        centroids, variances = self.get_buffer("centroids"), self.get_buffer("variances")
+        if self.name == "asymmetric":
+            return asymmetric.asymmetric(query, gallery, centroids, own, tau=self.tau)
+        loss = asymmetric.implicit if self.name == "implicit" else asymmetric.explicit
+        return loss(
+            query, gallery, centroids, own, variances[own],
+            tau=self.tau, gamma=self.gamma, **self.arguments,
+        )  # fmt: skip
+
+
+class QueueObjective(nn.Module):
+    """Eq. 3 against a queue of past embeddings; every process's batch enters every queue."""
+
+    def __init__(self, arguments: dict[str, Any], dim: int, tau: float) -> None:
+        super().__init__()
+        self.queue = asymmetric.QueueBank(int(loss_arguments("queue", arguments)["size"]), dim)
+        self.tau = tau
+
+    def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
+        loss: Tensor = self.queue(query, gallery, own, self.tau)
+        with torch.no_grad():
+            self.queue.push(_of_all(gallery), _of_all(own))
+        return loss
+
+
+class BaselineObjective(nn.Module):
+    """A loss of another paper; those that rank neighbours get them from the whole gallery."""
+
+    def __init__(self, name: str, arguments: dict[str, Any], neighbours: Neighbours | None) -> None:
+        super().__init__()
+        self.loss = BASELINES[name]
+        self.arguments = loss_arguments(name, arguments)
+        self.neighbours = neighbours
+        self.mapping = distillation.MonotoneMap() if name == "msp" else None
+
+    def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
+        extra: dict[str, Any] = {} if self.mapping is None else {"mapping": self.mapping}
+        if self.neighbours is not None:
+            near = torch.from_numpy(self.neighbours.descriptors(rows.cpu().numpy()))
+            extra["neighbours"] = _of_all(near.to(query.device))
+        query, gallery = _of_all(query.float()), _of_all(gallery)
+        with torch.autocast(query.device.type, enabled=False):
+            return self.loss(query, gallery, **self.arguments, **extra)
+
+
+def _of_all(values: Tensor) -> Tensor:
+    """The batches of all processes, in rank order; gradients flow back to each.
+
+    Every process then computes the loss of the whole batch. The backward pass of the gathering
+    adds up the gradients of all of them, and DDP averages them: what remains is the gradient that
+    one process would have had.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values.contiguous()))  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Networks: backbones, aggregators, their files and export."""

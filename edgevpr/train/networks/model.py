@@ -1,0 +1,121 @@
+"""The model artifact: weights without pickle, and what they are."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import ModelRecord
+from edgevpr.artifacts.space import space_id
+from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
+from edgevpr.preprocess import Preprocess
+from edgevpr.train.networks.network import Architecture, Network
+
+
+def save_model(
+    out: Path,
+    network: Network,
+    *,
+    role: str,
+    preprocess: Preprocess,
+    training: dict[str, Any],
+    config: dict[str, Any],
+    space: str | None = None,
+    metrics_csv: str = "",
+) -> None:
+    """Write a model artifact.
+
+    Args:
+        out: its folder.
+        network: whose weights are saved.
+        role: "gallery" (defines a descriptor space) or "query" (was trained into ``space``).
+        space: the space of a query network; a gallery network's follows from its weights.
+
+    Raises:
+        NumericsError: the network holds NaN or infinite weights.
+    """
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise NumericsError(
+                f"weights {name} hold NaN or infinite values, expected finite ones; "
+                "train again with a lower --lr or with --precision 32"
+            )
+    weights = save(state)
+    if role == "gallery":
+        digest = hashlib.sha256(weights).hexdigest()
+        space = space_id(network.architecture.to_dict(), digest, preprocess, network.dim)
+    record = ModelRecord(
+        role="gallery" if role == "gallery" else "query",
+        architecture=network.architecture.to_dict(),
+        preprocess=preprocess,
+        dim=network.dim,
+        training=training,
+    )
+    with artifact.create(out, "model", space=space) as folder:
+        (folder / "weights.safetensors").write_bytes(weights)
+        artifact.write_json(folder / "model.json", record)
+        artifact.write_json(folder / "config.json", config)
+        if metrics_csv:
+            artifact.write_atomic(folder / "metrics.csv", metrics_csv.encode())
+
+
+def load_model(path: Path) -> tuple[Network, ModelRecord, artifact.Artifact]:
+    """Open a model artifact and rebuild its network in evaluation mode, on the CPU."""
+    opened = artifact.open_artifact(path, "model")
+    record = opened.read("model.json", ModelRecord)
+    size = (record.preprocess.height, record.preprocess.width)
+    network = Network(Architecture.from_dict(record.architecture), size)
+    try:
+        network.load_state_dict(load_file(opened.file("weights.safetensors")), strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise CorruptArtifactError(
+            f"the weights in {path} do not fit the architecture in its model.json ({first}): "
+            "write the model again with edgevpr train"
+        ) from error
+    return network.eval(), record, opened
+
+
+def start_from(path: Path, network: Network) -> None:
+    """Fill a network from a safetensors file of all its tensors; half precision is lifted.
+
+    Raises:
+        DataError: the file is no safetensors file, or of another architecture.
+    """
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path} does not hold the weights of this network ({first}): expected a safetensors "
+            "file of the same backbone and aggregator arguments"
+        ) from error
+
+
+def copy_aggregator(source: Path, network: Network) -> int:
+    """Start a network's aggregator from another model's; returns how many tensors were copied.
+
+    The query network answers in the gallery network's words: queries, attention and output
+    weights of the same shape mean the same there. The first projection, whose shape follows the
+    backbone, stays as it is where the channels differ.
+
+    Raises:
+        UsageError: the aggregators are of another kind or have other arguments.
+    """
+    other, _, _ = load_model(source)
+    theirs, ours = other.architecture, network.architecture
+    if (theirs.aggregator, theirs.aggregator_args) != (ours.aggregator, ours.aggregator_args):
+        raise UsageError(
+            f"--aggregator-from {source} has {theirs.aggregator} {theirs.aggregator_args}, this "
+            f"network {ours.aggregator} {ours.aggregator_args}; expected the same: pass the "
+            "same --aggregator-args"
+        )
+    own = network.aggregator.state_dict()
+    state = other.aggregator.state_dict()
+    fitting = {name: value for name, value in state.items() if own[name].shape == value.shape}
+    network.aggregator.load_state_dict(fitting, strict=False)
+    return len(fitting)

@@ -1,0 +1,131 @@
+"""A place-recognition network: a backbone's features, aggregated into one descriptor."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from edgevpr.errors import UsageError
+from edgevpr.train.networks.aggregators import MLP, SALAD, BoQ, GeM, SuperVLAD
+from edgevpr.train.networks.backbones import DINOv2Features, TimmFeatures
+
+#: Aggregators by name: (input channels, arguments) -> module with a ``dim``.
+AGGREGATORS: dict[str, Callable[..., Any]] = {
+    "boq": BoQ,
+    "salad": SALAD,
+    "supervlad": lambda channels, **args: SuperVLAD(dim=channels, **args),
+    "gem": GeM,
+    "mlp": MLP,
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What it takes to build a network; stored in ``model.json``."""
+
+    #: a timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.
+    backbone: str
+    #: which of the backbone's feature levels; -1 is the deepest.
+    out_index: int = -1
+    #: further arguments of the backbone.
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    aggregator: str = "boq"
+    #: arguments of the aggregator other than its input channels.
+    aggregator_args: dict[str, Any] = field(default_factory=dict)
+    #: "instance" standardizes each image's channels before the backbone: day and night come closer
+    #: without being learned. Published weights need "none".
+    input_norm: Literal["none", "instance"] = "none"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Architecture":
+        return msgspec.convert(record, cls)
+
+
+class Network(nn.Module):
+    """(B, 3, H, W) normalized RGB -> (B, D) L2-normalized descriptors.
+
+    Args:
+        architecture: what to build.
+        image_size: (height, width) it will see; checked against backbone and aggregator.
+
+    Raises:
+        UsageError: no such aggregator or backbone, arguments they do not take, or an image size
+            that they cannot work on.
+    """
+
+    def __init__(
+        self, architecture: Architecture, image_size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        if architecture.aggregator not in AGGREGATORS:
+            known = ", ".join(sorted(AGGREGATORS))
+            raise UsageError(f"unknown aggregator {architecture.aggregator!r}; known: {known}")
+        self.architecture = architecture
+        self.standardize = (
+            nn.InstanceNorm2d(3) if architecture.input_norm == "instance" else nn.Identity()
+        )
+        self.backbone: TimmFeatures | DINOv2Features = _backbone(architecture)
+        aggregator = AGGREGATORS[architecture.aggregator]
+        try:
+            self.aggregator = aggregator(self.backbone.channels, **architecture.aggregator_args)
+        except TypeError as error:
+            raise UsageError(
+                f"aggregator {architecture.aggregator} with {architecture.aggregator_args}: "
+                f"{error}; see --aggregator-args"
+            ) from error
+        self.dim: int = self.aggregator.dim
+        if image_size is not None:
+            self.check_input(*image_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        descriptors: Tensor = self.aggregator(self.backbone(self.standardize(images)))
+        return descriptors
+
+    def check_input(self, height: int, width: int) -> None:
+        """Refuse an image size that backbone or aggregator cannot work on."""
+        rows, columns = self.backbone.grid(height, width)
+        if isinstance(self.aggregator, SALAD):
+            clusters = self.aggregator.num_clusters
+            if rows * columns <= clusters:
+                side = self.backbone.reduction * (int(clusters**0.5) + 1)
+                raise UsageError(
+                    f"SALAD with {clusters} clusters on {height} x {width} px: "
+                    f"{self.architecture.backbone} gives {rows} x {columns} = {rows * columns} "
+                    f"patches, expected more than {clusters}; take --image-size {side} or larger, "
+                    "or a shallower --out-index"
+                )
+
+
+def _backbone(architecture: Architecture) -> TimmFeatures | DINOv2Features:
+    """The backbone; what the published networks differ in follows from the aggregator."""
+    if not architecture.backbone.startswith("dinov2_"):
+        return TimmFeatures(
+            architecture.backbone, architecture.out_index, architecture.backbone_args
+        )
+    boq = architecture.aggregator == "boq"
+    try:
+        return DINOv2Features(
+            architecture.backbone,
+            final_norm=not boq,
+            with_token=architecture.aggregator == "salad",
+            attribute="dino" if boq else "model",
+            **architecture.backbone_args,
+        )
+    except TypeError as error:
+        raise UsageError(f"{architecture.backbone}: {error}; see --backbone-args") from error
+
+
+def parameters_m(network: nn.Module) -> float:
+    """Parameters in millions."""
+    return sum(p.numel() for p in network.parameters()) / 1e6
+
+
+def best_device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,89 @@
+"""Features artifacts: opened, and several joined to one."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import edgevpr.artifacts.features as module
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.features import Features, join
+from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
+from edgevpr.places.table import ImageTable
+from edgevpr.preprocess import Preprocess
+
+SPACE = "boq-16-0123456789ab"
+
+
+def write(
+    path: Path, count: int, *, seed: int, prefix: str = "", space: str = SPACE, model: str = "m"
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    descriptors = rng.normal(size=(count, 16)).astype(np.float16)
+    table = ImageTable.build(
+        [f"{prefix}{i:03}.jpg" for i in range(count)],
+        place=np.arange(count),
+        easting=np.arange(count),
+    )
+    with artifact.create(path, "features", space=space) as folder:
+        np.save(folder / "descriptors.npy", descriptors)
+        table.save(folder / "images.csv")
+        record = FeaturesRecord("gallery", model, Preprocess(64, 64), count, 16, str(path.name))
+        artifact.write_json(folder / "features.json", record)
+    return descriptors
+
+
+def test_rows_of_all_parts_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of 3 rows, so that a part ends inside of one."""
+    monkeypatch.setattr(module, "_AT_ONCE", 3 * 2 * 16)
+    first = write(tmp_path / "a", 7, seed=0, prefix="a")
+    second = write(tmp_path / "b", 4, seed=1, prefix="b")
+    record = join([tmp_path / "b", tmp_path / "a"], tmp_path / "both")
+    both = Features(tmp_path / "both")
+    assert record.count == 11
+    assert both.record == record
+    assert both.space == SPACE
+    np.testing.assert_array_equal(both.descriptors, np.vstack([second, first]))
+    assert both.table.paths[3:5] == ["b003.jpg", "a000.jpg"]
+    assert both.table.easting.tolist() == [*range(4), *range(7)]
+
+
+def test_the_same_path_in_two_parts(tmp_path: Path) -> None:
+    """Cameras call every day's first frame 000.jpg."""
+    write(tmp_path / "monday", 2, seed=0)
+    write(tmp_path / "tuesday", 1, seed=1)
+    join([tmp_path / "monday", tmp_path / "tuesday"], tmp_path / "both")
+    paths = Features(tmp_path / "both").table.paths
+    assert paths == ["monday/000.jpg", "monday/001.jpg", "tuesday/000.jpg"]
+
+
+def test_nothing_tells_two_parts_apart(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "day", 2, seed=0)
+    write(tmp_path / "two" / "day", 2, seed=1)
+    with pytest.raises(DataError, match=r"named day.*rename"):
+        join([tmp_path / "one" / "day", tmp_path / "two" / "day"], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [({"space": "boq-16-ffffffffffff"}, "descriptor space"), ({"model": "n"}, "another network")],
+)
+def test_parts_that_must_not_be_mixed(tmp_path: Path, other: dict[str, str], says: str) -> None:
+    write(tmp_path / "a", 2, seed=0, prefix="a")
+    write(tmp_path / "b", 2, seed=1, prefix="b", **other)
+    with pytest.raises(SpaceMismatchError, match=says):
+        join([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+
+
+def test_a_record_that_does_not_fit_its_rows(tmp_path: Path) -> None:
+    write(tmp_path / "a", 3, seed=0)
+    record = msgspec.structs.replace(Features(tmp_path / "a").record, count=4)
+    with artifact.create(tmp_path / "b", "features", space=SPACE) as folder:
+        for name in ("descriptors.npy", "images.csv"):
+            (folder / name).write_bytes((tmp_path / "a" / name).read_bytes())
+        artifact.write_json(folder / "features.json", record)
+    with pytest.raises(CorruptArtifactError, match="its record says"):
+        Features(tmp_path / "b")

@@ -1,0 +1,362 @@
+"""``edgevpr build``: on this machine, on the wrong machine, and when the new engine is wrong."""
+
+import errno
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.records import BundleRecord
+from edgevpr.cli.build import show
+from edgevpr.compile.engine import on_device as module
+from edgevpr.compile.engine import preflight
+from edgevpr.compile.engine.build_engine import build_bundle
+from edgevpr.compile.engine.builder import Engine, Order
+from edgevpr.compile.engine.recipe import RECIPE, Recipe
+from edgevpr.compile.engine.sidecars import BuildReport, sidecar_of
+from edgevpr.device.cpu import Here
+from edgevpr.errors import (
+    CorruptArtifactError,
+    NumericsError,
+    ResourceError,
+    TargetError,
+    UsageError,
+)
+
+Compiled = Callable[..., Path]
+
+
+def copy_of(bundle: Path, tmp_path: Path) -> Path:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_cpu_bundle_needs_no_build(compiled: Compiled) -> None:
+    """It says so instead of failing or pretending."""
+    report = build_bundle(compiled("cpu", "fp32"))
+    assert report.engines == []
+    assert "no engine to build" in report.remarks[0]
+
+
+def test_a_jetson_bundle_off_the_board(compiled: Compiled) -> None:
+    """Without TensorRT: one sentence, and the bundle as it was."""
+    path = compiled("jetson-orin", "int8")
+    before = folder.open_artifact(path, "bundle").digest
+    if __import__("importlib.util").util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build on the device"):
+        build_bundle(path)
+    assert folder.open_artifact(path, "bundle").digest == before
+
+
+def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
+    """After an update of TensorRT-RTX the engine is of the past: build makes it anew."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    before = folder.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
+    report = build_bundle(path)
+    after = folder.open_artifact(path, "bundle")
+    record = after.read("bundle.json", BundleRecord)
+    assert record.engines == before.engines == [report.engines[0].engine]
+    (name,) = record.engines
+    assert folder.sha256_file(after.file(f"engines/{name}")) == report.engines[0].sha256
+    assert report.parity is None
+    layers = report.layers[name]
+    assert layers.precisions["fp16"] > layers.precisions["fp32"] > 0
+    assert folder.open_artifact(path, "bundle").space == "boq-256-0123456789ab"
+
+
+def test_a_board_needs_no_compiler() -> None:
+    """A board has TensorRT and the bare install: building must not import what it lacks."""
+    code = """
+import sys
+for name in ("onnx", "torch", "modelopt", "onnxslim", "onnxruntime", "tensorrt", "tensorrt_rtx"):
+    sys.modules[name] = None
+import edgevpr.cli.build
+from edgevpr.compile.engine import build_engine, builder, over_ssh
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """A board with TensorRT 8.6 on sm_87, as far as the build steps can tell; keeps the orders."""
+    orders: list[Order] = []
+
+    def build_engine(runtime: str, order: Order, **_: Any) -> Engine:
+        orders.append(order)
+        return Engine(b"plan" * 1000, "8.6.2", ["FP16"], 1.0, [], workspace=512 << 20)
+
+    class TensorRT:
+        __version__ = "8.6.2"
+
+    monkeypatch.setattr(module, "load_tensorrt", lambda _: TensorRT)
+    monkeypatch.setattr(module, "build_engine", build_engine)
+    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    return orders
+
+
+class Gives:
+    """An engine that gives, for each engine loaded, the next of these descriptors."""
+
+    device = "an engine"
+
+    def __init__(self, *descriptors: np.ndarray) -> None:
+        self.left, self.seen = list(descriptors), list[Artifact]()
+
+    def __call__(self, bundle: Artifact) -> "Gives":
+        self.seen.append(bundle)
+        self.now = self.left.pop(0)
+        return self
+
+    def __enter__(self) -> "Gives":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        return self.now[: len(images)]
+
+
+NX = Here("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
+
+
+def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+    """Release 8.6 gets its own graph and its FP32 nodes; the gate sees the staged engine."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    golden = np.load(path / "golden_descriptors.npy")
+    gives = Gives(golden)
+    report = build_bundle(path, open_engine=gives, here=NX)
+    (order,), (staged,) = board, gives.seen
+    assert staged.path != path
+    assert order.graph.name == "model-int8-flags.onnx"
+    assert order.fp32_nodes
+    assert order.sm == 87
+    assert order.workspace is not None
+    assert order.timing_cache is not None
+    assert order.timing_cache.name == "jetson-orin-nx-16gb-sm87-tensorrt-8.6.2.cache"
+    assert report.parity is not None
+    assert report.parity.min_cosine == pytest.approx(1)
+    assert report.latency is not None
+    assert report.latency.provenance == "measured"
+    assert "--int8" in report.trtexec
+    assert "workspace:512" in report.trtexec
+    built = folder.open_artifact(path, "bundle")
+    record = built.read("bundle.json", BundleRecord)
+    assert record.engines == ["int8-jetson-orin-nx-16gb-sm87-tensorrt-8.6.2.engine"]
+    sidecar = sidecar_of(built, record.engines[0])
+    assert (sidecar.sm, sidecar.board, sidecar.jetpack) == ("sm_87", NX.model, "6.0")
+    assert sidecar.target == NX.target
+    assert sidecar.built_from_sha256 == folder.sha256_file(built.file(sidecar.built_from))
+    evidence = built.read(f"engines/{Path(sidecar.engine).stem}.evidence.json", BuildReport)
+    assert evidence.parity == report.parity
+
+
+def test_a_wrong_engine_is_followed_by_a_safer_one(
+    compiled: Compiled, tmp_path: Path, board: list[Order]
+) -> None:
+    """TensorRT has built wrong engines without a word; a robot needs one that is right."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    golden = np.load(path / "golden_descriptors.npy")
+    nothing, turned = np.full_like(golden, np.nan), -golden
+    report = build_bundle(path, open_engine=Gives(nothing, turned, golden), here=NX)
+    assert [order.precision for order in board] == ["int8", "fp16", "fp32"]
+    assert [order.graph.name for order in board] == [
+        "model-int8-flags.onnx", "model-fp32.onnx", "model-fp32.onnx",
+    ]  # fmt: skip
+    assert "NaN" in report.refused["int8"]
+    assert "cosine -1.0" in report.refused["fp16"]
+    (sidecar,) = report.engines
+    assert sidecar.precision == "fp32"
+    record = folder.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
+    assert record.engines == [sidecar.engine]
+    assert record.precision == "int8"
+
+
+def test_a_wrong_engine_never_enters_the_bundle(
+    compiled: Compiled, tmp_path: Path, board: list[Order]
+) -> None:
+    """When all precisions fail, each is named and the bundle stays as it was."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    before = folder.open_artifact(path, "bundle").digest
+    golden = np.load(path / "golden_descriptors.npy")
+    with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
+        build_bundle(path, open_engine=Gives(-golden, -golden), here=NX)
+    assert folder.open_artifact(path, "bundle").digest == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_int8_is_held_to_what_it_was_when_compiled(compiled: Compiled) -> None:
+    """INT8 without a gate would let a wrong engine pass; a fixed one would refuse good ones."""
+    bundle = folder.open_artifact(compiled("jetson-orin", "int8"), "bundle")
+    measured = bundle.read("bundle.json", BundleRecord).evidence["parity"]["min_cosine"]
+    first = bundle.read(RECIPE, Recipe).steps[0]
+    assert first.precision == "int8"
+    assert first.min_cosine == pytest.approx(measured - 0.02, abs=1e-4)
+
+
+def test_building_again_replaces_the_engine(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One engine a machine: after an update of TensorRT the old one goes, other boards' stay."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    build_bundle(path, here=NX)
+    build_bundle(path, here=Here("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0"))
+    monkeypatch.setattr(
+        module,
+        "build_engine",
+        lambda *_, **__: Engine(b"new", "8.6.9", [], 1.0, [], workspace=None),
+    )
+    build_bundle(path, here=NX)
+    built = folder.open_artifact(path, "bundle")
+    assert built.read("bundle.json", BundleRecord).engines == [
+        "fp16-jetson-agx-orin-64gb-sm87-tensorrt-8.6.2.engine",
+        "fp16-jetson-orin-nx-16gb-sm87-tensorrt-8.6.9.engine",
+    ]
+    engines = [name for name in built.manifest.files if name.endswith(".engine")]
+    assert len(engines) == 2
+
+
+def test_dla_where_there_is_none(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+    """An Orin Nano has no DLA: said before TensorRT is started, with the boards that have one."""
+    path = compiled("jetson-orin", "fp16")
+    nano = Here("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    with pytest.raises(TargetError, match=r"orin-nano-8gb, which has no DLA.*agx-orin-64gb"):
+        build_bundle(path, here=nano, dla=0)
+    with pytest.raises(UsageError, match="expected a Jetson's bundle"):
+        build_bundle(compiled("cpu", "fp32"), dla=0)
+    assert board == []
+
+
+def test_dla_gets_fp16_with_the_gpu_behind_it(
+    compiled: Compiled, tmp_path: Path, board: list[Order]
+) -> None:
+    """Also from an INT8 bundle, which carries its FP16 graph."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    report = build_bundle(path, here=NX, dla=1)
+    (order,) = board
+    assert (order.precision, order.dla, order.graph.name) == ("fp16", 1, "model-fp32.onnx")
+    assert report.engines[0].dla == 1
+    assert report.engines[0].engine.endswith("-dla1.engine")
+    assert "--useDLACore=1 --allowGPUFallback" in report.trtexec
+
+
+def test_another_gpu_than_the_recipe(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An Orin recipe on a Xavier: both are named."""
+    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier", 8 << 30))
+    with pytest.raises(TargetError, match=r"jetson-orin \(sm_87\), this GPU is Xavier \(sm_72\)"):
+        build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
+
+
+def test_a_full_disk_is_said_first(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before minutes of building, not after."""
+    path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ResourceError, match="has 1 MiB free"):
+        build_bundle(path)
+    assert board == []
+
+
+def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) -> None:
+    """Killed at the worst moment, all written and nothing swapped; the next build cleans up."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    before = folder.open_artifact(path, "bundle").digest
+    code = f"""
+import os
+from pathlib import Path
+from edgevpr.compile import build
+build.write_evidence = lambda *_: os.kill(os.getpid(), 9)
+build.build_bundle(Path({str(path)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert folder.open_artifact(path, "bundle").digest == before
+    assert len(list(tmp_path.iterdir())) == 2, "what the killed build left"
+    report = build_bundle(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    assert folder.open_artifact(path, "bundle").file(f"engines/{report.engines[0].engine}")
+
+
+def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
+    """TensorRT must never see bytes that are not those of the sidecar."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    (engine,) = (path / "engines").glob("*.engine")
+    data = bytearray(engine.read_bytes())
+    data[len(data) // 2] ^= 1
+    engine.write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match=rf"content of .*{engine.name} has changed"):
+        folder.open_artifact(path, "bundle")
+
+
+def test_a_disk_that_fills_up(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the disk and the end: the bundle stays, nothing half lies beside it."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    before = folder.open_artifact(path, "bundle").digest
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_bundle(path, here=NX)
+    assert folder.open_artifact(path, "bundle").digest == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_too_little_memory_is_said_first(
+    compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's out-of-memory killer says nothing at all."""
+    monkeypatch.setattr(preflight, "free_memory", lambda: 300 << 20)
+    with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
+        build_bundle(compiled("jetson-orin", "fp16"), here=NX)
+    assert board == []
+
+
+def test_workspace_and_cache_of_a_machine(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson shares its memory with everybody, a card has its own; no cache costs a remark."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    monkeypatch.setattr(module, "free_memory", lambda: 2 << 30)
+    build_bundle(path, here=NX)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "file"))
+    report = build_bundle(path)
+    assert [order.workspace for order in board] == [int(0.7 * (2 << 30)), int(0.7 * (8 << 30))]
+    assert "no timing cache is kept" in report.remarks[0]
+
+
+def test_what_a_person_reads(
+    compiled: Compiled, tmp_path: Path, board: list[Order], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parity, latency, what was refused and why, and the command that does the same by hand."""
+    path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
+    golden = np.load(path / "golden_descriptors.npy")
+    show(build_bundle(path, open_engine=Gives(-golden, golden), here=NX))
+    said = capsys.readouterr()
+    assert said.out == ""
+    for part in (
+        "fp32, tensorrt 8.6.2, sm_87, jetson-orin-nx-16gb, JetPack 6.0",
+        "cosine at least 1.00000",
+        "one image on an engine: ",
+        "fp16 was refused here: the new fp16 engine has cosine -1.0",
+        "the same by hand, inside the bundle: trtexec --onnx=model-fp32.onnx",
+    ):
+        assert part in said.err

@@ -1,0 +1,214 @@
+"""The page: one file, no network, every number of the record, readable without seeing it."""
+
+import itertools
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgevpr.artifacts.records import ProfileRecord, ProfileRow
+from edgevpr.profiles.report.drawing import spread
+from edgevpr.profiles.report.figures import curves_figure, recall_figure, stage_figure
+from edgevpr.profiles.report.pictures import picture
+from edgevpr.profiles.report.render_report import (
+    Section,
+    Strip,
+    Table,
+    closing_table,
+    render_report,
+    report_from_records,
+    standard_sections,
+)
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects ids, references, image descriptions and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.addresses: list[str] = []
+        self.undescribed = 0
+        self.tags: dict[str, int] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        if "id" in found:
+            self.ids.append(found["id"])
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            if name in found:
+                value = found[name]
+                (self.references if value.startswith("#") else self.addresses).append(value)
+        for value in found.values():
+            self.references += re.findall(r"url\((#[^)]+)\)", value)
+        if tag == "img" and not found.get("alt"):
+            self.undescribed += 1
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def html(record: ProfileRecord) -> str:
+    """A page with everything on it."""
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    sections = [
+        *standard_sections([record]),
+        Section(
+            "Training <b>",
+            text=["A & B"],
+            figures=[
+                curves_figure("loss", {"train": ([1, 2], [3.0, 1.0])}, x="epoch", y="loss",
+                              caption="Loss."),
+            ],
+            strips=[
+                Strip([picture(image, "query", verdict="query"),
+                       picture(image, "12.0 m", verdict="hit"),
+                       picture(image, "80.0 m", verdict="miss")], "Answers."),
+            ],
+        ),
+    ]  # fmt: skip
+    return render_report(
+        "A title", record.rows, sections, lead="Lead.", device=record.device.name,
+        time=record.device.time,
+    )  # fmt: skip
+
+
+def test_page_is_well_formed(html: str) -> None:
+    """Catches unclosed elements, doubled ids, and references into nowhere after the rewriting."""
+    page = Page(html)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {r.removeprefix("#") for r in page.references} <= set(page.ids)
+    assert page.tags["svg"] == 3
+    assert page.tags["h1"] == 1
+
+
+def test_page_needs_no_network(html: str) -> None:
+    """Catches a font, a script, a namespace or a picture that points outside the file."""
+    page = Page(html)
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "<script" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_figures_take_their_colours_from_the_page(html: str) -> None:
+    """Catches a colour that stays dark on a dark page."""
+    for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+        assert not re.search(r"#[0-9a-fA-F]{6}", svg)
+        assert "var(--ink)" in svg
+        assert "DejaVu" not in svg
+
+
+def test_page_can_be_read_without_seeing_it(html: str) -> None:
+    """Catches pictures and figures without a description."""
+    page = Page(html)
+    assert page.undescribed == 0
+    assert html.count('role="img"') == page.tags["svg"]
+    assert ">right</b>" in html  # not by colour alone
+    assert ">wrong</b>" in html
+
+
+def test_text_is_escaped(html: str) -> None:
+    """Catches a file name or title that would be taken for markup."""
+    assert "Training &lt;b&gt;" in html
+    assert "A &amp; B" in html
+
+
+def test_numbers_of_the_record_are_there(html: str, record: ProfileRecord) -> None:
+    """Catches a row, a warning about queries or a piece of evidence that the page leaves out."""
+    for line in closing_table(record.rows).rows:
+        for cell in line:
+            assert f">{cell}</" in html
+    assert "400 queries against 1200 gallery images" in html
+    assert "3 queries have no positive" in html
+    assert "parity, min cosine" in html
+    assert "0.9987" in html
+    assert "measured" in html
+    assert record.device.cpu in html
+
+
+def test_profile_without_labels(record: ProfileRecord, row: Callable[..., ProfileRow]) -> None:
+    """Catches a page that fails, or invents recall, where the frames had no places."""
+    bare = msgspec.structs.replace(record, rows=[row("only", r1=None)], queries=0, evidence={})
+    html = report_from_records([bare])
+    Page(html)
+    assert recall_figure(bare.rows) is None
+    assert "Recall:" not in html
+
+
+def test_figures_are_deterministic(record: ProfileRecord) -> None:
+    """Catches a date or a random id, which would make every report differ."""
+    first, second = (stage_figure(record.rows), stage_figure(record.rows))
+    assert first == second
+
+
+def test_wide_range_of_latencies(row: Callable[..., ProfileRow]) -> None:
+    """Catches a plot that fails at extremes: one row, equal times, a factor of a thousand."""
+    wide = [row("a", engine_ms=0.5), row("b", engine_ms=500)]
+    for rows in ([row("a")], [row("a"), row("b")], wide):
+        assert recall_figure(rows) is not None
+        assert stage_figure(rows) is not None
+
+
+def test_labels_do_not_overlap() -> None:
+    """Catches labels drawn over each other where recalls are close."""
+    placed = sorted(spread([90.0, 90.1, 90.05, 95.0], gap=1.0))
+    assert all(b - a >= 0.99 for a, b in itertools.pairwise(placed))
+
+
+def test_numbers_are_set_to_the_right() -> None:
+    """Catches a column of numbers with a thousands mark or a dash taken for text."""
+    table = Table(["a", "b"], [["1,024", "x"], ["-", "y"], ["-3.5", "z"]])
+    assert table.numeric(0)
+    assert not table.numeric(1)
+
+
+def test_opens_in_a_browser_without_network(html: str, tmp_path: Path) -> None:
+    """Catches what only a browser notices: a page that asks the network, or draws nothing."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    page, log = tmp_path / "report.html", tmp_path / "net.json"
+    page.write_text(html)
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'user'}",
+         f"--log-net-log={log}", "--window-size=1000,1400", f"--screenshot={tmp_path / 'page.png'}",
+         page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if not (tmp_path / "page.png").exists():
+        pytest.skip(f"Chromium does not start here: {done.stderr[-300:]}")
+    assert "Refused to load" not in done.stderr
+    asked = set(re.findall(r'"url":"https?://([^/"]+)', log.read_text()))
+    own = ("google.com", "googleapis.com", "gvt1.com", "gstatic.com")  # the browser, for itself
+    assert not {host for host in asked if not host.endswith(own)}
+    import cv2
+
+    shot = cv2.imread(str(tmp_path / "page.png"))
+    assert shot is not None
+    assert shot.std() > 5  # not an empty page

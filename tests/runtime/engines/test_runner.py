@@ -1,0 +1,211 @@
+"""Engine runners: ONNX Runtime for real, TensorRT by its names and by what it refuses."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.records import BundleRecord, EngineSidecar
+from edgevpr.errors import (
+    ArtifactVersionError,
+    CorruptArtifactError,
+    EngineMissingError,
+    TargetError,
+)
+from edgevpr.runtime import OnnxRunner, runner_from_bundle
+from edgevpr.runtime.engines import rtx_cache, tensorrt
+from edgevpr.runtime.engines.tensorrt import choose_engine
+
+from ..build import DIM, SIDE, World, write_bundle
+from . import fake_cuda
+
+
+def test_onnx_runner_batches_and_keeps_results(world: World) -> None:
+    """Would catch images of a batch mixed up, or results overwritten by the next call."""
+    images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3)).astype(np.uint8)
+    with OnnxRunner(world.bundle / "model.onnx", threads=1) as runner:
+        first = runner.infer(images[:1])
+        kept = first.copy()
+        together = runner.infer(images)
+    assert together.shape == (5, DIM)
+    assert together.dtype == np.float32
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(together[0], kept[0])
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
+
+
+def test_graph_that_onnxruntime_does_not_load(tmp_path: Path) -> None:
+    """Would catch a protobuf message as all that a user sees."""
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ArtifactVersionError, match="cannot load"):
+        OnnxRunner(tmp_path / "model.onnx")
+
+
+def test_bundle_with_a_changed_byte(world: World, tmp_path: Path) -> None:
+    """Would catch a damaged graph giving other descriptors."""
+    bundle = write_bundle(tmp_path / "b")
+    data = bytearray((bundle / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match=r"model\.onnx"):
+        artifact.open_artifact(bundle, "bundle")
+
+
+@pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
+def test_tensorrt_bundle_on_a_machine_without(tmp_path: Path, runtime: str) -> None:
+    """Would catch an ImportError or a CUDA error code instead of what to install or use."""
+    bundle = artifact.open_artifact(write_bundle(tmp_path / "b", runtime=runtime), "bundle")
+    try:
+        import pycuda.driver as cuda
+
+        cuda.init()
+    except Exception:
+        pass
+    else:
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(TargetError, match="--target cpu"):
+        runner_from_bundle(bundle)
+
+
+def test_unknown_engine(tmp_path: Path) -> None:
+    """Would catch a KeyError for a bundle of a newer edgevpr."""
+    bundle = artifact.open_artifact(write_bundle(tmp_path / "b", runtime="hal9000"), "bundle")
+    with pytest.raises(TargetError, match="hal9000"):
+        runner_from_bundle(bundle)
+
+
+def engine_bundle(path: Path, **changes: str) -> tuple[artifact.Artifact, BundleRecord]:
+    """A bundle with one engine file (not a real engine) and its sidecar."""
+
+    def extra(folder: Path) -> None:
+        (folder / "engines").mkdir()
+        (folder / "engines" / "orin.engine").write_bytes(b"engine bytes")
+        fields = {
+            "engine": "orin.engine",
+            "sha256": artifact.sha256_file(folder / "engines" / "orin.engine"),
+            "graph_sha256": artifact.sha256_file(folder / "model.onnx"),
+            "precision": "fp16",
+            "runtime": "tensorrt",
+            "version": "10.3.0",
+            "sm": "sm_87",
+            "board": "jetson-orin-nx-16gb",
+        }
+        sidecar = EngineSidecar(**{**fields, **changes}, flags=[], build_seconds=1.0)
+        artifact.write_json(folder / "engines" / "orin.json", sidecar)
+
+    write_bundle(path, runtime="tensorrt", engines=["orin"], extra=extra)
+    bundle = artifact.open_artifact(path, "bundle")
+    return bundle, bundle.read("bundle.json", BundleRecord)
+
+
+def test_engine_for_this_board(tmp_path: Path) -> None:
+    """Would catch the right engine being refused."""
+    bundle, record = engine_bundle(tmp_path / "b")
+    sidecar, plan = choose_engine(bundle, record, "10.3.0", "sm_87")
+    assert (sidecar.engine, plan) == ("orin.engine", b"engine bytes")
+
+
+def test_engine_of_another_jetson(tmp_path: Path) -> None:
+    """Would catch an AGX Orin's engine on an Orin Nano: the same GPU name, SM and TensorRT."""
+    bundle, record = engine_bundle(tmp_path / "b", target="jetson-agx-orin-64gb")
+    assert choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-agx-orin-64gb")
+    with pytest.raises(
+        EngineMissingError,
+        match=r"sm_87 of a jetson-agx-orin-64gb, this machine has .* of a jetson-orin-nano-8gb",
+    ):
+        choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-orin-nano-8gb")
+
+
+@pytest.mark.parametrize(("version", "sm"), [("10.3.0", "sm_110"), ("10.13.0", "sm_87")])
+def test_engine_of_another_board(tmp_path: Path, version: str, sm: str) -> None:
+    """Would catch an engine reaching TensorRT on a GPU or version it was not built for."""
+    bundle, record = engine_bundle(tmp_path / "b")
+    with pytest.raises(TargetError, match=rf"10\.3\.0 on sm_87.*{version} on {sm}.*edgevpr build"):
+        choose_engine(bundle, record, version, sm)
+
+
+def test_no_engine_yet(tmp_path: Path) -> None:
+    """Would catch a deferred build ending in an index error."""
+    write_bundle(tmp_path / "b", runtime="tensorrt")
+    bundle = artifact.open_artifact(tmp_path / "b", "bundle")
+    with pytest.raises(TargetError, match="no engine yet"):
+        choose_engine(bundle, bundle.read("bundle.json", BundleRecord), "10.3.0", "sm_87")
+
+
+@pytest.mark.parametrize("field", ["sha256", "graph_sha256"])
+def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path, field: str) -> None:
+    """Would catch an engine of yesterday's graph answering in today's bundle."""
+    bundle, record = engine_bundle(tmp_path / "b", **{field: "0" * 64})
+    with pytest.raises(CorruptArtifactError, match="edgevpr build"):
+        choose_engine(bundle, record, "10.3.0", "sm_87")
+
+
+#: variable of the runner's sources -> TensorRT class (None: the module itself).
+_HOLDERS = {
+    "trt": None,
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "config": "IRuntimeConfig",
+    "cache": "IRuntimeCache",
+}
+#: what the runner touches for TensorRT-RTX alone.
+_RTX_ONLY = {"IRuntimeConfig", "IRuntimeCache", "CudaGraphStrategy", "create_runtime_config"}
+
+
+def used_names() -> set[tuple[str, ...]]:
+    """Every TensorRT name the runner touches: ("Logger", "WARNING"), ("ICudaEngine", "...")."""
+    names = set()
+    for module in (tensorrt, rtx_cache):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            chain = []
+            while isinstance(node, ast.Attribute):
+                chain.insert(0, node.attr)
+                node = node.value
+            if chain and isinstance(node, ast.Name) and node.id in _HOLDERS:
+                holder = _HOLDERS[node.id]
+                names.add((holder, *chain) if holder else tuple(chain))
+    return {n for n in names if n[0] != "__version__"}
+
+
+@pytest.mark.shared
+def test_tensorrt_names_exist_in_every_version(shared: Path) -> None:
+    """Would catch a binding-index call, or any name gone from (or not yet in) 8.6 to 11 and RTX."""
+    names = used_names()
+    for expected in (
+        ("IExecutionContext", "execute_async_v3"),
+        ("Runtime", "deserialize_cuda_engine"),
+        ("IRuntimeConfig", "cuda_graph_strategy"),
+        ("IRuntimeCache", "deserialize"),
+        ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"),
+    ):
+        assert expected in names
+    files = sorted((shared / "tensorrt-api").glob("*.json"))
+    assert files
+    for file in files:
+        api = json.loads(file.read_text())["api"]
+        rtx = "rtx" in file.name
+        for name in names if rtx else {n for n in names if not _RTX_ONLY & set(n)}:
+            assert name[0] in api, f"{file.name}: {name}"
+            if len(name) > 1:
+                assert name[1] in api[name[0]]["members"], f"{file.name}: {name}"
+
+
+@pytest.mark.shared
+def test_fake_tensorrt_has_no_name_of_its_own(shared: Path) -> None:
+    """Would catch the runner being tested against calls that TensorRT does not have."""
+    api = json.loads((shared / "tensorrt-api" / "tensorrt-rtx-1.7.json").read_text())["api"]
+    trt = fake_cuda.tensorrt(fake_cuda.Gpu())
+    for fake, real in (
+        (trt.Runtime, "Runtime"),
+        (trt.Engine, "ICudaEngine"),
+        (trt.Execution, "IExecutionContext"),
+        (trt.Config, "IRuntimeConfig"),
+        (trt.Cache, "IRuntimeCache"),
+    ):
+        own = {n for n in vars(fake) if not n.startswith("_")} - {"held", "cache"}
+        assert own
+        assert own <= set(api[real]["members"]), real

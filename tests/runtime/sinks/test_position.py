@@ -1,0 +1,76 @@
+"""When an answer is a fix, how wide it is, and its metres."""
+
+import math
+
+import numpy as np
+import pytest
+import utm
+
+from edgevpr.runtime.sinks.position import Plane, covariance, fix_of, metres
+
+from ..answers import LAT, LON, UNREADABLE, answer
+
+
+def test_fix() -> None:
+    """Would catch a place that the map does not hold steering a vehicle."""
+    assert fix_of(answer(0.5, known=True)) == (LAT, LON)
+    assert fix_of(answer(0.5)) == (LAT, LON)
+    assert fix_of(answer(0.5, known=False)) is None
+    assert fix_of(answer(0.5), min_score=0.51) is None
+    assert fix_of(answer(None)) is None
+    assert fix_of(answer(0.5, lat=None, lon=None)) is None
+    assert fix_of(UNREADABLE) is None
+
+
+def test_covariance_of_agreement_and_of_doubt() -> None:
+    """Would catch a covariance that stays small while places far apart look the same."""
+    alone = covariance(answer(0.9))
+    np.testing.assert_allclose(alone, 100 * np.eye(2))
+    # 0.01 degrees north is 1112 m; at the same score both count half: 1112 squared by two.
+    north = ((LAT + 0.01, LON, 0.9),)
+    torn = covariance(answer(0.9, others=north))
+    assert torn[1, 1] == pytest.approx(1112**2 / 2, rel=0.01)
+    assert torn[0, 0] == pytest.approx(100, abs=1)
+    # One scale less similar: e^-1 against 1.
+    less = covariance(answer(0.9, others=((LAT + 0.01, LON, 0.85),)))
+    share = math.exp(-1) / (1 + math.exp(-1))
+    assert less[1, 1] == pytest.approx(1112**2 * share, rel=0.01)
+    doubtful = covariance(answer(0.9, others=north, confidence=0.25))
+    np.testing.assert_allclose(doubtful, 4 * torn)
+    assert np.isfinite(covariance(answer(0.9, confidence=0.0))).all()
+    diagonal = covariance(answer(0.9, others=((LAT + 0.01, LON + 0.01, 0.9),)))
+    assert diagonal[0, 1] > 0
+    assert diagonal[0, 1] == diagonal[1, 0]
+    assert (np.linalg.eigvalsh(diagonal) > 0).all()
+
+
+@pytest.mark.parametrize("origin", [(48.0, 11.5), (-33.5, -70.2), (0.0, 179.9999)])
+def test_metres_about_an_origin(origin: tuple[float, float]) -> None:
+    """Would catch east for north, a sphere for the ellipsoid, and the date line; against UTM's
+    distances, whose scale differs by up to 0.0004."""
+    for north, east in ((0.002, 0.0), (0.0, 0.003), (-0.004, 0.001)):
+        point = origin[0] + north, origin[1] + east
+        x, y = metres(*point, origin)
+        assert (x > 0) == (east > 0) or east == 0
+        assert (y > 0) == (north > 0) or abs(y) < 0.2
+        zone = utm.from_latlon(*origin)[2]
+        a = utm.from_latlon(*origin, force_zone_number=zone, force_zone_letter="N")
+        wrapped = point[1] - 360 if point[1] > 180 else point[1]
+        b = utm.from_latlon(point[0], wrapped, force_zone_number=zone, force_zone_letter="N")
+        apart = math.hypot(a[0] - b[0], a[1] - b[1])
+        assert math.hypot(x, y) == pytest.approx(apart, rel=1.1e-3)
+
+
+def test_planes() -> None:
+    """Would catch a robot that jumps 600 km at the border of a zone, and the equator's offset."""
+    plane = Plane()
+    expected = utm.from_latlon(48.0, 11.9999)
+    assert plane.metres(48.0, 11.9999) == pytest.approx(expected[:2], abs=0.01)
+    assert plane.name == "utm"
+    over = plane.metres(48.0, 12.0001)
+    assert over[0] - expected[0] == pytest.approx(14.9, abs=0.5)
+    south = Plane().metres(-33.5, -70.2)
+    assert south == pytest.approx(utm.from_latlon(-33.5, -70.2)[:2], abs=0.01)
+    local = Plane((48.0, 11.5))
+    assert local.name == "map"
+    assert local.metres(48.0, 11.5) == pytest.approx((0, 0), abs=1e-6)

@@ -1,0 +1,209 @@
+"""A camera that goes and comes back, driven by the test: no hardware, no waiting."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from edgevpr.errors import DataError, TargetError, UsageError
+from edgevpr.runtime import CameraOptions, Patience, open_source
+from edgevpr.runtime.sources import gst
+from edgevpr.runtime.sources.cameras import open_camera
+from edgevpr.runtime.sources.live import Capture, Gone, LiveSource
+
+from ..build import FakeCamera
+
+
+class Quick(Patience):
+    """The real rules with hardly a wait between attempts."""
+
+    def delays(self) -> Iterator[float]:
+        return (delay / 1000 for delay in super().delays())
+
+
+class Cameras:
+    """Opens one camera after another; None is an attempt that fails."""
+
+    def __init__(self, *cameras: FakeCamera | None) -> None:
+        self._next = iter(cameras)
+        self.attempts = 0
+
+    def __call__(self, unwanted: threading.Event) -> Capture:
+        self.attempts += 1
+        camera = next(self._next, None)
+        if camera is None:
+            raise Gone("does not answer")
+        return camera
+
+
+def source_of(
+    camera: FakeCamera, reopen: Cameras, say: Callable[[str], None], patience: Patience
+) -> LiveSource:
+    return LiveSource(camera, "cam", reopen=reopen, patience=patience, say=say)
+
+
+def test_waits_double_up_to_eight_seconds_always_the_same() -> None:
+    """Would catch a camera that is asked in a busy loop, waits that grow without end, and dice."""
+    delays = Patience().delays()
+    found = [next(delays) for _ in range(7)]
+    assert found == [0.5, 1, 2, 4, 8, 8, 8]
+    assert [next(iter(Patience().delays())) for _ in range(3)] == [0.5] * 3
+
+
+def test_camera_comes_back_at_the_third_attempt() -> None:
+    """Would catch ids or drops that start over, attempts without a line, an old camera left
+    open, and a frame of the old camera after one of the new."""
+    first, second = FakeCamera(), FakeCamera()
+    reopen = Cameras(None, None, second)
+    said: list[str] = []
+    stop = threading.Event()
+    with source_of(first, reopen, said.append, Quick()) as source:
+        frames = source.frames(stop)
+        first.give(1)
+        assert next(frames).id == 0
+        first.give(3)
+        assert next(frames).id == 3
+        first.unplug()
+        giving = threading.Thread(target=second.give, args=(1,))
+        giving.start()
+        frame = next(frames)
+        giving.join()
+        assert frame.id == 4
+        assert frame.image is not None
+        assert frame.image[0, 0, 0] == 0  # the second camera's first
+        assert source.drops == 2
+        assert first.released.wait(5)
+        assert "was gone once" in source.remark
+        second.unplug()
+        stop.set()
+    assert reopen.attempts == 3
+    assert len(said) == 4
+    assert "cam gave no further frame" in said[0]
+    assert said[1:3] == [f"cam: attempt {i} failed: does not answer" for i in (1, 2)]
+    assert said[3].startswith("cam is back after")
+    assert said[3].endswith("at attempt 3")
+
+
+def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
+    """Would catch a run that tries for ever, or ends without saying how long it tried."""
+    said: list[str] = []
+    reopen = Cameras()
+    with source_of(camera, reopen, said.append, Quick(reconnect_s=0.2)) as source:
+        camera.unplug()
+        assert list(source.frames(threading.Event())) == []
+    assert source.gone
+    assert "did not come back within 0.2 s" in source.remark
+    assert f"({reopen.attempts} attempts)" in source.remark
+    assert len(said) == 1 + reopen.attempts
+    assert reopen.attempts > 1
+
+
+def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
+    """Would catch a camera given up without an attempt because noticing took longer."""
+    reopen = Cameras()
+    with source_of(camera, reopen, print, Quick(reconnect_s=0.05, stall_s=0.2)) as source:
+        frames = source.frames(threading.Event())
+        camera.give(1)
+        assert next(frames).id == 0
+        assert list(frames) == []
+        camera.unplug()
+    assert reopen.attempts > 0
+
+
+def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
+    """Would catch --reconnect 0 being taken for the default."""
+    reopen = Cameras()
+    with source_of(camera, reopen, print, Patience(reconnect_s=0)) as source:
+        camera.unplug()
+        assert list(source.frames(threading.Event())) == []
+    assert reopen.attempts == 0
+    assert source.gone
+    assert "gone" in source.remark
+
+
+def test_stalled_driver_is_left_behind() -> None:
+    """Would catch a run that hangs with a read that never returns, and a late frame of the
+    stalled camera among those of the new one."""
+    stalled, second = FakeCamera(), FakeCamera()
+    said: list[str] = []
+    stop = threading.Event()
+    patience = Quick(stall_s=0.1)
+    with source_of(stalled, Cameras(second), said.append, patience) as source:
+        frames = source.frames(stop)
+        stalled.give(1)
+        assert next(frames).id == 0
+        giving = threading.Thread(target=second.give, args=(1,))
+        giving.start()
+        assert next(frames).id == 1  # the first one still blocks in its read
+        giving.join()
+        assert not stalled.released.is_set()
+        stalled.late()
+        assert stalled.released.wait(5)
+        second.unplug()
+        stop.set()
+        assert list(frames) == []
+        assert source.drops == 0
+    assert "cam gave no frame for 0.1 s" in said[0]
+
+
+@pytest.mark.parametrize("opens_slowly", [False, True])
+def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool) -> None:
+    """Would catch Ctrl-C that waits for the next attempt, or for an attempt that hangs."""
+    stop, opening, never = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(unwanted: threading.Event) -> Capture:
+        opening.set()
+        never.wait()
+        raise Gone("was interrupted")
+
+    class Hours(Patience):
+        def delays(self) -> Iterator[float]:
+            return iter([0.001 if opens_slowly else 3600.0])
+
+    def say(sentence: str) -> None:
+        if not opens_slowly:
+            opening.set()
+
+    source = LiveSource(camera, "cam", reopen=hang, patience=Hours(7200), say=say)
+    with source:
+        camera.unplug()
+        threading.Thread(target=lambda: opening.wait() and stop.set()).start()
+        assert list(source.frames(stop)) == []
+        never.set()
+    assert source.remark == ""
+    assert not source.gone
+
+
+def test_wrong_pixels_do_not_pass_for_a_frame(camera: FakeCamera) -> None:
+    """Would catch a decoder's failure that is given as a frame without pixels."""
+    camera.retrieve = lambda: (False, np.zeros(0, np.uint8))  # type: ignore[method-assign]
+    with LiveSource(camera, "cam") as source:
+        threading.Thread(target=camera.unplug).start()
+        assert list(source.frames(threading.Event())) == []
+
+
+def no_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gst, "why_not", lambda: "lacks the Python package gi: run apt")
+
+
+@pytest.mark.parametrize("uri", ["csi://0", "gst:videotestsrc"])
+def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """Would catch a Jetson camera failing without saying what is to be installed."""
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    no_gstreamer(monkeypatch)
+    with pytest.raises(TargetError, match=r"lacks the Python package gi: run apt.*OpenCV"):
+        open_source(uri)
+
+
+def test_backend_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would catch another backend than the one asked for, in silence."""
+    no_gstreamer(monkeypatch)
+    with pytest.raises(TargetError, match="which lacks the Python package gi"):
+        open_camera("0", CameraOptions(backend="gstreamer"))
+    with pytest.raises(UsageError, match="--pipeline-scale needs GStreamer"):
+        open_camera("0", CameraOptions(size=(8, 8)))
+    with pytest.raises(DataError, match="does not open"):
+        open_camera("v4l2:///dev/video987?width=640&fps=30")

@@ -1,0 +1,183 @@
+"""Sources: files in order, every frame; live ones, newest wins."""
+
+import itertools
+import threading
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgevpr.errors import DataError
+from edgevpr.runtime import Frame, open_source
+from edgevpr.runtime.sources.live import LiveSource
+
+from ..build import FakeCamera
+
+
+def images(folder: Path, names: list[str]) -> Path:
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((12, 16, 3), (i, 100, 200), np.uint8))
+    return folder
+
+
+def all_frames(uri: str) -> list[Frame]:
+    with open_source(uri) as source:
+        return list(source.frames(threading.Event()))
+
+
+def video(path: Path, count: int = 20, codec: str = "mp4v") -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
+    assert writer.isOpened()
+    for i in range(count):
+        noise = np.random.default_rng(i).integers(0, 40, (48, 64, 3))
+        writer.write((noise + 10 * i).astype(np.uint8))
+    writer.release()
+    return path
+
+
+def test_folder_glob_file_uri_and_single_image(tmp_path: Path) -> None:
+    """Would catch a changed order, hidden or other files taken for frames, and RGB for BGR."""
+    images(tmp_path, ["b.png", "a.png", "sub/c.PNG", ".hidden.png"])
+    (tmp_path / "notes.txt").write_text("no image")
+    frames = all_frames(str(tmp_path))
+    assert [Path(f.source).name for f in frames] == ["a.png", "b.png", "c.PNG"]
+    assert [f.id for f in frames] == [0, 1, 2]
+    assert frames[0].image is not None
+    assert frames[0].image[0, 0].tolist() == [1, 100, 200]  # as written: BGR
+    assert frames[0].time is None
+    assert [f.source for f in all_frames(str(tmp_path / "?.png"))] == [f.source for f in frames[:2]]
+    assert len(all_frames(f"file://{tmp_path}")) == 3
+    assert len(all_frames(str(tmp_path / "a.png"))) == 1
+
+
+def test_odd_names_are_paths_first(tmp_path: Path) -> None:
+    """Would catch @utm names or a folder with brackets being read as an address or a pattern."""
+    folder = images(tmp_path / "walk [1]", ["@0549000@6250000@33@U@@@.png"])
+    assert len(all_frames(str(folder))) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("{}/missing", "found nothing"),
+        ("{}/empty", "no image in"),
+        ("{}/*.png", "matches 0 files"),
+        ("{}/text.mp4", "cannot be opened as a video"),
+        ("http://host/x", "found the address"),
+        ("file://{}/missing.mp4", "found nothing"),
+        ("v4l2:///dev/video987", "the camera v4l2:///dev/video987 "),
+        ("987", "the camera 987 "),
+        ("csi://front", "pass csi://0"),
+    ],
+)
+def test_nothing_there(tmp_path: Path, uri: str, says: str) -> None:
+    """Would catch a run over nothing that ends well, or an OpenCV message instead of a sentence."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(DataError, match=says):
+        open_source(uri.format(tmp_path))
+
+
+def test_corrupt_image_is_a_frame_with_an_error(tmp_path: Path) -> None:
+    """Would catch one bad file ending the run, being skipped without a word, or its half taken
+    for the whole: decoders paint what a cut JPEG lacks grey."""
+    images(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.png"])
+    whole = (tmp_path / "e.jpg").read_bytes()
+    (tmp_path / "e.jpg").write_bytes(whole[:-20])
+    # a PNG header that promises 2**30 x 2**30 pixels
+    size = (2**30).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    header = b"IHDR" + size + zlib.crc32(b"IHDR" + size).to_bytes(4, "big")
+    (tmp_path / "f.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + header)
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8" + bytes(200))
+    (tmp_path / "c.jpg").write_bytes(b"")
+    frames = all_frames(str(tmp_path))
+    assert [f.image is None for f in frames] == [False, True, True, False, True, True]
+    assert "b.jpg (202 bytes)" in frames[1].error
+    assert "c.jpg (0 bytes)" in frames[2].error
+
+
+def test_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
+    """Would catch dropped or repeated frames, and times that are not the media's."""
+    frames = all_frames(str(video(tmp_path / "a.mp4")))
+    assert [f.id for f in frames] == list(range(20))
+    assert [f.time for f in frames] == pytest.approx([i / 10 for i in range(20)])
+    means = [float(f.image.mean()) for f in frames if f.image is not None]
+    assert all(b > a for a, b in itertools.pairwise(means))
+
+
+def test_truncated_video(tmp_path: Path) -> None:
+    """Would catch a cut-off video ending in an exception, or silently."""
+    whole = video(tmp_path / "a.avi", codec="MJPG").read_bytes()
+    half = tmp_path / "half.avi"
+    half.write_bytes(whole[: len(whole) // 2])
+    with open_source(str(half)) as source:
+        count = len(list(source.frames(threading.Event())))
+        assert 0 < count < 18
+        assert f"after {count} of the 20 frames" in source.remark
+    # An mp4 has its index at the end: without it there is nothing to read.
+    whole = video(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"half\.mp4"):
+        open_source(str(tmp_path / "half.mp4"))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG")])
+def test_video_damaged_in_the_middle(tmp_path: Path, name: str, codec: str) -> None:
+    """Would catch a hang or an exception over damaged frames, and a loss without a word."""
+    path = video(tmp_path / name, 40, codec)
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 3, len(data) // 2)
+    data[middle] = bytes(len(data[middle]))
+    path.write_bytes(data)
+    with open_source(str(path)) as source:
+        frames = list(source.frames(threading.Event()))
+    assert [f.id for f in frames] == list(range(len(frames)))
+    assert len(frames) > 10
+    assert len(frames) >= 38 or source.remark
+
+
+def test_stop_ends_a_source(tmp_path: Path) -> None:
+    """Would catch a source that reads on after Ctrl-C."""
+    stop = threading.Event()
+    with open_source(str(video(tmp_path / "a.mp4"))) as source:
+        frames = source.frames(stop)
+        next(frames)
+        stop.set()
+        assert list(frames) == []
+
+
+def test_live_newest_frame_wins(camera: FakeCamera) -> None:
+    """Would catch a queue behind a slow engine: old frames given, drops not counted."""
+    stop = threading.Event()
+    with LiveSource(camera, "cam") as source:
+        frames = source.frames(stop)
+        camera.give(1)
+        assert next(frames).id == 0
+        camera.give(5)  # the reader is busy meanwhile
+        newest = next(frames)
+        assert newest.id == 5
+        assert newest.image is not None
+        assert newest.image[0, 0, 0] == 5
+        assert source.drops == 4
+        assert newest.time is not None
+        assert newest.time > 1.6e9  # Unix time
+        camera.give(1)
+        assert next(frames).id == 6
+        assert source.drops == 4
+        camera.unplug()
+        assert list(frames) == []
+        assert "cam" in source.remark
+    assert camera.released.wait(5)
+
+
+def test_live_stop_while_waiting(camera: FakeCamera) -> None:
+    """Would catch a stop that waits for a frame which never comes."""
+    stop = threading.Event()
+    with LiveSource(camera, "cam") as source:
+        stop.set()
+        assert list(source.frames(stop)) == []
+        camera.unplug()

@@ -1,0 +1,99 @@
+"""The geographical memory bank against a direct float64 computation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from edgevpr.errors import DataError, UsageError
+from edgevpr.places.table import ImageTable
+from edgevpr.train.losses.bank import build_bank, covariances, places_from_positions
+
+
+def _features(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
+    x = rng.normal(size=(n, dim))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_bank_is_mean_and_variance_of_each_place(block: int) -> None:
+    """Catches a place split over blocks being counted twice or forgotten (Eq. 2)."""
+    rng = np.random.default_rng(0)
+    places = rng.integers(10, 30, 200)
+    places[::17] = -1
+    x = _features(rng, 200, 12)
+    bank = build_bank(x, places, block=block)
+    assert bank.places.tolist() == sorted(set(places[places >= 0]))
+    for i, place in enumerate(bank.places):
+        members = x[places == place].astype(np.float64)
+        np.testing.assert_allclose(bank.centroids[i], members.mean(0), atol=1e-6)
+        np.testing.assert_allclose(bank.variances[i], members.var(0), atol=1e-6)
+        assert bank.counts[i] == len(members)
+
+
+def test_a_place_with_one_image_has_no_variance() -> None:
+    """Catches rounding noise becoming a covariance where there is none."""
+    x = _features(np.random.default_rng(1), 3, 8)
+    bank = build_bank(x, np.array([4, 9, 9]))
+    assert (bank.variances[0] == 0).all()
+
+
+def test_small_variance_does_not_cancel() -> None:
+    """Catches E[x^2] - E[x]^2 in float32: here it would lose every digit."""
+    base = np.float32(0.5)
+    x = base + np.arange(1000, dtype=np.float32)[:, None] * 1e-6 * np.ones((1, 2), np.float32)
+    places = np.zeros(1000, int)
+    bank = build_bank(np.vstack([x, x[:1]]), np.append(places, 1), block=64)
+    np.testing.assert_allclose(bank.variances[0], x.astype(np.float64).var(0), rtol=1e-2)
+
+
+def test_equation_9() -> None:
+    """Catches a diagonal that is not the covariance's: q^T S q is the sum over eigenvectors."""
+    rng = np.random.default_rng(4)
+    places = rng.integers(0, 4, 80)
+    x = _features(rng, 80, 6)
+    bank = build_bank(x, places)
+    full = covariances(x, places, bank)
+    np.testing.assert_allclose(np.diagonal(full, axis1=1, axis2=2), bank.variances, atol=1e-6)
+    q = rng.normal(size=6)
+    for place in range(4):
+        values, vectors = np.linalg.eigh(full[place])
+        direct = np.cov(x[places == place].astype(np.float64).T, bias=True)
+        assert q @ direct @ q == pytest.approx(np.sum(values * (vectors.T @ q) ** 2), rel=1e-9)
+    wide = dataclasses.replace(bank, centroids=np.zeros((4, 20000), np.float32))
+    with pytest.raises(UsageError, match="GB"):
+        covariances(x, places, wide)
+
+
+def test_places_from_positions() -> None:
+    """Catches headings of 359 and 1 degree in one bin of 30, and unknown ones in the first."""
+    table = ImageTable.build(
+        ["a", "b", "c", "d", "e", "f"],
+        easting=[1, 9, 11, 1, 1, np.nan],
+        northing=[1, 1, 1, 1, 1, 1],
+        zone=[33] * 6,
+        heading=[1, 29, 1, 359, np.nan, 1],
+    )
+    ids = places_from_positions(table, cell_m=10, heading_deg=30)
+    assert ids[0] == ids[1]
+    assert len({ids[0], ids[2], ids[3], ids[4]}) == 4
+    assert ids[5] == -1
+    assert len(set(places_from_positions(table, heading_deg=360)[[0, 3]])) == 1
+    with pytest.raises(UsageError, match="0 m"):
+        places_from_positions(table, cell_m=0)
+
+
+def test_one_place_is_refused() -> None:
+    """Catches a contrastive loss without negatives."""
+    with pytest.raises(DataError, match="at least 2"):
+        build_bank(_features(np.random.default_rng(2), 4, 8), np.zeros(4, int))
+
+
+def test_rows_of_an_unknown_place() -> None:
+    """Catches an image silently trained against another place's statistics."""
+    bank = build_bank(_features(np.random.default_rng(3), 4, 8), np.array([1, 1, 3, 3]))
+    assert bank.rows(np.array([3, 1])).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="not in the bank"):
+        bank.rows(np.array([2]))
