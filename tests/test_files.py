@@ -16,7 +16,8 @@ from edgevpr.files import write_atomic
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edgevpr import artifact, atomic
+from edgevpr import files as atomic
+from edgevpr.artifacts import folder as artifact
 
 path, point = Path(sys.argv[1]), sys.argv[2]
 die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
@@ -41,7 +42,7 @@ with artifact.create(path, "features", space="new") as folder:
 WAITING = """
 import sys
 from pathlib import Path
-from edgevpr.artifact import create
+from edgevpr.artifacts.folder import create
 
 with create(Path(sys.argv[1]), "features", space=sys.argv[2]) as folder:
     (folder / "who").write_text(sys.argv[2])

@@ -1,7 +1,7 @@
 """The folders that stages hand to each other.
 
 An artifact is a folder with a ``manifest.json`` that lists every other file with its size and
-SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.atomic``), so
+SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.files``), so
 whoever looks sees the old folder or the new one, never half of either.
 """
 

@@ -27,7 +27,7 @@ RECORD = "generation.json"
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """Added images against the gallery's own, measured alike: see ``edgevpr.compile.drift``."""
+    """Added images against the gallery's own, measured alike: see ``compile.gallery_updates.drift``."""
 
     #: images of each kind that were measured.
     added: int

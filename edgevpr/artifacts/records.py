@@ -30,7 +30,7 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
     """``features.json`` of a features artifact.
 
     Beside it: ``descriptors.npy`` (N, D) float16, L2-normalized rows; ``images.csv``, the N rows
-    of an ``edgevpr.places.ImageTable`` in the same order.
+    of an ``edgevpr.places.table.ImageTable`` in the same order.
     """
 
     #: which network described the images: a gallery one, or a query one trained into the space.

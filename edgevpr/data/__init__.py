@@ -1,4 +1,4 @@
-"""Readers of image data sets; each gives an ``edgevpr.places.ImageTable``."""
+"""Readers of image data sets; each gives an ``edgevpr.places.table.ImageTable``."""
 
 from edgevpr.data.gsv import read_gsv_cities
 from edgevpr.data.image_folder import read_folder

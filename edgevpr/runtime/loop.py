@@ -1,7 +1,7 @@
 """The loop: frames from a source, answers from a lane, in order, to the sinks.
 
 Three threads. A source decodes in one of its own, a few frames ahead for files, the newest only
-for cameras (``edgevpr.runtime.live``). A lane (``edgevpr.runtime.lane``) owns the engine and does
+for cameras (``runtime.sources.live``). A lane (``edgevpr.runtime.lane``) owns the engine and does
 preprocessing, engine and search. The calling thread moves frames and answers, writes the sinks,
 takes signals and swaps lanes, so that a file's next frame is worked on while a sink writes. A
 camera's next frame is taken when the answer before has been written: then it is the newest.

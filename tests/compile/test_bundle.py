@@ -172,7 +172,7 @@ import os, signal, sys
 from pathlib import Path
 import msgspec, numpy as np
 from edgevpr.compile.bundle import compile_model
-from edgevpr.compile.calibration import CalibrationImages
+from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.source import Source
 from edgevpr.preprocess import Preprocess
 

@@ -98,5 +98,5 @@ def test_real_photos(shared: Path) -> None:
     """Catches a reader that only understands what Pillow wrote: photos taken in Lund."""
     photos = sorted((shared / "data" / "lund").glob("*.jpg"))
     found = [read_exif(path) for path in photos]
-    assert len(found) >= 8
+    assert len(found) >= 8, "photos of one walk"
     assert all(55.69 < exif.lat < 55.71 and 13.18 < exif.lon < 13.21 for exif in found)

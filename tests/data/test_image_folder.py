@@ -88,9 +88,11 @@ def test_one_position_in_two_zones_or_hemispheres_is_two_places() -> None:
     assert len(set(number_places(table).place.tolist())) == 3
 
 
-def test_photos_by_exif(shared: Path) -> None:
+def test_photos_by_exif(shared: Path, tmp_path: Path) -> None:
     """Catches EXIF positions that do not reach the table: a walk of some 40 m in Lund."""
-    table = read_folder(shared / "data" / "lund")
+    for i in range(1, 9):
+        (tmp_path / f"{i:02d}.jpg").symlink_to(shared / "data" / "lund" / f"{i:02d}.jpg")
+    table = read_folder(tmp_path)
     assert table.paths == [f"{i:02d}.jpg" for i in range(1, 9)]
     assert set(table.zone.tolist()) == {33}
     assert len(positives_within(table, table, 60.0)[0]) == 8

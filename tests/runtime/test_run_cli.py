@@ -237,7 +237,7 @@ def test_swap_while_it_runs(world: World, long_drive: Path, tmp_path: Path, aske
 
 def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
     """Would catch a signal that is waited out for ever behind a pipe nobody reads."""
-    args = patched("pipeline.DRAIN_S = 0.3", command(world, long_drive))
+    args = patched("loop.DRAIN_S = 0.3", command(world, long_drive))
     with subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

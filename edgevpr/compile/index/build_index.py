@@ -118,11 +118,11 @@ def build_gallery(
 
     Args:
         features: descriptors of the map, by the gallery network; several are joined in order, see
-            ``edgevpr.features.join``.
+            ``edgevpr.artifacts.features.join``.
         queries: descriptors of held-out images by the query network, in the same space. Without
             them a sample of the map stands in, each image left out of its own search: weaker
             evidence, because query and gallery then come from one network and one drive.
-        cluster: address of a Ray cluster that shares the projecting, see ``edgevpr.cluster``.
+        cluster: address of a Ray cluster that shares the projecting, see ``edgevpr.ray_cluster``.
 
     Raises:
         SpaceMismatchError: ``queries``, or one of several ``features``, are of another descriptor

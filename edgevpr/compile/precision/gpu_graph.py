@@ -1,7 +1,7 @@
 """Typed graphs for TensorRT: FP16 with FP32 islands, INT8 with explicit Q/DQ.
 
 NVIDIA's Model Optimizer (modelopt) does both on the CPU. What stays in FP32 and what goes to
-INT8 is decided here, by ``edgevpr.compile.structure``.
+INT8 is decided here, by ``edgevpr.compile.precision.structure``.
 """
 
 import contextlib

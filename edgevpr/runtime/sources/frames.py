@@ -1,6 +1,6 @@
 """A frame, and the sources it comes from: image files and videos, every frame in order.
 
-Live cameras, where only the newest frame counts, are in ``edgevpr.runtime.live``.
+Live cameras, where only the newest frame counts, are in ``edgevpr.runtime.sources.live``.
 """
 
 import threading

@@ -278,7 +278,7 @@ def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) ->
     code = f"""
 import os
 from pathlib import Path
-from edgevpr.compile import build
+from edgevpr.compile.engine import build_engine as build
 build.write_evidence = lambda *_: os.kill(os.getpid(), 9)
 build.build_bundle(Path({str(path)!r}))
 """
