@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -123,7 +124,7 @@ def write(folder: Path, count: int, dim: int, queries: int, seed: int = 0) -> tu
     space = SPACE.format(dim=dim)
     places: list[NDArray[np.int64]] = []
     seen: list[NDArray[np.float16]] = []
-    with artifact.create(map_, "features", space=space) as to:
+    with write_artifact(map_, "features", space=space) as to:
         out = np.lib.format.open_memmap(to / "descriptors.npy", "w+", np.float16, (count, dim))
         for i in range(chunks):
             shown, query, of = chunk(i, each, stretch, directions, seed)
@@ -135,7 +136,7 @@ def write(folder: Path, count: int, dim: int, queries: int, seed: int = 0) -> tu
             places.append(of + i * PLACES)
         del out
         _finish(to, "gallery", np.arange(count) // VIEWS, dim)
-    with artifact.create(asked, "features", space=space) as to:
+    with write_artifact(asked, "features", space=space) as to:
         np.save(to / "descriptors.npy", np.vstack(seen))
         _finish(to, "query", np.concatenate(places), dim)
     return map_, asked
@@ -152,4 +153,4 @@ def _finish(to: Path, role: str, place: NDArray[np.int64], dim: int) -> None:
         letter=["U"] * len(place),
     ).save(to / "images.csv")
     record = FeaturesRecord(role, "synthetic", Preprocess(64, 64), len(place), dim, "synthetic")
-    artifact.write_json(to / "features.json", record)
+    write_json(to / "features.json", record)

@@ -25,12 +25,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.generations import rollback
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.compile.gallery_updates import change
 from edgevpr.compile.gallery_updates.stats import stats
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.places.near import Near
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -66,7 +68,7 @@ class Road:
             lon=images * APART_M / METRES_A_DEGREE,
         ).with_positions()
         space = SPACE.format(dim=self.dim)
-        with artifact.create(path, "features", space=space) as folder:
+        with write_artifact(path, "features", space=space) as folder:
             descriptors = np.lib.format.open_memmap(
                 folder / "descriptors.npy", "w+", np.float16, (len(images), self.dim)
             )
@@ -78,7 +80,7 @@ class Road:
             record = FeaturesRecord(
                 "gallery", "made", Preprocess(224, 224), len(images), self.dim, "made"
             )
-            artifact.write_json(folder / "features.json", record)
+            write_json(folder / "features.json", record)
         return path
 
     def near(self, image: int, radius: float) -> Near:

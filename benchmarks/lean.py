@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.places.table import ImageTable
 
@@ -147,7 +148,7 @@ def write_features(source: Path, path: Path, count: int) -> None:
         zone=np.full(count, 32),
         letter=["U"] * count,
     ).with_positions()
-    with artifact.create(path, "features", space=opened.space) as folder:
+    with write_artifact(path, "features", space=opened.space) as folder:
         made = np.lib.format.open_memmap(
             folder / "descriptors.npy", "w+", np.float16, (count, record.dim)
         )
@@ -158,7 +159,7 @@ def write_features(source: Path, path: Path, count: int) -> None:
             made[start:stop] = some / np.linalg.norm(some, axis=1, keepdims=True)
         made.flush()
         table.save(folder / "images.csv")
-        artifact.write_json(
+        write_json(
             folder / "features.json",
             FeaturesRecord(
                 "gallery", record.model_digest, record.preprocess, count, record.dim, "synthetic"

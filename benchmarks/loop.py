@@ -40,8 +40,9 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
+from edgevpr.files import write_atomic
 from edgevpr.runtime import Answer, Frame, FrameError
 from edgevpr.runtime.sources.frames import ImageFiles
 from edgevpr.runtime.sources.live import LiveSource
@@ -163,7 +164,7 @@ def main() -> None:
     def localizer(
         engine_s: float = 0.0, threads: int = 1, gallery: Path = args.demo / "gallery"
     ) -> runtime.Localizer:
-        bundle = artifact.open_artifact(args.demo / "bundles" / args.bundle, "bundle")
+        bundle = open_artifact(args.demo / "bundles" / args.bundle, "bundle")
         record = bundle.read("bundle.json", BundleRecord)
         place_map = runtime.Gallery(gallery)
         place_map.check_bundle(bundle, record)
@@ -266,7 +267,7 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
             super().write(answer, frame)
             if len(self.engine_ms) == changed_at:
                 manifest = copy / "manifest.json"
-                artifact.write_atomic(manifest, manifest.read_bytes() + b"\n")
+                write_atomic(manifest, manifest.read_bytes() + b"\n")
                 swap.request()
             if told and not self.swapped_at:
                 self.swapped_at = len(self.engine_ms)

@@ -35,16 +35,16 @@ import numpy as np
 import onnx
 from real_frames import prepare, verb
 
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import write_atomic
+from edgevpr.artifacts.folder import open_artifact, write_atomic
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.cache import cache_folder
 from edgevpr.compile.cache import Cache
 from edgevpr.compile.engine.parity import compare
 from edgevpr.compile.stages import Stages
 from edgevpr.data import read_images
 from edgevpr.device.cpu import cpu_name
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.files import cache_folder
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import recall_at
@@ -153,7 +153,7 @@ def measure(name: str, out: Path, args: argparse.Namespace) -> dict[str, Any]:
         if not (bundle / "manifest.json").is_file():
             verb("compile", model, "-t", target, "--precision", precision, "-o", bundle,
                  "--calibration", tower / "database", "-n", args.calibration)  # fmt: skip
-        bundles[f"{target}-{precision}"] = artifact.open_artifact(bundle, "bundle")
+        bundles[f"{target}-{precision}"] = open_artifact(bundle, "bundle")
     records = {k: b.read("bundle.json", BundleRecord) for k, b in bundles.items()}
     preprocess = records["cpu-fp32"].preprocess
     stages = Stages(Cache(cache_folder() / "compile"), out / "scratch")
@@ -223,7 +223,7 @@ def time_compile(name: str, out: Path, args: argparse.Namespace) -> list[list[st
                 check=True, env=environment, stdout=subprocess.DEVNULL,
             )  # fmt: skip
             took = time.perf_counter() - began
-            record = artifact.open_artifact(bundle, "bundle").read("bundle.json", BundleRecord)
+            record = open_artifact(bundle, "bundle").read("bundle.json", BundleRecord)
             steps = ", ".join(f"{k} {v:.1f}" for k, v in record.evidence["seconds"].items())
             rows.append([turn, precision, f"{took:.1f}", steps])
     return rows

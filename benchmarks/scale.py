@@ -44,7 +44,8 @@ def leave(group: Path) -> None:
 
 
 def build(folder: Path, dim: int) -> dict[str, float]:
-    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import build_gallery
+    from edgevpr.compile.index.index_options import IndexOptions
 
     watch = Watch()
     started = time.perf_counter()

@@ -23,7 +23,8 @@ import numpy as np
 
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.records import GalleryRecord, OperatingPoint
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import recall_at
 
@@ -164,7 +165,7 @@ def main() -> None:
 
 
 def artifact_manifest() -> str:
-    from edgevpr.artifacts.folder import MANIFEST
+    from edgevpr.artifacts.manifest import MANIFEST
 
     return MANIFEST
 

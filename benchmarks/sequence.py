@@ -37,11 +37,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord, Calibration
 from edgevpr.compile.index.fit_confidence import fit_vectors
 from edgevpr.data import read_images
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
 from edgevpr.retrieval.confidence import evidence, figures, probability
 from edgevpr.retrieval.exact import SEARCH_DEPTH
@@ -62,7 +63,7 @@ class Stream:
 
 def describe(bundle: Path, gallery: Gallery, frames: Sequence[Any]) -> NDArray[np.float32]:
     """Paths or RGB images through the bundle's engine, into the index's space."""
-    opened = artifact.open_artifact(bundle, "bundle")
+    opened = open_artifact(bundle, "bundle")
     record = opened.read("bundle.json", BundleRecord)
     gallery.check_bundle(opened, record)
     found = []

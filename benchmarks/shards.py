@@ -28,7 +28,7 @@ def write(path: Path, images: int, dim: int) -> None:
 
 
 def build(vectors: Path, factory: str, shard_mb: int, path: Path) -> None:
-    from edgevpr.artifacts import folder
+    from edgevpr.artifacts.manifest import sha256_file
     from edgevpr.compile.index import faiss_build, inverted_lists
 
     inverted_lists.SHARD_BYTES = shard_mb << 20
@@ -37,7 +37,7 @@ def build(vectors: Path, factory: str, shard_mb: int, path: Path) -> None:
     faiss_build.build_file(np.load(vectors, mmap_mode="r"), factory, path)
     seconds = time.perf_counter() - started
     private = watch.most() - watch.before
-    digest = folder.sha256_file(path)[:12]
+    digest = sha256_file(path)[:12]
     print(f"{seconds:.0f} | {private:,.0f} | {path.stat().st_size / 1e6:,.0f} | {digest} |")
     path.unlink()
 

@@ -9,12 +9,16 @@ do, because in containers every run tends to have the same one.
 import contextlib
 import ctypes
 import fcntl
+import mmap
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 #: Seconds to wait for another run to finish its swap before going on without its lock.
 _PATIENCE_S = 10.0
@@ -157,3 +161,21 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def release(array: NDArray[Any]) -> None:
+    """Give the pages of a memory-mapped file back; they are read again when looked at.
+
+    Any other array, a copy-on-write map among them, stays as it is.
+    """
+    pages = getattr(array, "_mmap", None)
+    shared = getattr(array, "mode", "") in ("r", "r+", "w+")
+    if pages is not None and shared and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def cache_folder() -> Path:
+    """$EDGEVPR_CACHE, else ``edgevpr`` in the user's cache folder; it need not exist yet."""
+    if set_by_user := os.environ.get("EDGEVPR_CACHE"):
+        return Path(set_by_user)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevpr"

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -50,11 +51,11 @@ def write_features(
     """A features artifact of these places."""
     images = table(places, prefix)
     vectors = place_vectors(places) if vectors is None else vectors
-    with artifact.create(path, "features", space=space) as folder:
+    with write_artifact(path, "features", space=space) as folder:
         np.save(folder / "descriptors.npy", vectors.astype(np.float16))
         images.save(folder / "images.csv")
         record = FeaturesRecord(
             "gallery", "m", Preprocess(64, 64), len(images), vectors.shape[1], "test"
         )
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     return path

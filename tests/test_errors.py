@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from edgevpr import errors
-from edgevpr.artifacts.folder import create, open_artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import format_utm_name, parse_utm_name, read_gsv_cities, read_images, read_split
 from edgevpr.data.exif import read_exif
 from edgevpr.errors import EdgeVPRError
 from edgevpr.optional import require
-from edgevpr.places.table import ImageTable, positives_within
+from edgevpr.places.positives import positives_within
+from edgevpr.places.table import ImageTable
 from edgevpr.places.utm import to_utm
 from edgevpr.preprocess import read_image
 from edgevpr.retrieval.projection import Projection
@@ -45,7 +46,7 @@ def test_every_class_derives_from_one_and_says_when() -> None:
 
 
 def artifact(path: Path, damage: Callable[[Path], object] = lambda path: None) -> Path:
-    with create(path / "a", "features") as folder:
+    with write_artifact(path / "a", "features") as folder:
         (folder / "x").write_bytes(b"xx")
     damage(path / "a")
     return path / "a"
@@ -61,7 +62,7 @@ def images(path: Path, *names: str, table: str = "") -> Path:
 
 
 def replace_folder(path: Path) -> None:
-    with create(path, "model"):
+    with write_artifact(path, "model"):
         pass
 
 

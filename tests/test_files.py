@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevpr import files
-from edgevpr.artifacts.folder import create, open_artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.files import write_atomic
 
 #: Dies by SIGKILL at the point named by its second argument.
@@ -32,7 +32,7 @@ elif point == "between two renames":
         calls.append(target)
         return die() if len(calls) == 2 else rename(self, target)
     Path.rename = counted
-with artifact.create(path, "features", space="new") as folder:
+with artifact.write_artifact(path, "features", space="new") as folder:
     (folder / "big.bin").write_bytes(b"n" * 100_000)
     if point == "writing":
         die()
@@ -42,9 +42,9 @@ with artifact.create(path, "features", space="new") as folder:
 WAITING = """
 import sys
 from pathlib import Path
-from edgevpr.artifacts.folder import create
+from edgevpr.artifacts.folder import write_artifact
 
-with create(Path(sys.argv[1]), "features", space=sys.argv[2]) as folder:
+with write_artifact(Path(sys.argv[1]), "features", space=sys.argv[2]) as folder:
     (folder / "who").write_text(sys.argv[2])
     print("inside", flush=True)
     sys.stdin.readline()
@@ -53,7 +53,7 @@ with create(Path(sys.argv[1]), "features", space=sys.argv[2]) as folder:
 
 
 def write(path: Path, space: str) -> None:
-    with create(path, "features", space=space) as folder:
+    with write_artifact(path, "features", space=space) as folder:
         (folder / "who").write_text(space)
 
 
@@ -92,7 +92,7 @@ def test_killed_between_two_renames(tmp_path: Path) -> None:
     write(path, "old")
     kill_at(path, "between two renames")
     assert not path.exists()
-    with pytest.raises(ValueError, match="stop"), create(path, "features"):
+    with pytest.raises(ValueError, match="stop"), write_artifact(path, "features"):
         raise ValueError("stop")
     assert open_artifact(path, "features").space == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["features"]
@@ -148,7 +148,7 @@ def test_two_writers_in_two_processes(tmp_path: Path) -> None:
 def test_two_writers_in_one_process(tmp_path: Path) -> None:
     """Catches locks that belong to the process and so do not tell its two writers apart."""
     path = tmp_path / "features"
-    with create(path, "features", space="outer") as outer:
+    with write_artifact(path, "features", space="outer") as outer:
         (outer / "who").write_text("outer")
         write(path, "inner")
         assert (outer / "who").exists()

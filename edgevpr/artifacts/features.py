@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
+from edgevpr.files import release
 from edgevpr.places.table import ImageTable, concat
-from edgevpr.retrieval.exact import release
 
 #: Bytes copied at a time.
 _AT_ONCE = 1 << 26
@@ -23,7 +24,7 @@ class Features:
     """``table`` has the N images, ``descriptors`` (N, D) float16 is a read-only memory map."""
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
-        self.artifact = artifact.open_artifact(path, "features", verify=verify)
+        self.artifact = open_artifact(path, "features", verify=verify)
         self.record = self.artifact.read("features.json", FeaturesRecord)
         self.table = ImageTable.load(self.artifact.file("images.csv"))
         self.descriptors: NDArray[np.float16] = np.load(
@@ -66,7 +67,7 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     record = msgspec.structs.replace(
         first.record, count=len(table), source=", ".join(f.record.source for f in opened)
     )
-    with artifact.create(out, "features", space=first.space) as folder:
+    with write_artifact(out, "features", space=first.space) as folder:
         rows = np.lib.format.open_memmap(
             folder / "descriptors.npy", "w+", np.float16, (record.count, record.dim)
         )
@@ -80,8 +81,8 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
                 release(rows)
                 release(features.descriptors)
         table.save(folder / "images.csv")
-        artifact.write_json(folder / "features.json", record)
-        artifact.write_json(folder / "config.json", {"parts": [str(part) for part in parts]})
+        write_json(folder / "features.json", record)
+        write_json(folder / "config.json", {"parts": [str(part) for part in parts]})
     return record
 
 

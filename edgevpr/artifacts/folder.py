@@ -6,15 +6,25 @@ whoever looks sees the old folder or the new one, never half of either.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from edgevpr import __version__
+from edgevpr.artifacts.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    WRITTEN_BY,
+    AnyVersion,
+    Artifact,
+    FileEntry,
+    Manifest,
+    read_json,
+    sha256_file,
+    write_json,
+)
 from edgevpr.errors import (
     ArtifactKindError,
     ArtifactVersionError,
@@ -22,121 +32,11 @@ from edgevpr.errors import (
     DataError,
     UsageError,
 )
-from edgevpr.files import replacing, write_atomic
-
-__all__ = [
-    "MANIFEST",
-    "WRITTEN_BY",
-    "Artifact",
-    "FileEntry",
-    "Manifest",
-    "create",
-    "open_artifact",
-    "read_json",
-    "seal",
-    "sha256_file",
-    "write_atomic",
-    "write_json",
-]
-
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-
-#: What writes each kind, for the sentence that sends a user there.
-WRITTEN_BY = {
-    "features": "edgevpr embed",
-    "model": "edgevpr train",
-    "gallery": "edgevpr index",
-    "bundle": "edgevpr compile",
-    "profile": "edgevpr profile",
-}
-
-R = TypeVar("R", bound=msgspec.Struct)
-
-
-class FileEntry(msgspec.Struct, frozen=True):
-    """Size in bytes and SHA-256 of one file of an artifact."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What ``manifest.json`` says."""
-
-    format: int
-    kind: str
-    creator: str
-    space: str | None
-    files: dict[str, FileEntry]
-
-
-class Artifact(msgspec.Struct, frozen=True):
-    """An artifact that has been opened: its folder and its manifest."""
-
-    path: Path
-    manifest: Manifest
-
-    @property
-    def space(self) -> str:
-        """Descriptor space id; the empty string for an artifact without descriptors."""
-        return self.manifest.space or ""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the manifest: the identity of the whole artifact."""
-        return hashlib.sha256(msgspec.json.encode(self.manifest, order="sorted")).hexdigest()
-
-    def file(self, name: str) -> Path:
-        """Path of a listed file.
-
-        Raises:
-            CorruptArtifactError: the manifest does not list it.
-        """
-        if name not in self.manifest.files:
-            raise CorruptArtifactError(
-                f"{self.path} lists no {name}; expected one in a {self.manifest.kind} artifact: "
-                f"write it again with {WRITTEN_BY.get(self.manifest.kind, 'edgevpr')}"
-            )
-        return self.path / name
-
-    def read(self, name: str, type: type[R]) -> R:
-        """Read and validate one of the artifact's JSON records."""
-        return read_json(self.file(name), type)
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def read_json(path: Path, type: type[R]) -> R:
-    """Decode a JSON file into ``type``.
-
-    Raises:
-        CorruptArtifactError: it is not JSON, or not of that shape.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type)
-    except (msgspec.DecodeError, OSError) as error:
-        raise CorruptArtifactError(
-            f"{path} cannot be read ({error}), expected a {type.__name__.lstrip('_')}: copy the "
-            "folder again or write the artifact anew"
-        ) from error
-
-
-def write_json(path: Path, record: object) -> None:
-    """Write a record as indented JSON, atomically."""
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
-    write_atomic(path, text + b"\n")
+from edgevpr.files import replacing
 
 
 @contextlib.contextmanager
-def create(path: Path, kind: str, *, space: str | None = None) -> Iterator[Path]:
+def write_artifact(path: Path, kind: str, *, space: str | None = None) -> Iterator[Path]:
     """Write an artifact: yields a temporary folder to fill, which becomes ``path`` at the end.
 
     An artifact of the same kind already at ``path`` is replaced as a whole when the block ends
@@ -177,7 +77,7 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
             f"found {found} at {path}, expected a {kind} artifact (a folder with a "
             f"{MANIFEST}): write one with {command}"
         )
-    version = read_json(manifest_path, _Version)
+    version = read_json(manifest_path, AnyVersion)
     if version.format != FORMAT_VERSION:
         raise ArtifactVersionError(
             f"{path} has format {version.format} (written by edgevpr {version.creator}), expected "
@@ -198,14 +98,6 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
 
         check_trusted(opened, Path(trusted))
     return opened
-
-
-class _Version(msgspec.Struct):
-    """The part of the manifest that every format version keeps."""
-
-    format: int
-    kind: str = ""
-    creator: str = "?"
 
 
 def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify: bool) -> None:
@@ -260,7 +152,7 @@ def _refuse_to_replace(path: Path, kind: str) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
-        found = msgspec.json.decode((path / MANIFEST).read_bytes(), type=_Version).kind
+        found = msgspec.json.decode((path / MANIFEST).read_bytes(), type=AnyVersion).kind
     except (OSError, msgspec.DecodeError):
         found = ""
     if found == kind:

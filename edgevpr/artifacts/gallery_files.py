@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import Artifact
 from edgevpr.artifacts.generations import Generation
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.places.table import ImageTable, concat
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgevpr.artifacts.folder import MANIFEST, Artifact, open_artifact, seal
+from edgevpr.artifacts.folder import open_artifact, seal
+from edgevpr.artifacts.manifest import MANIFEST, Artifact
 from edgevpr.errors import ArtifactError, ResourceError, UsageError
 from edgevpr.files import replacing
 
@@ -27,7 +28,7 @@ RECORD = "generation.json"
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """Added images against the gallery's own, measured alike: see ``compile.gallery_updates.drift``."""
+    """Added images against the gallery's own, measured alike (``gallery_updates.drift``)."""
 
     #: images of each kind that were measured.
     added: int

@@ -9,17 +9,14 @@ A robot that has a file of trusted keys in EDGEVPR_TRUSTED_KEYS opens no other b
 
 import base64
 import binascii
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import Artifact, read_json
+from edgevpr.artifacts.manifest import Artifact, read_json
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.errors import CorruptArtifactError, DataError, UsageError
+from edgevpr.errors import CorruptArtifactError, DataError
 from edgevpr.optional import require
 
 #: Environment variable with the file of keys whose bundles may be opened.
@@ -34,58 +31,6 @@ class Signature(msgspec.Struct, frozen=True):
     algorithm: str
     public_key: str
     signature: str
-
-
-def new_key(path: Path) -> str:
-    """Write a new private key (PEM, readable by its owner alone); returns the public key.
-
-    Raises:
-        UsageError: something is at ``path``: a key is never written over.
-    """
-    keys = _ed25519()
-    serialization = require("cryptography.hazmat.primitives.serialization", extra="sign")
-    private = keys.Ed25519PrivateKey.generate()
-    pem = private.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(
-            f"found something at {path}, a key is never written over: choose another -o"
-        ) from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-    return _text(private.public_key().public_bytes_raw())
-
-
-def sign(bundle: Path, key: Path) -> str:
-    """Sign a bundle with a private key (PEM); returns the public key.
-
-    Raises:
-        DataError: the key does not read as an Ed25519 private key.
-    """
-    serialization = require("cryptography.hazmat.primitives.serialization", extra="sign")
-    keys = _ed25519()
-    try:
-        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{key} is no readable private key ({error}): make one with edgevpr bundle key -o {key}"
-        ) from error
-    if not isinstance(private, keys.Ed25519PrivateKey):
-        raise DataError(f"{key} is no Ed25519 key: make one with edgevpr bundle key")
-    opened = artifact.open_artifact(bundle, "bundle")
-    public = _text(private.public_key().public_bytes_raw())
-    signature = Signature("ed25519", public, _text(private.sign(statement(opened))))
-    with artifact.create(bundle, "bundle", space=opened.manifest.space) as folder:
-        for name in opened.manifest.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(opened.file(name), folder / name)
-        artifact.write_json(folder / SIGNATURE, signature)
-    return public
 
 
 def statement(bundle: Artifact) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgevpr import __version__
-from edgevpr.artifacts.folder import write_json
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive

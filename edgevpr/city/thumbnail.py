@@ -38,7 +38,7 @@ def thumbnail_descriptors(paths: Sequence[Path]) -> F32:
 def thumbnail_recall(split: Path, radius_m: float = 25.0) -> Recall:
     """Recall of the baseline on a folder with ``database/`` and ``queries/``."""
     from edgevpr.data.split import read_split
-    from edgevpr.places.table import positives_within
+    from edgevpr.places.positives import positives_within
 
     gallery, queries = read_split(split)
     near = positives_within(queries, gallery, radius_m)

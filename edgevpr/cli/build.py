@@ -8,7 +8,7 @@ import typer
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
-    from edgevpr.artifacts.folder import Artifact
+    from edgevpr.artifacts.manifest import Artifact
     from edgevpr.compile.engine.sidecars import BuildReport
 
 

@@ -88,7 +88,7 @@ def key(
     json: Json = False,
 ) -> None:
     """Make a key to sign with; prints the line for a robot's file of trusted keys."""
-    from edgevpr.artifacts.trust import new_key
+    from edgevpr.artifacts.sign import new_key
 
     public = new_key(output)
     if json:
@@ -106,7 +106,7 @@ def sign_bundle(
     json: Json = False,
 ) -> None:
     """Sign a bundle; building its engine on a board later leaves the signature valid."""
-    from edgevpr.artifacts.trust import sign
+    from edgevpr.artifacts.sign import sign
 
     public = sign(bundle, private_key)
     if json:

@@ -84,7 +84,8 @@ def command(
 
     for package, extra in (("onnx", "compile"), ("onnxslim", "compile"), ("torch", "train")):
         require(package, extra=extra)
-    from edgevpr.compile.pipeline import CompileOptions, compile_artifact
+    from edgevpr.compile.options import CompileOptions
+    from edgevpr.compile.pipeline import compile_artifact
     from edgevpr.train.networks.export import export_onnx
 
     options = CompileOptions(

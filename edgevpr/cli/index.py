@@ -83,7 +83,8 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Build the map a robot searches: projection, index, measured operating points."""
-    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import build_gallery
+    from edgevpr.compile.index.index_options import IndexOptions
 
     options = IndexOptions(
         dim=dim,

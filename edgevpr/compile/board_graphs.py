@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe
 from edgevpr.compile.graph.opset17 import to_opset_17
-from edgevpr.compile.precision.gpu_graph import Typed
+from edgevpr.compile.precision.typed import Typed
 from edgevpr.device.targets import Target
 
 WEIGHTS = "weights.bin"
@@ -54,7 +54,7 @@ def write_recipe(
             files[graphs["typed"]] = network.graph
         chosen[name] = graphs
     save_sharing(folder, files)
-    hashes = {"model.onnx": digest, **{f: artifact.sha256_file(folder / f) for f in files}}
+    hashes = {"model.onnx": digest, **{f: sha256_file(folder / f) for f in files}}
     sources = {
         name: Source(
             {kind: Graph(file, hashes[file]) for kind, file in graphs.items()},
@@ -63,7 +63,7 @@ def write_recipe(
         for name, graphs in chosen.items()
     }
     recipe = make_recipe(target, precision, sources, int8_cosine=int8_cosine)
-    artifact.write_json(folder / RECIPE, recipe)
+    write_json(folder / RECIPE, recipe)
     return recipe
 
 

@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 import edgevpr
-from edgevpr.artifacts.folder import read_json, sha256_file, write_json
+from edgevpr.artifacts.manifest import read_json, sha256_file, write_json
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.files import replacing
 

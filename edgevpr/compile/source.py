@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import GalleryRecord, ModelRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import NumericsError
@@ -42,12 +42,12 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source
         SpaceMismatchError: the gallery was built in another descriptor space.
         NumericsError: a weight is NaN or infinite; named.
     """
-    opened = folder.open_artifact(model, "model")
+    opened = open_artifact(model, "model")
     _check_weights(model, opened.file("weights.safetensors"))
     record = opened.read("model.json", ModelRecord)
     projection, digest = None, ""
     if gallery is not None:
-        index = folder.open_artifact(gallery, "gallery")
+        index = open_artifact(gallery, "gallery")
         check_same_space(opened.space, str(model), index.space, str(gallery))
         digest = index.read("gallery.json", GalleryRecord).projection
         if digest:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import read_json, write_json
+from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.compile.auto.assignment import Cpu, Gpu, Machine
 from edgevpr.compile.auto.decision import Decision
 from edgevpr.compile.auto.groups import layer_groups
@@ -21,9 +21,11 @@ from edgevpr.compile.evidence import versions
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.cpu_graph import quantize_cpu, to_int8_cpu
-from edgevpr.compile.precision.gpu_graph import Method, Typed, quantize_gpu, to_fp16, to_int8
+from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
+from edgevpr.compile.precision.modelopt import quantize_gpu
 from edgevpr.compile.precision.qdq import quantized_layers
 from edgevpr.compile.precision.structure import int8_layers
+from edgevpr.compile.precision.typed import Method, Typed
 from edgevpr.device.cpu import has_int8_dot_product
 from edgevpr.device.targets import Target
 from edgevpr.progress import Track, silent

@@ -16,7 +16,8 @@ from edgevpr.data.image_files import list_images
 from edgevpr.data.msls import is_msls, read_msls_val
 from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, UsageError
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 
 #: Names under which published data sets keep gallery and queries.
 FOLDERS = (("database", "queries"), ("ref", "query"), ("new", "old"))

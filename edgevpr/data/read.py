@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevpr.artifacts.folder import MANIFEST
+from edgevpr.artifacts.manifest import MANIFEST
 from edgevpr.data.gsv import is_gsv_cities, read_gsv_cities
 from edgevpr.data.image_files import LAYOUTS, list_images, missing_images
 from edgevpr.data.image_folder import number_places, read_folder

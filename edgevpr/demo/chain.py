@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
-from edgevpr.artifacts import folder
-from edgevpr.artifacts.folder import read_json
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import ProfileRecord, ProfileRow
 from edgevpr.data import read_images
 from edgevpr.demo.demo_page import demo_report
 from edgevpr.demo.score_drive import DriveScore, drive_score
 from edgevpr.errors import EdgeVPRError, UsageError
+from edgevpr.files import write_atomic
 
 #: The rows of the closing table, in its order.
 CONFIGURATIONS = ("gallery-exact", "query-exact", "query-ivfpq", "query-int8-ivfpq")
@@ -181,10 +182,8 @@ def run_demo(
             out / "drive.jsonl", city / "drive" / "drive.csv", read_images(test / "database")
         ),
     )
-    folder.write_atomic(
-        report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode()
-    )
-    folder.write_json(out / "summary.json", summary)
+    write_atomic(report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode())
+    write_json(out / "summary.json", summary)
     return summary
 
 
@@ -222,7 +221,7 @@ def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
             "profile", queries, "--bundle", bundles / bundle, "--gallery", out / "gallery",
             "--name", configuration, *exact, "-o", out / "profiles" / name,
         )  # fmt: skip
-        opened = folder.open_artifact(out / "profiles" / name, "profile")
+        opened = open_artifact(out / "profiles" / name, "profile")
         records.append(read_json(opened.file("profile.json"), ProfileRecord))
     return records
 
@@ -258,4 +257,4 @@ def _prepare(out: Path) -> None:
             f"{out} exists and is no demo's output; nothing was changed: "
             "choose another folder with -o"
         )
-    folder.write_atomic(marker, b"edgevpr demo\n")
+    write_atomic(marker, b"edgevpr demo\n")

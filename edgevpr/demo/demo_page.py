@@ -9,21 +9,16 @@ from typing import Any
 import numpy as np
 
 import edgevpr
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord, GalleryRecord, ProfileRecord, ProfileRow
 from edgevpr.data import read_images, read_split
 from edgevpr.demo.score_drive import is_right, read_answers, read_truth
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
 from edgevpr.profiles.report.figures import curves_figure
+from edgevpr.profiles.report.page import Section, Strip, Table
 from edgevpr.profiles.report.pictures import Picture, picture
-from edgevpr.profiles.report.render_report import (
-    Section,
-    Strip,
-    Table,
-    render_report,
-    standard_sections,
-)
+from edgevpr.profiles.report.render_report import render_report, standard_sections
 
 LEAD = (
     "A heavy network described the map of a synthetic city once; a light one, trained into the "
@@ -146,7 +141,7 @@ def _training(out: Path) -> Section:
     curves: dict[str, tuple[list[float], list[float]]] = {}
     scores: dict[str, tuple[list[float], list[float]]] = {}
     for name in ("gallery-network", "query-network"):
-        opened = artifact.open_artifact(out / name, "model")
+        opened = open_artifact(out / name, "model")
         with opened.file("metrics.csv").open() as stream:
             steps = list(csv.DictReader(stream))
         curves[name] = ([float(s["step"]) for s in steps], [float(s["loss"]) for s in steps])
@@ -173,7 +168,7 @@ def _training(out: Path) -> Section:
 
 
 def _index(out: Path) -> Section:
-    record = artifact.open_artifact(out / "gallery", "gallery").read("gallery.json", GalleryRecord)
+    record = open_artifact(out / "gallery", "gallery").read("gallery.json", GalleryRecord)
     rows = [
         [
             p.parameters, f"{p.exact_agreement:.1f}", _number(p.r1), _number(p.r5),
@@ -196,7 +191,7 @@ def _index(out: Path) -> Section:
 def _targets(out: Path) -> Section:
     rows = []
     for folder in sorted((out / "bundles").iterdir()):
-        record = artifact.open_artifact(folder, "bundle").read("bundle.json", BundleRecord)
+        record = open_artifact(folder, "bundle").read("bundle.json", BundleRecord)
         engine = ", ".join(record.engines) or (
             "built on the board" if record.runtime == "tensorrt" else "none: runs the graph"
         )

@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import re
 from pathlib import Path
 
 import msgspec
@@ -47,3 +48,28 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     fields = (line.partition(":") for line in lines)
     return {key.strip(): value.strip() for key, _, value in reversed(list(fields))}
+
+
+def free_memory() -> int:
+    """Bytes of memory available now; a Jetson's GPU shares them."""
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key == "MemAvailable":
+            return int(value.split()[0]) << 10
+    return 1 << 30
+
+
+#: Clock of a Jetson's processor in its usual power modes, MHz: 1,500 to 2,200 by board and mode.
+_BOARD_MHZ = 1700.0
+
+
+def _clock_mhz() -> float:
+    """What ``/proc/cpuinfo`` says, or 3,000."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.findall(r"cpu MHz\s*:\s*([\d.]+)", text)
+    if found:
+        return max(float(mhz) for mhz in found)
+    return 3000.0 if platform.machine() == "x86_64" else _BOARD_MHZ

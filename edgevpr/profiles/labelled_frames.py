@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgevpr.data import read_images
 from edgevpr.data.image_files import list_images
 from edgevpr.errors import DataError
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 
 
 @dataclass(frozen=True)

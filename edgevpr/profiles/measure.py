@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import MissingExtraError, UsageError
@@ -75,7 +76,7 @@ def open_configurations(
         UsageError: exact search was asked of a bundle that emits the index's space only.
         TargetError: the engine does not run on this machine.
     """
-    opened = artifact.open_artifact(bundle, "bundle")
+    opened = open_artifact(bundle, "bundle")
     record = opened.read("bundle.json", BundleRecord)
     index = Gallery(gallery)
     index.check_bundle(opened, record)
@@ -166,9 +167,7 @@ def measure(
                 )
             )
         database = len(configurations[0][1])
-    evidence = artifact.open_artifact(bundle, "bundle", verify=False).read(
-        "bundle.json", BundleRecord
-    )
+    evidence = open_artifact(bundle, "bundle", verify=False).read("bundle.json", BundleRecord)
     return ProfileRecord(
         rows=rows,
         device=msgspec.structs.replace(device, rss_mb=peak_memory_mb()),
@@ -193,9 +192,9 @@ def write_profile(
     """
     from edgevpr.profiles.report.render_report import report_from_records
 
-    with artifact.create(output, "profile") as folder:
-        artifact.write_json(folder / "profile.json", record)
-        artifact.write_json(folder / "config.json", config)
+    with write_artifact(output, "profile") as folder:
+        write_json(folder / "profile.json", record)
+        write_json(folder / "config.json", config)
         try:
             page = report_from_records([record], title=title)
         except MissingExtraError:

@@ -1,10 +1,9 @@
 """Exact search by inner product: the reference every index is measured against."""
 
-import mmap
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from edgevpr.files import release
 
 #: Images asked of an index for one frame, when it is tuned and when it runs (FAISS multiplies it
 #: by k_factor_rf): enough for five places after several images of one place are merged.
@@ -54,17 +53,6 @@ def exact_search(
         scores, rows = merged
         release(gallery)
     return scores, rows
-
-
-def release(array: NDArray[Any]) -> None:
-    """Give the pages of a memory-mapped file back; they are read again when looked at.
-
-    Any other array, a copy-on-write map among them, stays as it is.
-    """
-    pages = getattr(array, "_mmap", None)
-    shared = getattr(array, "mode", "") in ("r", "r+", "w+")
-    if pages is not None and shared and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

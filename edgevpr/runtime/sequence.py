@@ -1,6 +1,6 @@
 """Where the robot is by all its frames so far: a discrete Bayes filter over the map.
 
-The belief is over the squares of ``edgevpr.runtime.sequence_cells`` and one state more, off the map.
+The belief is over the squares of ``sequence_cells`` and one state more, off the map.
 
 Motion: at most ``max_speed`` metres a second, to squares that touch; as many steps as the time
 since the last frame allows. A share of the belief is spread anew, half over the map and half off

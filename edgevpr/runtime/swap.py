@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgevpr.artifacts.folder import MANIFEST
+from edgevpr.artifacts.manifest import MANIFEST
 from edgevpr.errors import EdgeVPRError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.lane import Lane

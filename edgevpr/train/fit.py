@@ -1,15 +1,13 @@
 """``edgevpr train``: from images (and gallery features) to a model artifact."""
 
-import csv
 import hashlib
-import io
 import logging
 import shutil
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +17,19 @@ import msgspec
 import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch import nn
 
 from edgevpr import __version__
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.space import check_same_space
-from edgevpr.data import read_images, read_split
+from edgevpr.data import read_images
 from edgevpr.errors import DataError, UsageError
+from edgevpr.files import write_atomic
 from edgevpr.optional import require
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.embed.embed import describe
-from edgevpr.train.evaluate.evaluate import recall_of
 from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader, spread_out
 from edgevpr.train.losses.bank import Bank, build_bank, places_from_positions
 from edgevpr.train.losses.neighbours import precompute_neighbours, stored_neighbours
@@ -52,19 +47,7 @@ from edgevpr.train.networks.batch_norm import unfold_batch_norm
 from edgevpr.train.networks.model import copy_aggregator, save_model, start_from
 from edgevpr.train.networks.network import Network, parameters_m
 from edgevpr.train.qat import rounded_to_int8
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a training run reports after each step."""
-
-    step: int
-    steps: int
-    epoch: int
-    images: int
-    loss: float
-    #: validation R@1 in percent, of the last epoch that was scored.
-    r1: float | None
+from edgevpr.train.record import Recorder, Step
 
 
 def fit(
@@ -135,7 +118,7 @@ def fit(
         shown = Images(config.images, table.paths, preprocess)
         unfolded = unfold_batch_norm(network, spread_out(shown))
         prepared |= {"batch_norm_unfolded": unfolded} if unfolded else {}
-    record = _Record(config, preprocess, space, on_step)
+    record = Recorder(config, preprocess, space, on_step)
     checkpoints = out.with_name(f".{out.name}.checkpoint")
     checkpoint = _prepare_checkpoints(checkpoints, config, resume)
     trainer = lightning.Trainer(
@@ -198,99 +181,6 @@ def fit(
     shutil.rmtree(checkpoints, ignore_errors=True)
     out.with_name(f".{out.name}.neighbours.npy").unlink(missing_ok=True)
     return training
-
-
-class _Record(Callback):  # type: ignore[misc]  # lightning is skipped: minutes of mypy
-    """Keeps the loss of every step and the validation recall of every epoch."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        preprocess: Preprocess,
-        space: str | None,
-        on_step: Callable[[Step], None] | None,
-    ) -> None:
-        self.config, self.preprocess, self.on_step = config, preprocess, on_step
-        self.losses: list[float] = []
-        self.scores: dict[int, float] = {}
-        self.validation: tuple[ImageTable, ImageTable] | None = None
-        self.stored: Features | None = None
-        if config.validation is not None:
-            self.validation = read_split(config.validation)
-        if config.validation_features is not None:
-            self.stored = Features(config.validation_features)
-            check_same_space(
-                self.stored.space,
-                str(config.validation_features),
-                space or "",
-                str(config.features),
-            )
-
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-        # Dropout and drop-path draw from the global generator: tie it to the epoch, so that a
-        # resumed run draws what an uninterrupted one would.
-        torch.manual_seed(self.config.seed * 1_000_003 + trainer.current_epoch)
-
-    def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.losses.append(float(outputs["loss"]))
-        if self.on_step is not None and trainer.is_global_zero:
-            self.on_step(
-                Step(
-                    step=trainer.global_step,
-                    steps=int(trainer.estimated_stepping_batches),
-                    epoch=trainer.current_epoch,
-                    images=len(batch[1]),
-                    loss=self.losses[-1],
-                    r1=self.scores[max(self.scores)] if self.scores else None,
-                )
-            )
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if self.validation is None or not trainer.is_global_zero:
-            return
-        if self.config.role == "query" and self.stored is None:
-            return
-        database, queries = self.validation
-        root = self.config.validation
-        assert root is not None
-        q = describe(module.network, self.preprocess, root, queries, workers=0)
-        if self.stored is not None:
-            table, g = self.stored.table, self.stored.descriptors
-        else:
-            table = database
-            g = describe(module.network, self.preprocess, root, database, workers=0)
-        score = recall_of(queries, q, table, g).at[1]
-        self.scores[trainer.current_epoch] = score
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({"validation_r1": score}, trainer.global_step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"losses": self.losses, "scores": self.scores}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.losses, self.scores = list(state["losses"]), dict(state["scores"])
-
-    def summary(self) -> dict[str, Any]:
-        last = self.losses[-20:]
-        return {
-            "steps": len(self.losses),
-            "final_loss": sum(last) / len(last) if last else None,
-            "validation_r1": {str(epoch + 1): score for epoch, score in self.scores.items()},
-        }
-
-    def to_csv(self) -> str:
-        """step, epoch, loss, validation R@1 (on the last step of a scored epoch)."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["step", "epoch", "loss", "validation_r1"])
-        per_epoch = max(1, len(self.losses) // self.config.epochs)
-        for i, loss in enumerate(self.losses):
-            epoch, last = i // per_epoch, (i + 1) % per_epoch == 0
-            score = self.scores.get(epoch, "") if last else ""
-            writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
-        return text.getvalue()
 
 
 def _placed(table: ImageTable, config: TrainConfig) -> ImageTable:
@@ -378,7 +268,7 @@ def _prepare_checkpoints(folder: Path, config: TrainConfig, resume: bool) -> str
     if rank_zero_only.rank != 0:  # the first process has prepared it, or is about to
         return None
     shutil.rmtree(folder, ignore_errors=True)
-    artifact.write_atomic(stamp, digest.encode())
+    write_atomic(stamp, digest.encode())
     return None
 
 

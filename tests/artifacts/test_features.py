@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import edgevpr.artifacts.features as module
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features, join
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.places.table import ImageTable
@@ -27,11 +28,11 @@ def write(
         place=np.arange(count),
         easting=np.arange(count),
     )
-    with artifact.create(path, "features", space=space) as folder:
+    with write_artifact(path, "features", space=space) as folder:
         np.save(folder / "descriptors.npy", descriptors)
         table.save(folder / "images.csv")
         record = FeaturesRecord("gallery", model, Preprocess(64, 64), count, 16, str(path.name))
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     return descriptors
 
 
@@ -81,9 +82,9 @@ def test_parts_that_must_not_be_mixed(tmp_path: Path, other: dict[str, str], say
 def test_a_record_that_does_not_fit_its_rows(tmp_path: Path) -> None:
     write(tmp_path / "a", 3, seed=0)
     record = msgspec.structs.replace(Features(tmp_path / "a").record, count=4)
-    with artifact.create(tmp_path / "b", "features", space=SPACE) as folder:
+    with write_artifact(tmp_path / "b", "features", space=SPACE) as folder:
         for name in ("descriptors.npy", "images.csv"):
             (folder / name).write_bytes((tmp_path / "a" / name).read_bytes())
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     with pytest.raises(CorruptArtifactError, match="its record says"):
         Features(tmp_path / "b")

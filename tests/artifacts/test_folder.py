@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgevpr.artifacts.folder import Artifact, create, open_artifact, read_json, write_json
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import Artifact, read_json, write_json
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import (
     ArtifactKindError,
@@ -30,7 +31,7 @@ class Record(msgspec.Struct):
 def out(tmp_path: Path) -> Path:
     """A features artifact with a record, some bytes, and a file in a folder."""
     path = tmp_path / "features"
-    with create(path, "features", space="net-8-abc") as folder:
+    with write_artifact(path, "features", space="net-8-abc") as folder:
         write_json(folder / "record.json", Record(3, "å"))
         (folder / "data.bin").write_bytes(bytes(range(256)) * 8)
         (folder / "engines").mkdir()
@@ -57,7 +58,7 @@ def test_round_trip(out: Path) -> None:
 
 def test_an_artifact_without_descriptors_has_no_space(tmp_path: Path) -> None:
     """Catches None leaking out where a string is promised."""
-    with create(tmp_path / "p", "profile"):
+    with write_artifact(tmp_path / "p", "profile"):
         pass
     assert open_artifact(tmp_path / "p", "profile").space == ""
 
@@ -66,7 +67,7 @@ def test_digest_is_the_content(out: Path, tmp_path: Path) -> None:
     """Catches a digest that depends on where the artifact lies, or not on what is in it."""
 
     def digest(name: str, data: bytes) -> str:
-        with create(tmp_path / name, "model") as folder:
+        with write_artifact(tmp_path / name, "model") as folder:
             (folder / "w").write_bytes(data)
         return open_artifact(tmp_path / name, "model").digest
 
@@ -173,7 +174,7 @@ def opened_manifest(out: Path) -> msgspec.Struct:
 
 def test_replacing_takes_the_whole_folder(out: Path) -> None:
     """Catches a new artifact that still holds files of the old one."""
-    with create(out, "features", space="s") as folder:
+    with write_artifact(out, "features", space="s") as folder:
         (folder / "new").write_bytes(b"n")
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "new"]
     assert [p.name for p in out.parent.iterdir()] == ["features"]
@@ -185,7 +186,7 @@ def test_an_exception_keeps_the_old_one(out: Path, error: type[BaseException]) -
     before = open_artifact(out, "features").digest
 
     def fail_halfway() -> None:
-        with create(out, "features") as folder:
+        with write_artifact(out, "features") as folder:
             (folder / "half").write_bytes(b"h")
             raise error
 
@@ -225,7 +226,7 @@ def test_what_edgevpr_did_not_write_is_not_touched(tmp_path: Path, what: str) ->
     """Catches -o pointed at somebody's work; many programs call a file manifest.json."""
     path = tmp_path / "mine"
     before = foreign(path, what)
-    with pytest.raises(UsageError, match="did not write"), create(path, "features"):
+    with pytest.raises(UsageError, match="did not write"), write_artifact(path, "features"):
         pytest.fail("the block must not run: work would be done for nothing")
     assert path.is_file() or {p.name: p.read_bytes() for p in path.iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
@@ -233,7 +234,7 @@ def test_what_edgevpr_did_not_write_is_not_touched(tmp_path: Path, what: str) ->
 
 def test_another_kind_is_not_replaced(out: Path) -> None:
     """Catches ``edgevpr index -o FEATURES`` destroying a night of embedding."""
-    with pytest.raises(UsageError, match="a features artifact"), create(out, "gallery"):
+    with pytest.raises(UsageError, match="a features artifact"), write_artifact(out, "gallery"):
         pass
     open_artifact(out, "features")
 
@@ -241,7 +242,7 @@ def test_another_kind_is_not_replaced(out: Path) -> None:
 def test_work_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     """Catches a check made only before hours of work."""
     path = tmp_path / "out"
-    with pytest.raises(UsageError, match="did not write"), create(path, "model"):
+    with pytest.raises(UsageError, match="did not write"), write_artifact(path, "model"):
         foreign(path, "folder")
     assert (path / "thesis.txt").read_bytes() == b"mine"
 
@@ -249,12 +250,12 @@ def test_work_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_an_empty_folder_and_a_link_are_places_to_write(out: Path, tmp_path: Path) -> None:
     """Catches a refused ``mkdir out``, and a link to a large disk turned into a folder."""
     (tmp_path / "empty").mkdir()
-    with create(tmp_path / "empty", "model"):
+    with write_artifact(tmp_path / "empty", "model"):
         pass
     open_artifact(tmp_path / "empty", "model")
     link = tmp_path / "link"
     link.symlink_to(out)
-    with create(link, "features", space="through the link"):
+    with write_artifact(link, "features", space="through the link"):
         pass
     assert link.is_symlink()
     assert open_artifact(out, "features").space == "through the link"
@@ -262,7 +263,7 @@ def test_an_empty_folder_and_a_link_are_places_to_write(out: Path, tmp_path: Pat
 
 def test_parents_are_made(tmp_path: Path) -> None:
     """Catches -o runs/today/features failing on a fresh disk."""
-    with create(tmp_path / "a" / "b" / "c", "model"):
+    with write_artifact(tmp_path / "a" / "b" / "c", "model"):
         pass
     assert isinstance(open_artifact(tmp_path / "a" / "b" / "c", "model"), Artifact)
 

@@ -8,9 +8,11 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.artifacts.trust import POLICY, check_trusted, new_key, sign, signer
+from edgevpr.artifacts.sign import new_key, sign
+from edgevpr.artifacts.trust import POLICY, check_trusted, signer
 from edgevpr.errors import CorruptArtifactError, DataError, UsageError
 from edgevpr.preprocess import Preprocess
 
@@ -22,9 +24,9 @@ RECORD = BundleRecord(
 
 
 def _write(path: Path) -> Path:
-    with artifact.create(path, "bundle", space="space") as folder:
+    with write_artifact(path, "bundle", space="space") as folder:
         (folder / "model.onnx").write_bytes(b"graph")
-        artifact.write_json(folder / "bundle.json", RECORD)
+        write_json(folder / "bundle.json", RECORD)
     return path
 
 
@@ -46,7 +48,7 @@ def _trust(tmp_path: Path, *lines: str) -> Path:
 def test_signed_by(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
     """Catches a signature that any key would have made."""
     bundle, key, public = signed
-    opened = artifact.open_artifact(bundle, "bundle")
+    opened = open_artifact(bundle, "bundle")
     assert signer(opened) == public
     assert check_trusted(opened, _trust(tmp_path, f"{public} robots")) == "robots"
     other = new_key(tmp_path / "other.pem")
@@ -62,41 +64,39 @@ def test_policy_refuses_unsigned_bundles(
     bundle, _, public = signed
     unsigned = _write(tmp_path / "unsigned")
     monkeypatch.setenv(POLICY, str(_trust(tmp_path, public)))
-    artifact.open_artifact(bundle, "bundle")
+    open_artifact(bundle, "bundle")
     with pytest.raises(CorruptArtifactError, match="is not signed"):
-        artifact.open_artifact(unsigned, "bundle")
+        open_artifact(unsigned, "bundle")
 
 
 def test_an_engine_built_later_keeps_the_signature(signed: tuple[Path, Path, str]) -> None:
     """Catches a signature that every edgevpr build on a board would break."""
     bundle, _, public = signed
-    before = artifact.open_artifact(bundle, "bundle")
+    before = open_artifact(bundle, "bundle")
     signature = before.file("signature.json").read_bytes()
-    with artifact.create(bundle, "bundle", space="space") as folder:
+    with write_artifact(bundle, "bundle", space="space") as folder:
         (folder / "model.onnx").write_bytes(b"graph")
-        artifact.write_json(
-            folder / "bundle.json", msgspec.structs.replace(RECORD, engines=["engines/a"])
-        )
+        write_json(folder / "bundle.json", msgspec.structs.replace(RECORD, engines=["engines/a"]))
         (folder / "engines").mkdir()
         (folder / "engines" / "a").write_bytes(b"engine")
         (folder / "signature.json").write_bytes(signature)
-    assert signer(artifact.open_artifact(bundle, "bundle")) == public
+    assert signer(open_artifact(bundle, "bundle")) == public
 
 
 @pytest.mark.parametrize("what", ["graph", "record", "space"])
 def test_changed_content_with_fresh_hashes(signed: tuple[Path, Path, str], what: str) -> None:
     """Catches a manifest that was made to fit: hashes alone prove nothing."""
     bundle, _, _ = signed
-    signature = artifact.open_artifact(bundle, "bundle").file("signature.json").read_bytes()
+    signature = open_artifact(bundle, "bundle").file("signature.json").read_bytes()
     record = RECORD
     if what == "record":
         record = msgspec.structs.replace(RECORD, preprocess=Preprocess(8, 8, std=(1.0, 1.0, 1.0)))
-    with artifact.create(bundle, "bundle", space="other" if what == "space" else "space") as folder:
+    with write_artifact(bundle, "bundle", space="other" if what == "space" else "space") as folder:
         (folder / "model.onnx").write_bytes(b"other" if what == "graph" else b"graph")
-        artifact.write_json(folder / "bundle.json", record)
+        write_json(folder / "bundle.json", record)
         (folder / "signature.json").write_bytes(signature)
     with pytest.raises(CorruptArtifactError, match="not of its content"):
-        signer(artifact.open_artifact(bundle, "bundle"))
+        signer(open_artifact(bundle, "bundle"))
 
 
 def test_bad_keys(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
@@ -107,7 +107,7 @@ def test_bad_keys(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
     (tmp_path / "junk").write_text("junk")
     with pytest.raises(DataError, match="no readable private key"):
         sign(bundle, tmp_path / "junk")
-    opened = artifact.open_artifact(bundle, "bundle")
+    opened = open_artifact(bundle, "bundle")
     with pytest.raises(DataError, match="line 3 of"):
         check_trusted(opened, _trust(tmp_path, public[:20]))
     with pytest.raises(DataError, match="cannot be read"):

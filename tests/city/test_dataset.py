@@ -10,13 +10,13 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import sha256_file
+from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.city.dataset import CitySize, write_city
 from edgevpr.city.thumbnail import thumbnail_descriptors, thumbnail_recall
 from edgevpr.data.gsv import read_gsv_cities
 from edgevpr.data.split import read_split
 from edgevpr.errors import UsageError
-from edgevpr.places.table import positives_within
+from edgevpr.places.positives import positives_within
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgevpr.artifacts.folder import create, open_artifact, write_json
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.cli.engine import build_if_missing
 from edgevpr.compile.engine import build_engine
@@ -24,7 +25,7 @@ def bundle(tmp_path: Path) -> Path:
         input="images", output="descriptor", dim=4, output_dim=4, projection="", model_digest="",
         graph_sha256="0", engines=[], evidence={},
     )  # fmt: skip
-    with create(tmp_path / "b", "bundle", space="boq-4-000000000000") as folder:
+    with write_artifact(tmp_path / "b", "bundle", space="boq-4-000000000000") as folder:
         write_json(folder / "bundle.json", record)
     return tmp_path / "b"
 
@@ -56,7 +57,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "0", "fp16", "tensorrt", "10.3.0", "sm_87", "Orin", [], 1.0,
         )  # fmt: skip
-        with create(path, "bundle", space=opened.space) as folder:
+        with write_artifact(path, "bundle", space=opened.space) as folder:
             (folder / "engines").mkdir()
             (folder / "engines" / "new.engine").write_bytes(b"test")
             write_json(folder / "engines" / "new.json", sidecar)

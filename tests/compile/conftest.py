@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevpr.compile.bundle import Precision, compile_model
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.signature import load_graph
+from edgevpr.compile.options import Precision
+from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.source import Source
 from edgevpr.preprocess import Preprocess

@@ -13,11 +13,12 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
-from edgevpr.compile.bundle import compile_model
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import load_graph
+from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.source import Source
 from edgevpr.errors import (
@@ -37,11 +38,11 @@ def test_a_cpu_bundle(
     compiled: Compiled, exported: Path, projection: Projection, images: CalibrationImages
 ) -> None:
     """The graph gives the gallery's own index descriptors, the golden ones included."""
-    bundle = folder.open_artifact(compiled("cpu", "fp32"), "bundle")
+    bundle = open_artifact(compiled("cpu", "fp32"), "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     assert (record.target, record.runtime, record.precision) == ("cpu", "onnxruntime", "fp32")
     assert (record.dim, record.output_dim, record.projection) == (256, 48, "1" * 64)
-    assert record.graph_sha256 == folder.sha256_file(bundle.file("model.onnx"))
+    assert record.graph_sha256 == sha256_file(bundle.file("model.onnx"))
     assert bundle.space == "boq-256-0123456789ab"
     golden = np.load(bundle.file("golden_inputs.npy"))
     assert golden.shape == (8, 128, 128, 3)
@@ -58,7 +59,7 @@ def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
         ("cpu", "int8", "measured"),
         ("jetson-orin", "int8", "emulated"),
     ):
-        bundle = folder.open_artifact(compiled(target, precision), "bundle")
+        bundle = open_artifact(compiled(target, precision), "bundle")
         evidence = bundle.read("bundle.json", BundleRecord).evidence
         parity = evidence["parity"]
         assert parity["provenance"] == provenance
@@ -74,7 +75,7 @@ def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
         assert evidence["bytes"]["model.onnx"] > 0
         assert evidence["int8_nodes"]
         assert all(seconds >= 0 for seconds in evidence["seconds"].values())
-    cpu = folder.open_artifact(compiled("cpu", "int8"), "bundle")
+    cpu = open_artifact(compiled("cpu", "int8"), "bundle")
     latency = cpu.read("bundle.json", BundleRecord).evidence["latency"]
     assert latency["fp32"]["p50_ms"] > 0
     assert latency["provenance"] == "measured"
@@ -86,12 +87,12 @@ def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
 def test_an_engine_is_built_ahead_of_time(compiled: Compiled, precision: str) -> None:
     """Plain TensorRT bytes and a sidecar with their hash, the graph's, the GPU and the version."""
     trt = pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
-    bundle = folder.open_artifact(compiled("rtx-ada", precision), "bundle")
+    bundle = open_artifact(compiled("rtx-ada", precision), "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     (name,) = record.engines
     engine = bundle.file(f"engines/{name}")
     sidecar = bundle.read(f"engines/{name.removesuffix('.engine')}.json", EngineSidecar)
-    assert sidecar.sha256 == folder.sha256_file(engine)
+    assert sidecar.sha256 == sha256_file(engine)
     assert sidecar.graph_sha256 == record.graph_sha256
     assert (sidecar.sm, sidecar.runtime, sidecar.version) == (
         "sm_89", "tensorrt-rtx", trt.__version__,
@@ -114,7 +115,7 @@ def test_a_flipped_byte_in_the_plan_is_found(compiled: Compiled, tmp_path: Path)
     data[len(data) // 2] ^= 1
     engine.write_bytes(data)
     with pytest.raises(CorruptArtifactError, match=r"\.engine has changed"):
-        folder.open_artifact(copy, "bundle")
+        open_artifact(copy, "bundle")
 
 
 def test_usage_errors_come_first(source: Source, images: CalibrationImages, tmp_path: Path) -> None:
@@ -199,14 +200,14 @@ def test_a_killed_compile_leaves_the_old_bundle(
 
     out = tmp_path / "bundle"
     shutil.copytree(compiled("cpu", "fp32"), out)
-    before = folder.open_artifact(out, "bundle").digest
+    before = open_artifact(out, "bundle").digest
     inputs = out / "golden_inputs.npy"
     command = [sys.executable, "-c", KILLED, str(source.graph), str(out), str(inputs)]
     done = subprocess.run(command, capture_output=True, check=False, env={**os.environ})
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert folder.open_artifact(out, "bundle").digest == before
+    assert open_artifact(out, "bundle").digest == before
     assert len(list(tmp_path.iterdir())) == 2, "the killed run's folder is beside it"
     record = compile_model(source, target="cpu", precision="fp32", out=out, images=images)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
-    opened = folder.open_artifact(out, "bundle").read("bundle.json", BundleRecord)
+    opened = open_artifact(out, "bundle").read("bundle.json", BundleRecord)
     assert msgspec.to_builtins(opened) == msgspec.to_builtins(record)

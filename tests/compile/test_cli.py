@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, GalleryRecord, OperatingPoint
 from edgevpr.cli import build, compile
 from edgevpr.errors import (
@@ -69,7 +70,7 @@ def write_gallery(path: Path, space: str) -> Path:
     rng = np.random.default_rng(0)
     matrix = np.linalg.qr(rng.standard_normal((128, 16)))[0].T.astype(np.float32)
     point = OperatingPoint("nprobe=1", 100.0, None, None, 0.1, 0.1)
-    with artifact.create(path, "gallery", space=space) as folder:
+    with write_artifact(path, "gallery", space=space) as folder:
         Projection(np.zeros(128, np.float32), np.ascontiguousarray(matrix)).save(
             folder / "projection.npy"
         )
@@ -80,20 +81,20 @@ def write_gallery(path: Path, space: str) -> Path:
             index_dim=16,
             count=1,
             bytes_per_image=1.0,
-            projection=artifact.sha256_file(folder / "projection.npy"),
+            projection=sha256_file(folder / "projection.npy"),
             chosen=point,
             points=[point],
             exact_r1=None,
             exact_r5=None,
             device="",
         )
-        artifact.write_json(folder / "gallery.json", record)
+        write_json(folder / "gallery.json", record)
     return path
 
 
 def test_compile_for_the_cpu_with_a_gallery(model: Path, photos: Path, tmp_path: Path) -> None:
     """--json is one document, the projection is the gallery's, and the options are saved."""
-    space = artifact.open_artifact(model, "model").space
+    space = open_artifact(model, "model").space
     gallery = write_gallery(tmp_path / "gallery", space)
     out = tmp_path / "bundle"
     text = edgevpr(
@@ -101,13 +102,13 @@ def test_compile_for_the_cpu_with_a_gallery(model: Path, photos: Path, tmp_path:
         "-o", out, "--json",
     )  # fmt: skip
     record = json.loads(text)
-    bundle = artifact.open_artifact(out, "bundle")
+    bundle = open_artifact(out, "bundle")
     assert bundle.space == space
     assert record["output_dim"] == 16
     assert record["precision"] == "fp32"
     saved = bundle.read("bundle.json", BundleRecord)
-    assert saved.projection == artifact.sha256_file(gallery / "projection.npy")
-    assert saved.model_digest == artifact.open_artifact(model, "model").digest
+    assert saved.projection == sha256_file(gallery / "projection.npy")
+    assert saved.model_digest == open_artifact(model, "model").digest
     config = json.loads(bundle.file("config.json").read_text())
     assert config["gallery"] == str(gallery)
     assert config["images"] == 128
@@ -130,7 +131,7 @@ def test_explained_precision_names_nodes_and_reasons(
     """Catches a list that is not the one the graph was typed with."""
     common = ("compile", model, "-t", "jetson-orin", "--calibration", photos, "-o", tmp_path / "b")
     text = edgevpr(*common, "--explain-precision")
-    record = artifact.open_artifact(tmp_path / "b", "bundle").read("bundle.json", BundleRecord)
+    record = open_artifact(tmp_path / "b", "bundle").read("bundle.json", BundleRecord)
     kept = record.evidence["fp32_nodes"]
     assert kept
     assert f"{len(kept)} nodes kept in FP32" in text
@@ -179,11 +180,11 @@ def test_a_model_with_nan_is_named(model: Path, photos: Path, tmp_path: Path) ->
     """Before the minutes of an export, with the weight's name."""
     from safetensors.numpy import load_file, save_file
 
-    opened = artifact.open_artifact(model, "model")
+    opened = open_artifact(model, "model")
     weights = load_file(str(opened.file("weights.safetensors")))
     name = next(n for n in weights if n.endswith("proj_c.weight"))
     weights[name].flat[:3] = np.nan
-    with artifact.create(tmp_path / "broken", "model", space=opened.space) as folder:
+    with write_artifact(tmp_path / "broken", "model", space=opened.space) as folder:
         save_file(weights, str(folder / "weights.safetensors"))
         (folder / "model.json").write_bytes(opened.file("model.json").read_bytes())
     with pytest.raises(NumericsError, match=rf"{re.escape(name)}' of .* has 3 NaN"):
@@ -195,7 +196,8 @@ def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of 60 places, two images each, 100 m apart, by way of embed's and index's files."""
     from edgevpr.artifacts.records import FeaturesRecord
     from edgevpr.compile.graph.reference import describe
-    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import build_gallery
+    from edgevpr.compile.index.index_options import IndexOptions
     from edgevpr.places.table import ImageTable
     from edgevpr.train.networks.export import export_onnx
 
@@ -221,13 +223,13 @@ def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = np.stack([Preprocess(64, 64).resize(cv2.imread(str(folder / n))[..., ::-1])
                        for n in names])  # fmt: skip
     found = describe(onnx.load(str(root / "model.onnx")), np.ascontiguousarray(images))
-    opened = artifact.open_artifact(model, "model")
-    with artifact.create(root / "features", "features", space=opened.space) as written:
+    opened = open_artifact(model, "model")
+    with write_artifact(root / "features", "features", space=opened.space) as written:
         np.save(written / "descriptors.npy", found.astype(np.float16))
         table.save(written / "images.csv")
         about = FeaturesRecord("gallery", opened.digest, Preprocess(64, 64), 120, 128, "")
-        artifact.write_json(written / "features.json", about)
-        artifact.write_json(written / "config.json", {"images": str(folder)})
+        write_json(written / "features.json", about)
+        write_json(written / "config.json", {"images": str(folder)})
     build_gallery(root / "features", root / "gallery", options=IndexOptions(dim=32))
     return root / "gallery"
 
@@ -248,7 +250,7 @@ def test_auto_through_the_real_gallery(model: Path, mapped: Path, tmp_path: Path
     (chosen,) = [c for c in decision["candidates"] if c["verdict"] == "chosen"]
     assert chosen["drop"] <= 2
     assert bool(chosen["int8"]) == (record["precision"] == "int8")
-    config = artifact.open_artifact(out, "bundle").file("config.json").read_text()
+    config = open_artifact(out, "bundle").file("config.json").read_text()
     assert json.loads(config)["precision"] == "auto"
 
 
@@ -257,7 +259,7 @@ def test_auto_says_what_it_needs(model: Path, photos: Path, tmp_path: Path) -> N
     common = ("compile", model, "-t", "cpu", "--precision", "auto", "-o", tmp_path / "b")
     with pytest.raises(UsageError, match="without --gallery"):
         edgevpr(*common, "--calibration", photos)
-    gallery = write_gallery(tmp_path / "gallery", artifact.open_artifact(model, "model").space)
+    gallery = write_gallery(tmp_path / "gallery", open_artifact(model, "model").space)
     with pytest.raises(DataError, match="pass --calibration"):
         edgevpr(*common, "--gallery", gallery)
     with pytest.raises(UsageError, match="--calibrator"):

@@ -9,7 +9,8 @@ import pytest
 from edgevpr.data import format_utm_name, read_folder
 from edgevpr.data.image_folder import number_places
 from edgevpr.errors import DataError
-from edgevpr.places.table import ImageTable, concat, positives_within, to_utm
+from edgevpr.places.positives import positives_within
+from edgevpr.places.table import ImageTable, concat, to_utm
 
 Touch = Callable[..., Path]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import create
+from edgevpr.artifacts.folder import write_artifact
 from edgevpr.data import read_images
 from edgevpr.errors import DataError
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 
 from . import test_gsv
 
@@ -79,7 +80,7 @@ def test_gallery_and_queries_are_never_read_as_one(touch: Touch) -> None:
 
 def test_an_artifact_is_not_a_folder_of_images(tmp_path: Path) -> None:
     """Catches FEATURES passed for IMAGES: its images.csv names files that lie elsewhere."""
-    with create(tmp_path / "f", "features") as folder:
+    with write_artifact(tmp_path / "f", "features") as folder:
         ImageTable.build(["a.jpg"], place=[1]).save(folder / "images.csv")
     with pytest.raises(DataError, match="is an edgevpr artifact, expected a folder of images"):
         read_images(tmp_path / "f")

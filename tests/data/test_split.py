@@ -7,7 +7,8 @@ import pytest
 
 from edgevpr.data import read_split
 from edgevpr.errors import DataError
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 
 Touch = Callable[..., Path]
 

@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgevpr.errors import DataError
-from edgevpr.places.table import (
-    COLUMNS,
-    ImageTable,
-    concat,
-    positives,
-    positives_within,
-    to_latlon,
-    to_utm,
-)
+from edgevpr.places.positives import positives, positives_within
+from edgevpr.places.table import COLUMNS, ImageTable, concat, to_latlon, to_utm
 
 
 def at(lat: list[float], lon: list[float], place: list[int] | None = None) -> ImageTable:

@@ -12,7 +12,8 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import ProfileRecord
 from edgevpr.cli import profile as profile_verb
 from edgevpr.cli import report as report_verb
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.data import format_utm_name
 from edgevpr.errors import DataError, MissingExtraError, SpaceMismatchError, UsageError
 from edgevpr.places.table import to_latlon

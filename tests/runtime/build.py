@@ -16,7 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, FeaturesRecord
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -99,10 +100,10 @@ def write_bundle(
     extra: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """A bundle artifact; with ``gallery``, its projection is fused into the graph."""
-    with artifact.create(path, "bundle", space=space) as folder:
+    with write_artifact(path, "bundle", space=space) as folder:
         digest, projection = "", None
         if gallery is not None:
-            digest = artifact.sha256_file(gallery / "projection.npy")
+            digest = sha256_file(gallery / "projection.npy")
             projection = Projection.load(gallery / "projection.npy")
         write_graph(folder / "model.onnx", projection, nan=nan)
         record = BundleRecord(
@@ -116,11 +117,11 @@ def write_bundle(
             output_dim=DIM if projection is None else projection.shape[0],
             projection=digest,
             model_digest="m",
-            graph_sha256=artifact.sha256_file(folder / "model.onnx"),
+            graph_sha256=sha256_file(folder / "model.onnx"),
             engines=list(engines),
             evidence={},
         )
-        artifact.write_json(folder / "bundle.json", record)
+        write_json(folder / "bundle.json", record)
         extra(folder)
     return path
 
@@ -151,11 +152,11 @@ def write_features(
         zone=np.full(count, 33),
         letter=["U"] * count,
     ).with_positions()
-    with artifact.create(path, "features", space=space) as folder:
+    with write_artifact(path, "features", space=space) as folder:
         np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
         table.save(folder / "images.csv")
         record = FeaturesRecord("gallery", "m", PREPROCESS, count, DIM, "test")
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     return path
 
 

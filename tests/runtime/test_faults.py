@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
@@ -58,7 +58,7 @@ class Engine:
     """A runner that calls ``before(n)`` ahead of its n-th frame, counted from 1 after warm-up."""
 
     def __init__(self, world: World, before: Callable[[int], object]) -> None:
-        opened = folder.open_artifact(world.bundle, "bundle")
+        opened = open_artifact(world.bundle, "bundle")
         self.record = opened.read("bundle.json", BundleRecord)
         self._runner = runner_from_bundle(opened, self.record, threads=1)
         self.device = self._runner.device

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.errors import UsageError
@@ -89,7 +89,7 @@ def test_a_gallery_without_calibration_says_nothing(world: World, drive: Path) -
 
 def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -> None:
     """Catches a confidence fitted on one network's scores given to another's."""
-    record = artifact.open_artifact(world.bundle, "bundle").read("bundle.json", BundleRecord)
+    record = open_artifact(world.bundle, "bundle").read("bundle.json", BundleRecord)
     opened = Gallery(gallery)
     judge = judge_for(opened, record)
     assert judge is not None
@@ -104,7 +104,7 @@ def test_galleries_from_before_still_open(world: World, tmp_path: Path) -> None:
     """Catches a record that demands the calibration of galleries that have none."""
     record = json.loads((world.gallery / "gallery.json").read_text())
     del record["calibration"]
-    with artifact.create(
+    with write_artifact(
         tmp_path / "old", "gallery", space=Gallery(world.gallery).artifact.space
     ) as f:
         for name in ("index.faiss", "images.csv", "projection.npy"):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places.table import ImageTable
@@ -43,7 +43,7 @@ class Kept:
 
 
 def localizer(world: World, bundle: Path | None = None, top: int = 5) -> Localizer:
-    opened = folder.open_artifact(bundle or world.bundle, "bundle")
+    opened = open_artifact(bundle or world.bundle, "bundle")
     record = opened.read("bundle.json", BundleRecord)
     gallery = Gallery(world.gallery)
     gallery.check_bundle(opened, record)

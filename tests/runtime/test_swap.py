@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.gallery_updates.change import add
 from edgevpr.compile.index.build_index import build_gallery
@@ -91,7 +91,7 @@ class Pair:
         self.while_opening: Callable[[], None] = lambda: None
 
     def open(self) -> Localizer:
-        opened = folder.open_artifact(self.bundle, "bundle")
+        opened = open_artifact(self.bundle, "bundle")
         record = opened.read("bundle.json", BundleRecord)
         self.while_opening()
         gallery = Gallery(self.gallery)

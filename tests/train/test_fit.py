@@ -24,11 +24,12 @@ from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors  # noqa: E402
 from edgevpr.train.evaluate.sheet import save_sheet  # noqa: E402
-from edgevpr.train.fit import Step, _placed, fit  # noqa: E402
+from edgevpr.train.fit import _placed, fit  # noqa: E402
 from edgevpr.train.losses.objectives import QUERY_LOSSES  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.record import Step  # noqa: E402
 
 T = TypeVar("T")
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}

@@ -15,11 +15,12 @@ from edgevpr.errors import UsageError  # noqa: E402
 from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
-from edgevpr.train.fit import Step, fit  # noqa: E402
+from edgevpr.train.fit import fit  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import load_model, save_model  # noqa: E402
 from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
 from edgevpr.train.qat import RoundedInput, RoundedWeight, int8_modules, rounded_to_int8  # noqa: E402
+from edgevpr.train.record import Step  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 ARCHITECTURE = Architecture("resnet10t", 2, aggregator_args=BOQ)

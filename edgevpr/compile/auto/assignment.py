@@ -19,9 +19,11 @@ from edgevpr.compile.auto.roofline import Level, board_of, predict_ms
 from edgevpr.compile.graph.latency import BUDGET_S, latencies
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import name_nodes
-from edgevpr.compile.precision.gpu_graph import Typed, autocast, kept_in_fp32
+from edgevpr.compile.precision.gpu_graph import kept_in_fp32
 from edgevpr.compile.precision.half import rounded_to_half
+from edgevpr.compile.precision.modelopt import autocast
 from edgevpr.compile.precision.qdq import restrict
+from edgevpr.compile.precision.typed import Typed
 from edgevpr.device.cpu import cpu_name
 from edgevpr.device.targets import Target
 

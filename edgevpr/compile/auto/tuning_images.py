@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edgevpr.compile.precision.calibration import refuse_queries, spread_over_places
 from edgevpr.data.read import read_images
 from edgevpr.errors import DataError
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH

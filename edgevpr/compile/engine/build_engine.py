@@ -6,8 +6,8 @@ On a board with TensorRT alone: nothing here needs onnx, torch or modelopt.
 from pathlib import Path
 from typing import Any
 
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.builder import Engine, Order, build_engine
 from edgevpr.compile.engine.first_run import OpenEngine, Trial, check_parity, try_engine
@@ -43,7 +43,7 @@ def build_bundle(
         ResourceError: disk, memory, or a bundle that is not writable.
         NumericsError: no precision passed its parity gate; the bundle is as it was.
     """
-    bundle = artifact.open_artifact(path, "bundle")
+    bundle = open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     if dla is not None and record.runtime != "tensorrt":
         raise UsageError(
@@ -97,7 +97,7 @@ def _ahead_of_time(
 ) -> BuildReport:
     built = build_ahead_of_time(bundle.file("model.onnx"), record.target, record.precision, track)
     what = f"the new {record.precision} engine"
-    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+    with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
         sidecars = {
             sm: write_engine(
                 folder,
@@ -177,7 +177,7 @@ def _install(
 ) -> BuildReport:
     """Put a new engine into the bundle, unless the parity gate raises NumericsError."""
     what = f"the new {step.precision} engine"
-    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+    with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
         sidecar = write_engine(
             folder,
             made.engine,

@@ -150,15 +150,6 @@ def build_engine(
             )
 
 
-def free_memory() -> int:
-    """Bytes of memory available now; a Jetson's GPU shares them."""
-    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        if key == "MemAvailable":
-            return int(value.split()[0]) << 10
-    return 1 << 30
-
-
 def _build(
     trt: ModuleType,
     dialect: Dialect,

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.compile.engine.parity import Parity, check_finite, compare
 from edgevpr.errors import NumericsError
 

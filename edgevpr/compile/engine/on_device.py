@@ -4,14 +4,14 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from edgevpr.artifacts.folder import Artifact
-from edgevpr.compile.engine.builder import Engine, Order, build_engine, free_memory, load_tensorrt
+from edgevpr.artifacts.manifest import Artifact
+from edgevpr.compile.engine.builder import Engine, Order, build_engine, load_tensorrt
 from edgevpr.compile.engine.compatibility import check_dla, check_possible
 from edgevpr.compile.engine.preflight import check_cache, check_memory, size_of
 from edgevpr.compile.engine.recipe import Recipe, Step, Variant, variant_for
 from edgevpr.compile.engine.releases import Dialect, dialect_of
 from edgevpr.compile.engine.timing_cache import timing_cache_file
-from edgevpr.device.cpu import Here
+from edgevpr.device.cpu import Here, free_memory
 from edgevpr.errors import TargetError
 from edgevpr.optional import require
 from edgevpr.progress import Track

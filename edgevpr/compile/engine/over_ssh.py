@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from edgevpr import __version__
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import Artifact, read_json, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.preflight import check_room
 from edgevpr.compile.engine.sidecars import EVIDENCE, FOLDER, BuildReport, stage, write_evidence
@@ -87,7 +87,7 @@ def build_on_host(
         CorruptArtifactError: what came back is not what was built.
         EdgeVPRError: what the build there ended with.
     """
-    bundle = artifact.open_artifact(path, "bundle")
+    bundle = open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     check_room(bundle)
     link = Link(host)
@@ -183,7 +183,7 @@ def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: 
     """Put what came back into the bundle, if it is what the board says it built."""
     for sidecar in report.engines:
         _check(sidecar, record, back, report.host)
-    with artifact.create(bundle.path, "bundle", space=bundle.manifest.space) as folder:
+    with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
         (folder / FOLDER).mkdir()
         for sidecar in report.engines:
             stem = Path(sidecar.engine).stem
@@ -194,7 +194,7 @@ def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: 
             write_evidence(folder, report)
         else:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", report.host)
-            artifact.write_json(folder / FOLDER / f"{record.runtime}-{name}{EVIDENCE}", report)
+            write_json(folder / FOLDER / f"{record.runtime}-{name}{EVIDENCE}", report)
 
 
 def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) -> None:
@@ -203,9 +203,9 @@ def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) 
     if not re.fullmatch(r"[\w+-][\w.+-]*\.engine", name):
         raise CorruptArtifactError(f"{host} sent an engine named {name!r}, {again}")
     file = back / name
-    if not file.is_file() or artifact.sha256_file(file) != sidecar.sha256:
+    if not file.is_file() or sha256_file(file) != sidecar.sha256:
         raise CorruptArtifactError(f"{name} arrived without the content it was built with, {again}")
-    arrived = artifact.read_json(back / f"{file.stem}.json", EngineSidecar)
+    arrived = read_json(back / f"{file.stem}.json", EngineSidecar)
     if arrived != sidecar:
         raise CorruptArtifactError(f"{name} arrived with another sidecar, {again}")
     if sidecar.graph_sha256 != record.graph_sha256:

@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from edgevpr.artifacts.folder import Artifact
-from edgevpr.cache import cache_folder
-from edgevpr.compile.engine.builder import WORKSPACE_LEAST, free_memory
+from edgevpr.artifacts.manifest import Artifact
+from edgevpr.compile.engine.builder import WORKSPACE_LEAST
+from edgevpr.device.cpu import free_memory
 from edgevpr.errors import ResourceError
+from edgevpr.files import cache_folder
 
 #: Memory a builder needs beside its workspace: libraries and kernels, and the graph's weights as
 #: read, as rearranged and in the engine.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import Artifact, FileEntry, Manifest
+from edgevpr.artifacts.manifest import Artifact, FileEntry, Manifest, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.builder import Engine
 from edgevpr.compile.engine.first_run import EngineLatency
 from edgevpr.compile.engine.layer_report import LayerSummary
 from edgevpr.compile.engine.parity import Parity
+from edgevpr.files import write_atomic
 
 FOLDER = "engines"
 #: What the evidence of an engine is called, beside it in the bundle.
@@ -96,8 +96,8 @@ def write_engine(
         built_from_sha256=built_from_sha256 or graph_sha256,
         built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    artifact.write_atomic(folder / FOLDER / sidecar.engine, engine.data)
-    artifact.write_json(folder / FOLDER / f"{name}.json", sidecar)
+    write_atomic(folder / FOLDER / sidecar.engine, engine.data)
+    write_json(folder / FOLDER / f"{name}.json", sidecar)
     return sidecar
 
 
@@ -131,11 +131,9 @@ def stage(
         shutil.copyfile(bundle.file(name), folder / name)
     names = [name for name in record.engines if name not in gone]
     engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
-    artifact.write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
+    write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
     files = {
-        file.relative_to(folder).as_posix(): FileEntry(
-            file.stat().st_size, artifact.sha256_file(file)
-        )
+        file.relative_to(folder).as_posix(): FileEntry(file.stat().st_size, sha256_file(file))
         for file in folder.rglob("*")
         if file.is_file()
     }
@@ -152,4 +150,4 @@ def write_evidence(folder: Path, report: BuildReport) -> None:
             report, bundle=Path(report.bundle).name, engines=[sidecar], layers=own
         )
         stem = name.removesuffix(".engine")
-        artifact.write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)
+        write_json(folder / FOLDER / f"{stem}{EVIDENCE}", evidence)

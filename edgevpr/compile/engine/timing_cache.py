@@ -9,8 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from edgevpr.cache import cache_folder
-from edgevpr.files import write_atomic
+from edgevpr.files import cache_folder, write_atomic
 
 
 def timing_cache_file(board: str, sm: int, version: str) -> Path:

@@ -10,10 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts import gallery_files
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.folder import Artifact, open_artifact
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.generations import (
     RECORD,
     Change,
@@ -23,6 +22,7 @@ from edgevpr.artifacts.generations import (
     successor,
     writing,
 )
+from edgevpr.artifacts.manifest import Artifact, write_json
 from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.compile.gallery_updates.drift import measure_drift
@@ -208,7 +208,7 @@ def publish(now: Opened, index: Any, change: Change, **fields: Any) -> None:
         record = msgspec.structs.replace(
             now.record, count=count, bytes_per_image=round(size / count, 1), **fields
         )
-        artifact.write_json(folder / "gallery.json", record)
+        write_json(folder / "gallery.json", record)
         now.images.take(now.live).save(folder / "images.csv")
         _write_rows(folder, generation, np.ones(count, np.bool_), now.ids[now.live])
 
@@ -223,7 +223,7 @@ def _write_rows(
         np.save(folder / gallery_files.REMOVED, np.flatnonzero(~live).astype(np.int64))
     if ids is not None and not np.array_equal(ids, np.arange(len(ids))):
         np.save(folder / gallery_files.IDS, ids)
-    artifact.write_json(folder / RECORD, generation)
+    write_json(folder / RECORD, generation)
 
 
 def _known_already(now: Opened, new: Features, features: Path, replace: bool) -> NDArray[np.int64]:

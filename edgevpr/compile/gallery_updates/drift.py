@@ -13,26 +13,23 @@ number that was chosen.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import Artifact
 from edgevpr.artifacts.generations import Drift
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.compile.index.faiss_build import one_thread
+from edgevpr.compile.index.residuals import load_residuals
 from edgevpr.progress import Track
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.faiss_layers import innermost, store_of
 from edgevpr.retrieval.projection import l2_normalize
 
-RESIDUALS = "residuals.npy"
 #: Images of each kind that are measured; twice as many narrow the answer by a third.
 SAMPLE = 500
-#: Displacements kept in a gallery: 128 kB at 256-d.
-RESIDUALS_KEPT = 256
 #: Exceeded by chance once in twenty times.
 _Z = 1.645
 _BLOCK = 65536
@@ -71,7 +68,7 @@ def measure_drift(
         index.add(added)
         space: Any = faiss.ParameterSpace()
         space.set_index_parameters(index, record.chosen.parameters)
-        residuals = _residuals(gallery, added.shape[1])
+        residuals = load_residuals(gallery, added.shape[1])
         rows = np.concatenate([own_rows, new_rows])
         vectors = store.reconstruct_batch(rows)
         # the same displacements for both kinds
@@ -95,22 +92,11 @@ def measure_drift(
     )
 
 
-def save_residuals(path: Path, queries: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
-    """Keep how (Q, d) held-out queries lie to the (Q, d) gallery images that answer them."""
-    np.save(path, (queries - answers)[:RESIDUALS_KEPT].astype(np.float16))
-
-
 def worse(found: int, of: int, own_found: int, own_of: int) -> bool:
     """Whether the first share is below the second by more than chance explains."""
     share = (found + own_found) / (of + own_of)
     spread = math.sqrt(share * (1 - share) * (1 / of + 1 / own_of))
     return own_found / own_of - found / of > _Z * spread
-
-
-def _residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:
-    if RESIDUALS in gallery.manifest.files:
-        return np.asarray(np.load(gallery.file(RESIDUALS), allow_pickle=False), np.float32)
-    return np.zeros((1, width), np.float32)
 
 
 def _sample(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

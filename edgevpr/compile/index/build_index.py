@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,88 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr import __version__
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features, join
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import GalleryRecord, OperatingPoint
 from edgevpr.artifacts.space import check_same_space
-from edgevpr.compile.gallery_updates.drift import RESIDUALS, save_residuals
 from edgevpr.compile.index.factories import Candidate, candidates
 from edgevpr.compile.index.faiss_build import build_file
 from edgevpr.compile.index.fit_confidence import fit_confidence
 from edgevpr.compile.index.fit_projection import index_width
 from edgevpr.compile.index.forecast import index_bytes, measure_rate, predict, search_factor
-from edgevpr.compile.index.goals import Goals, best, pick
-from edgevpr.compile.index.held_out import MAX_QUERIES, held_out
+from edgevpr.compile.index.goals import best, pareto, pick
+from edgevpr.compile.index.held_out import MAX_QUERIES, HeldOut, held_out, judge, nearest
 from edgevpr.compile.index.index_file import read_mapped
-from edgevpr.compile.index.operating_points import HeldOut, judge, measure, nearest, pareto
+from edgevpr.compile.index.index_options import IndexOptions
+from edgevpr.compile.index.operating_points import measure
+from edgevpr.compile.index.residuals import RESIDUALS, save_residuals
 from edgevpr.compile.index.resume import Work, open_work
 from edgevpr.compile.index.vectors import narrow, narrowed, project, projection_to
 from edgevpr.device.cpu import processor
 from edgevpr.device.targets import load_target
-from edgevpr.errors import DataError, UsageError
+from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.projection import Projection
 
 #: Below so many images everything takes seconds, and a forecast only noise.
 _WORTH_A_PREDICTION = 20_000
-
-
-@dataclass(frozen=True)
-class IndexOptions:
-    """How a gallery is built; the defaults suit a map of a thousand to a million images."""
-
-    #: width d of the index at most (--dim).
-    dim: int = 256
-    #: index kind and refine store by name (--kind, --refine); empty: the default or, with a goal
-    #: set, all of them.
-    kind: str = ""
-    refine: str = ""
-    #: FAISS factory string, verbatim (--factory); wins over the two above.
-    factory: str = ""
-    #: share of held-out queries, percent, whose exact first image must be found first.
-    target_agreement: float = 99.0
-    #: points of R@1 that may be lost against exact search (--target-recall).
-    target_recall: float | None = None
-    #: limits on the index file, in megabytes, and on a single search, in milliseconds.
-    max_memory_mb: float | None = None
-    max_search_ms: float | None = None
-    #: board that --max-search-ms is meant for (--target); its times are predicted.
-    target: str = ""
-    #: no further kind is begun after so many minutes (--time-limit).
-    time_limit_min: float | None = None
-    #: metres within which a gallery image answers a query (--radius).
-    radius_m: float = 25.0
-    #: share of the answers called known that must be right, percent (--known-precision).
-    known_precision: float = 99.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise UsageError(f"found --dim {self.dim}, expected 1 or more: pass --dim 256")
-        if not self.radius_m > 0:
-            raise UsageError(
-                f"found --radius {self.radius_m:g}, expected metres above 0: pass --radius 25"
-            )
-        if not 0 < self.known_precision <= 100:
-            raise UsageError(
-                f"found --known-precision {self.known_precision:g}, expected a percentage above 0 "
-                "and at most 100: pass --known-precision 99"
-            )
-        if self.time_limit_min is not None and not self.time_limit_min > 0:
-            raise UsageError(
-                f"found --time-limit {self.time_limit_min:g}, expected minutes above 0: leave it "
-                "out for no limit"
-            )
-        if self.target:
-            load_target(self.target)
-        self.goals  # noqa: B018  checked here, so that a wrong flag costs nothing
-
-    @property
-    def goals(self) -> Goals:
-        """What the index must keep and may cost."""
-        return Goals(
-            self.target_agreement, self.target_recall, self.max_memory_mb, self.max_search_ms
-        )
 
 
 Say = Callable[[str], None]
@@ -206,7 +149,7 @@ def _build(
         )
     out = Path(out).resolve()
     with (
-        artifact.create(out, "gallery", space=gallery.space) as folder,
+        write_artifact(out, "gallery", space=gallery.space) as folder,
         open_work(out, inputs) as work,
     ):
         held, tuned_on = held_out(gallery, asked, work, options.radius_m, options.seed, track)
@@ -252,7 +195,7 @@ def _build(
             bytes_per_image=round((folder / "index.faiss").stat().st_size / count, 1),
             projection=""
             if projection is None
-            else artifact.sha256_file(folder / "projection.npy"),
+            else sha256_file(folder / "projection.npy"),
             chosen=chosen,
             points=pareto(points[used], chosen),
             exact_r1=exact.r1,
@@ -275,8 +218,8 @@ def _build(
             ),
         )  # fmt: skip
         gallery.table.save(folder / "images.csv")
-        artifact.write_json(folder / "gallery.json", record)
-        artifact.write_json(folder / "config.json", _config(parts, queries, gallery, options))
+        write_json(folder / "gallery.json", record)
+        write_json(folder / "config.json", _config(parts, queries, gallery, options))
     return record
 
 

@@ -18,8 +18,8 @@ from edgevpr.compile.index.index_file import read_mapped, reason, write_index
 from edgevpr.compile.index.inverted_lists import fill
 from edgevpr.compile.index.refine_store import split, train_store, write_refined
 from edgevpr.errors import DataError, UsageError
+from edgevpr.files import release
 from edgevpr.progress import Track, silent
-from edgevpr.retrieval.exact import release
 
 _CHUNK = 65536
 #: What the training sample may take in memory, float32; never fewer than 39 points a list.

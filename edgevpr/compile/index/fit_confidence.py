@@ -23,7 +23,8 @@ from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.records import Calibration
 from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.optional import require
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.confidence import EVIDENCE, evidence, figures, logistic, same_place
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.projection import Projection

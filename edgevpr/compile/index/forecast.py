@@ -5,11 +5,9 @@ machine in a fraction of a second. It is a rough guide. Memory counts what is he
 at once: a training sample, the codes of one index or shard, blocks of descriptors.
 """
 
-import platform
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 from edgevpr.compile.index.factories import POINTS_PER_CENTROID, Candidate
 from edgevpr.compile.index.faiss_build import SAMPLE_BYTES
 from edgevpr.compile.index.inverted_lists import SHARD_BYTES
+from edgevpr.device.cpu import _BOARD_MHZ, _clock_mhz
 from edgevpr.device.targets import Target, this_board
 
 #: Held while projecting and in exact search: blocks of descriptors, and the process itself.
@@ -25,8 +24,6 @@ _BASE_BYTES = 700e6
 _SETTINGS, _SEARCH_MS = 55, 0.2
 #: Bits of a vector register: a Jetson's NEON, and what FAISS uses here.
 _NEON_BITS = 128
-#: Clock of a Jetson's processor in its usual power modes, MHz: 1,500 to 2,200 by board and mode.
-_BOARD_MHZ = 1700.0
 
 
 class Cost(NamedTuple):
@@ -126,15 +123,3 @@ def search_factor(target: Target) -> tuple[float, str]:
         f"predicted for {target.name}: {bits} of {_NEON_BITS} register bits times {clock:.0f} of "
         f"{_BOARD_MHZ:.0f} MHz (1500 to 2200 by board and power mode), not measured on it"
     )
-
-
-def _clock_mhz() -> float:
-    """What ``/proc/cpuinfo`` says, or 3,000."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.findall(r"cpu MHz\s*:\s*([\d.]+)", text)
-    if found:
-        return max(float(mhz) for mhz in found)
-    return 3000.0 if platform.machine() == "x86_64" else _BOARD_MHZ

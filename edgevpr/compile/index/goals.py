@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgevpr.artifacts.records import OperatingPoint
-from edgevpr.compile.index.operating_points import choose
 from edgevpr.errors import UsageError
 
 
@@ -141,3 +140,32 @@ def _unreachable(
         f"no index {', '.join(asked[:-1]) + ' and ' if asked[1:] else ''}{asked[-1]}; nearest: "
         f"{named}: relax the goal, or change --dim"
     )
+
+
+#: Two settings this close are equally fast beside any engine: the better answer decides.
+EQUALLY_FAST_MS = 0.02
+
+
+def choose(points: Sequence[OperatingPoint], target: float) -> OperatingPoint:
+    """The fastest point that agrees with exact search in ``target`` percent of the queries.
+
+    Where none does (the projection already cost more), the fastest within that share of the best.
+    """
+    reached = [p for p in points if p.exact_agreement >= target]
+    if not reached:
+        best = max(p.exact_agreement for p in points)
+        reached = [p for p in points if p.exact_agreement >= best * target / 100]
+    fastest = min(p.search_ms_p50 for p in reached)
+    close = [p for p in reached if p.search_ms_p50 <= fastest + EQUALLY_FAST_MS]
+    return max(close, key=lambda p: p.exact_agreement)  # of equals the first: the smallest setting
+
+
+def pareto(points: Sequence[OperatingPoint], chosen: OperatingPoint) -> list[OperatingPoint]:
+    """The points that no other beats in both time and agreement, and the chosen one, by time."""
+    kept: list[OperatingPoint] = []
+    for point in sorted(points, key=lambda p: (p.search_ms_p50, -p.exact_agreement)):
+        if not kept or point.exact_agreement > kept[-1].exact_agreement:
+            kept.append(point)
+    if chosen not in kept:
+        kept.append(chosen)
+    return sorted(kept, key=lambda p: p.search_ms_p50)

@@ -1,19 +1,130 @@
 """The queries that ``edgevpr index`` measures with, and what exact search answers to them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.compile.index.operating_points import HeldOut, hold_out, nearest
 from edgevpr.compile.index.resume import Work
 from edgevpr.compile.index.vectors import check_finite
 from edgevpr.errors import DataError
-from edgevpr.places.table import positives
-from edgevpr.progress import Track
+from edgevpr.places.positives import positives
+from edgevpr.progress import Track, silent
+from edgevpr.retrieval.exact import SEARCH_DEPTH, exact_search
+from edgevpr.retrieval.recall import recall_at
 
 #: Held-out queries measured with; more only sharpen the second decimal.
 MAX_QUERIES = 1000
+
+
+#: Queries searched exactly at a time.
+_BLOCK = 125
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Q queries and the answers of exact search in the full space (D)."""
+
+    #: (Q, D) L2-normalized.
+    descriptors: NDArray[np.float32]
+    #: for each query its own gallery row, which does not count as an answer; None: not in it.
+    own: NDArray[np.int64] | None
+    #: for each query, the gallery rows that show its place; None: not known.
+    positives: Sequence[NDArray[np.int64]] | None
+    #: (Q, K) rows of exact search, best first, and (Q,) the best similarity.
+    exact_rows: NDArray[np.integer]
+    best: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Percent; R@K is None where no query has a positive."""
+
+    agreement: float
+    r1: float | None
+    r5: float | None
+    without_positives: int = 0
+
+
+def hold_out(
+    descriptors: NDArray[np.float32],
+    gallery: NDArray[np.floating],
+    *,
+    own: NDArray[np.int64] | None = None,
+    positives: Sequence[NDArray[np.int64]] | None = None,
+    rows: NDArray[np.integer] | None = None,
+    track: Track = silent,
+) -> HeldOut:
+    """Search (Q, D) descriptors exactly in the (N, D) gallery and keep the answers.
+
+    Args:
+        rows: what ``nearest`` found, where that is known already.
+    """
+    if rows is None:
+        rows = nearest(descriptors, gallery, own, track=track)
+    return HeldOut(
+        descriptors=descriptors,
+        own=own,
+        positives=positives,
+        exact_rows=rows,
+        best=_similarity(descriptors, gallery, rows[:, 0]),
+    )
+
+
+def nearest(
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.floating],
+    own: NDArray[np.int64] | None,
+    *,
+    track: Track = silent,
+) -> NDArray[np.integer]:
+    """(Q, K) gallery rows by exact search, best first, each query's own row left out."""
+    chunk = max((1 << 26) // gallery.shape[1], 1024)  # 256 MB of float32
+    depth = SEARCH_DEPTH + (own is not None)
+    starts = range(0, len(queries), _BLOCK)
+    blocks = [
+        exact_search(queries[start : start + _BLOCK], gallery, depth, chunk=chunk)[1]
+        for start in track(starts, "exact search for reference", len(starts))
+    ]
+    return without_own(np.vstack(blocks), own)
+
+
+def without_own(rows: NDArray[np.integer], own: NDArray[np.int64] | None) -> NDArray[np.integer]:
+    """(Q, K) ranked rows -> (Q, K - 1) with each query's own row taken out (or else the last)."""
+    if own is None or rows.shape[1] < 2:
+        return rows
+    order = np.argsort(rows == own[:, None], axis=1, kind="stable")
+    return np.take_along_axis(rows, order[:, :-1], axis=1)
+
+
+def judge(ranked: NDArray[np.integer], held: HeldOut, gallery: NDArray[np.floating]) -> Quality:
+    """Compare (Q, K) rows, best first, with the exact answers and the positives, if any.
+
+    A row that is exactly as similar as the exact first one (a frame stored twice) agrees.
+    """
+    first = ranked[:, 0]
+    similarity = _similarity(held.descriptors, gallery, np.maximum(first, 0))
+    agreement = 100.0 * float(((similarity >= held.best - 1e-6) & (first >= 0)).mean())
+    if held.positives is None:
+        return Quality(agreement, None, None)
+    try:
+        recall = recall_at(ranked, held.positives, database=len(gallery), ks=(1, 5))
+    except DataError:
+        return Quality(agreement, None, None, without_positives=len(ranked))
+    return Quality(
+        agreement, recall.at[1], recall.at.get(5, recall.at[1]), recall.without_positives
+    )
+
+
+def _similarity(
+    queries: NDArray[np.float32], gallery: NDArray[np.floating], rows: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """(Q,) inner product of each query with the gallery row named for it."""
+    picked = np.asarray(gallery[rows], np.float32)
+    return np.asarray(np.einsum("qd,qd->q", queries, picked), np.float32)
 
 
 def held_out(

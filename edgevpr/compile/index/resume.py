@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgevpr.artifacts.folder import read_json, write_json
+from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import OperatingPoint
 from edgevpr.compile.index.factories import Candidate
 from edgevpr.errors import CorruptArtifactError, UsageError

@@ -11,8 +11,8 @@ from edgevpr.compile.index.fit_projection import fit_projection
 from edgevpr.compile.index.project_on_cluster import project_on_cluster
 from edgevpr.compile.index.resume import Work
 from edgevpr.errors import NumericsError
+from edgevpr.files import release
 from edgevpr.progress import Track
-from edgevpr.retrieval.exact import release
 from edgevpr.retrieval.projection import Projection, l2_normalize
 
 #: Bytes of float32 descriptors that are projected at a time.

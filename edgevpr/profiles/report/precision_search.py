@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgevpr.profiles.report.drawing import INK, SERIES, Figure, canvas, style_axes, to_svg
-from edgevpr.profiles.report.render_report import Table
+from edgevpr.profiles.report.page import Table
 
 
 def search_figure(name: str, decision: Mapping[str, Any]) -> Figure:

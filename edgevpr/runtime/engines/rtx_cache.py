@@ -9,8 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgevpr.cache import cache_folder
-from edgevpr.files import write_atomic
+from edgevpr.files import cache_folder, write_atomic
 
 
 def cache_path(engine_sha256: str, version: str, gpu: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import ArtifactError, ArtifactVersionError, TargetError
 from edgevpr.optional import require

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.device.targets import this_board
 from edgevpr.errors import CorruptArtifactError, EngineMissingError, ResourceError, TargetError

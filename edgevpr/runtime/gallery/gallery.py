@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder, gallery_files
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts import gallery_files
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.generations import generation_of, identity
+from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GalleryRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import (
@@ -66,7 +67,7 @@ class Gallery:
         )
 
     def _open(self, path: Path, parameters: str | None, verify: bool) -> None:
-        self.artifact = folder.open_artifact(path, "gallery", verify=verify)
+        self.artifact = open_artifact(path, "gallery", verify=verify)
         self.record = self.artifact.read("gallery.json", GalleryRecord)
         self.images = ImageTable.load(self.artifact.file("images.csv"))
         self.parameters = self.record.chosen.parameters if parameters is None else parameters

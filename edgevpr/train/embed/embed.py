@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
-from edgevpr.artifacts.folder import Artifact, read_json
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import Artifact, read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
 from edgevpr.data import read_images
 from edgevpr.errors import EdgeVPRError, NumericsError
@@ -137,7 +137,7 @@ def embed(
         nonlocal noted
         if row - noted >= _NOTE_EVERY or row == stop:
             descriptors.flush()
-            artifact.write_json(done, _Done(row))
+            write_json(done, _Done(row))
             noted = row
 
     describe(
@@ -153,7 +153,7 @@ def embed(
         on_rows=on_rows,
     )
     if start == stop:  # more shards than images
-        artifact.write_json(done, _Done(stop))
+        write_json(done, _Done(stop))
     descriptors.flush()
     for i in range(shards):
         other = staging / f"done-{i}.json"
@@ -193,12 +193,12 @@ def write_features(
         dim=about.dim,
         source=str(images),
     )
-    with artifact.create(out, "features", space=model.space) as folder:
+    with write_artifact(out, "features", space=model.space) as folder:
         descriptors.rename(folder / "descriptors.npy")
         table.save(folder / "images.csv")
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
         everything = {"model": str(model.path), "images": str(images), **config}
-        artifact.write_json(folder / "config.json", everything)
+        write_json(folder / "config.json", everything)
     return record
 
 
@@ -214,4 +214,4 @@ def _stage(staging: Path, plan: _Plan) -> None:
         np.lib.format.open_memmap(
             staging / "descriptors.npy", "w+", np.float16, (plan.count, plan.dim)
         )
-        artifact.write_json(staging / "plan.json", plan)
+        write_json(staging / "plan.json", plan)

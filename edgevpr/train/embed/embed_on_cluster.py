@@ -15,11 +15,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder
 from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
 from edgevpr.data import read_images
 from edgevpr.errors import DataError, NumericsError
+from edgevpr.files import write_atomic
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.ray_cluster import connect, raising_plainly, workers_of
@@ -139,7 +140,7 @@ def embed_on_cluster(
 def _stage(staging: Path, plan: _Plan) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
     """Descriptors so far, memory-mapped, and which rows are done."""
     file, stamp = staging / "descriptors.npy", staging / "plan.json"
-    if file.is_file() and stamp.is_file() and folder.read_json(stamp, _Plan) == plan:
+    if file.is_file() and stamp.is_file() and read_json(stamp, _Plan) == plan:
         done = np.load(staging / "done.npy", allow_pickle=False)
         return np.load(file, mmap_mode="r+", allow_pickle=False), done
     shutil.rmtree(staging, ignore_errors=True)
@@ -147,7 +148,7 @@ def _stage(staging: Path, plan: _Plan) -> tuple[NDArray[np.float16], NDArray[np.
     descriptors = np.lib.format.open_memmap(file, "w+", np.float16, (plan.count, plan.dim))
     done = np.zeros(plan.count, np.bool_)
     _note(staging, descriptors, done)
-    folder.write_json(stamp, plan)
+    write_json(stamp, plan)
     return descriptors, done
 
 
@@ -157,4 +158,4 @@ def _note(staging: Path, descriptors: NDArray[np.float16], done: NDArray[np.bool
         descriptors.flush()
     text = io.BytesIO()
     np.save(text, done)
-    folder.write_atomic(staging / "done.npy", text.getvalue())
+    write_atomic(staging / "done.npy", text.getvalue())

@@ -15,7 +15,8 @@ from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
-from edgevpr.places.table import ImageTable, positives
+from edgevpr.places.positives import positives
+from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgevpr.artifacts import folder
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import UsageError
@@ -76,7 +76,7 @@ def through_index(
         SpaceMismatchError: the gallery is of another descriptor space than ``features``.
         UsageError: its index has no product quantizer.
     """
-    opened = folder.open_artifact(gallery, "gallery")
+    opened = open_artifact(gallery, "gallery")
     check_same_space(opened.space, str(gallery), features.space, str(features.artifact.path))
     record = opened.read("gallery.json", GalleryRecord)
     projection = Projection.load(opened.file("projection.npy")) if record.projection else None

@@ -7,10 +7,12 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import Artifact, write_json
 from edgevpr.artifacts.records import ModelRecord
 from edgevpr.artifacts.space import space_id
 from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
+from edgevpr.files import write_atomic
 from edgevpr.preprocess import Preprocess
 from edgevpr.train.networks.network import Architecture, Network
 
@@ -55,17 +57,17 @@ def save_model(
         dim=network.dim,
         training=training,
     )
-    with artifact.create(out, "model", space=space) as folder:
+    with write_artifact(out, "model", space=space) as folder:
         (folder / "weights.safetensors").write_bytes(weights)
-        artifact.write_json(folder / "model.json", record)
-        artifact.write_json(folder / "config.json", config)
+        write_json(folder / "model.json", record)
+        write_json(folder / "config.json", config)
         if metrics_csv:
-            artifact.write_atomic(folder / "metrics.csv", metrics_csv.encode())
+            write_atomic(folder / "metrics.csv", metrics_csv.encode())
 
 
-def load_model(path: Path) -> tuple[Network, ModelRecord, artifact.Artifact]:
+def load_model(path: Path) -> tuple[Network, ModelRecord, Artifact]:
     """Open a model artifact and rebuild its network in evaluation mode, on the CPU."""
-    opened = artifact.open_artifact(path, "model")
+    opened = open_artifact(path, "model")
     record = opened.read("model.json", ModelRecord)
     size = (record.preprocess.height, record.preprocess.width)
     network = Network(Architecture.from_dict(record.architecture), size)

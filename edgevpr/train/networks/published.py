@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgevpr.artifacts.folder import sha256_file
-from edgevpr.cache import cache_folder
+from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.errors import DataError, UsageError
+from edgevpr.files import cache_folder
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.train.networks.checkpoint import read_checkpoint

@@ -20,8 +20,8 @@ from edgevpr.compile.cache import Cache
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.cpu_graph import quantize_cpu
-from edgevpr.compile.precision.gpu_graph import Typed
 from edgevpr.compile.precision.structure import int8_layers
+from edgevpr.compile.precision.typed import Typed
 from edgevpr.device.targets import load_target
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import exact_search

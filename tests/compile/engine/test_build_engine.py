@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder
-from edgevpr.artifacts.folder import Artifact
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import Artifact, sha256_file
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.cli.build import show
 from edgevpr.compile.engine import on_device as module
@@ -48,29 +48,29 @@ def test_a_cpu_bundle_needs_no_build(compiled: Compiled) -> None:
 def test_a_jetson_bundle_off_the_board(compiled: Compiled) -> None:
     """Without TensorRT: one sentence, and the bundle as it was."""
     path = compiled("jetson-orin", "int8")
-    before = folder.open_artifact(path, "bundle").digest
+    before = open_artifact(path, "bundle").digest
     if __import__("importlib.util").util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed here")
     with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build on the device"):
         build_bundle(path)
-    assert folder.open_artifact(path, "bundle").digest == before
+    assert open_artifact(path, "bundle").digest == before
 
 
 def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
     """After an update of TensorRT-RTX the engine is of the past: build makes it anew."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
-    before = folder.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
+    before = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
     report = build_bundle(path)
-    after = folder.open_artifact(path, "bundle")
+    after = open_artifact(path, "bundle")
     record = after.read("bundle.json", BundleRecord)
     assert record.engines == before.engines == [report.engines[0].engine]
     (name,) = record.engines
-    assert folder.sha256_file(after.file(f"engines/{name}")) == report.engines[0].sha256
+    assert sha256_file(after.file(f"engines/{name}")) == report.engines[0].sha256
     assert report.parity is None
     layers = report.layers[name]
     assert layers.precisions["fp16"] > layers.precisions["fp32"] > 0
-    assert folder.open_artifact(path, "bundle").space == "boq-256-0123456789ab"
+    assert open_artifact(path, "bundle").space == "boq-256-0123456789ab"
 
 
 def test_a_board_needs_no_compiler() -> None:
@@ -149,13 +149,13 @@ def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: l
     assert report.latency.provenance == "measured"
     assert "--int8" in report.trtexec
     assert "workspace:512" in report.trtexec
-    built = folder.open_artifact(path, "bundle")
+    built = open_artifact(path, "bundle")
     record = built.read("bundle.json", BundleRecord)
     assert record.engines == ["int8-jetson-orin-nx-16gb-sm87-tensorrt-8.6.2.engine"]
     sidecar = sidecar_of(built, record.engines[0])
     assert (sidecar.sm, sidecar.board, sidecar.jetpack) == ("sm_87", NX.model, "6.0")
     assert sidecar.target == NX.target
-    assert sidecar.built_from_sha256 == folder.sha256_file(built.file(sidecar.built_from))
+    assert sidecar.built_from_sha256 == sha256_file(built.file(sidecar.built_from))
     evidence = built.read(f"engines/{Path(sidecar.engine).stem}.evidence.json", BuildReport)
     assert evidence.parity == report.parity
 
@@ -176,7 +176,7 @@ def test_a_wrong_engine_is_followed_by_a_safer_one(
     assert "cosine -1.0" in report.refused["fp16"]
     (sidecar,) = report.engines
     assert sidecar.precision == "fp32"
-    record = folder.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
+    record = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
     assert record.engines == [sidecar.engine]
     assert record.precision == "int8"
 
@@ -186,17 +186,17 @@ def test_a_wrong_engine_never_enters_the_bundle(
 ) -> None:
     """When all precisions fail, each is named and the bundle stays as it was."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    before = folder.open_artifact(path, "bundle").digest
+    before = open_artifact(path, "bundle").digest
     golden = np.load(path / "golden_descriptors.npy")
     with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
         build_bundle(path, open_engine=Gives(-golden, -golden), here=NX)
-    assert folder.open_artifact(path, "bundle").digest == before
+    assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_int8_is_held_to_what_it_was_when_compiled(compiled: Compiled) -> None:
     """INT8 without a gate would let a wrong engine pass; a fixed one would refuse good ones."""
-    bundle = folder.open_artifact(compiled("jetson-orin", "int8"), "bundle")
+    bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     measured = bundle.read("bundle.json", BundleRecord).evidence["parity"]["min_cosine"]
     first = bundle.read(RECIPE, Recipe).steps[0]
     assert first.precision == "int8"
@@ -216,7 +216,7 @@ def test_building_again_replaces_the_engine(
         lambda *_, **__: Engine(b"new", "8.6.9", [], 1.0, [], workspace=None),
     )
     build_bundle(path, here=NX)
-    built = folder.open_artifact(path, "bundle")
+    built = open_artifact(path, "bundle")
     assert built.read("bundle.json", BundleRecord).engines == [
         "fp16-jetson-agx-orin-64gb-sm87-tensorrt-8.6.2.engine",
         "fp16-jetson-orin-nx-16gb-sm87-tensorrt-8.6.9.engine",
@@ -274,7 +274,7 @@ def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) ->
     """Killed at the worst moment, all written and nothing swapped; the next build cleans up."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
-    before = folder.open_artifact(path, "bundle").digest
+    before = open_artifact(path, "bundle").digest
     code = f"""
 import os
 from pathlib import Path
@@ -283,11 +283,11 @@ build.write_evidence = lambda *_: os.kill(os.getpid(), 9)
 build.build_bundle(Path({str(path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    assert folder.open_artifact(path, "bundle").digest == before
+    assert open_artifact(path, "bundle").digest == before
     assert len(list(tmp_path.iterdir())) == 2, "what the killed build left"
     report = build_bundle(path)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
-    assert folder.open_artifact(path, "bundle").file(f"engines/{report.engines[0].engine}")
+    assert open_artifact(path, "bundle").file(f"engines/{report.engines[0].engine}")
 
 
 def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     engine.write_bytes(data)
     with pytest.raises(CorruptArtifactError, match=rf"content of .*{engine.name} has changed"):
-        folder.open_artifact(path, "bundle")
+        open_artifact(path, "bundle")
 
 
 def test_a_disk_that_fills_up(
@@ -307,7 +307,7 @@ def test_a_disk_that_fills_up(
 ) -> None:
     """Between the look at the disk and the end: the bundle stays, nothing half lies beside it."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    before = folder.open_artifact(path, "bundle").digest
+    before = open_artifact(path, "bundle").digest
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -315,7 +315,7 @@ def test_a_disk_that_fills_up(
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
         build_bundle(path, here=NX)
-    assert folder.open_artifact(path, "bundle").digest == before
+    assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.compile.engine import builder, on_device
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.builder import Order, build_engine
@@ -191,5 +191,5 @@ def test_a_bundle_built_on_a_board(
     assert [Path(file).name for file in parsed] == [sidecar.built_from]
     assert report.layers[sidecar.engine].precisions == {"fp16": 2}
     assert (tmp_path / "cache" / "timing").is_dir()
-    written = folder.open_artifact(path, "bundle")
+    written = open_artifact(path, "bundle")
     assert written.file(f"engines/{sidecar.engine}").read_bytes() == b"a plan"

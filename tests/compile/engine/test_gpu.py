@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.first_run import OpenEngine
@@ -49,7 +49,7 @@ def test_build_on_this_gpu(
     assert cache.stat().st_size > 100
     second = build_bundle(path, open_engine=open_engine)
     print(f"{precision}: {engine.build_seconds} s, again {second.engines[0].build_seconds} s")
-    record = folder.open_artifact(path, "bundle").read("bundle.json", BundleRecord)
+    record = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
     assert record.engines == [engine.engine]
 
 

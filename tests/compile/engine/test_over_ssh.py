@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgevpr.artifacts import folder
+import edgevpr
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.over_ssh import build_on_host
 from edgevpr.compile.engine.sidecars import BuildReport, sidecar_of
@@ -84,7 +86,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
         (root / "bin" / tool).symlink_to(str(shutil.which(tool)))
     made = Board(root, free_port())
     made.edgevpr(REAL.format(python=sys.executable))
-    package = Path(folder.__file__).parents[2]
+    package = Path(edgevpr.__file__).parents[1]
     (root / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {made.port}\nHostKey {root / 'host'}\nPidFile none\n"
         f"AuthorizedKeysFile {root / 'authorized'}\nStrictModes no\nUsePAM no\n"
@@ -129,7 +131,7 @@ def bundle(compiled: Compiled, tmp_path: Path) -> Path:
 
 
 def digest(bundle: Path) -> str:
-    return folder.open_artifact(bundle, "bundle").digest
+    return open_artifact(bundle, "bundle").digest
 
 
 def test_an_engine_is_built_there_and_comes_back(
@@ -138,16 +140,16 @@ def test_an_engine_is_built_there_and_comes_back(
     """The whole path for real: shipped, built, fetched, installed, and nothing left behind."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = Path(shutil.copytree(compiled("rtx-ada", "fp16"), tmp_path / "bundle"))
-    before = folder.open_artifact(path, "bundle")
+    before = open_artifact(path, "bundle")
     old = before.read("bundle.json", BundleRecord)
     sidecar = sidecar_of(before, old.engines[0])
     report = build_on_host(path, "board")
-    after = folder.open_artifact(path, "bundle")
+    after = open_artifact(path, "bundle")
     assert after.read("bundle.json", BundleRecord) == old
     new = sidecar_of(after, old.engines[0])
     assert report.engines == [new]
     assert new.built >= sidecar.built
-    assert new.sha256 == folder.sha256_file(after.file(f"engines/{new.engine}"))
+    assert new.sha256 == sha256_file(after.file(f"engines/{new.engine}"))
     stem = Path(new.engine).stem
     evidence = after.read(f"engines/{stem}.evidence.json", BuildReport)
     assert evidence.host == "board"
@@ -164,7 +166,7 @@ def test_parity_and_latency_there_come_back(bundle: Path, board: Board) -> None:
     assert report.parity.min_cosine > 0.9999
     assert report.latency is not None
     assert report.latency.p50_ms > 0
-    opened = folder.open_artifact(bundle, "bundle")
+    opened = open_artifact(bundle, "bundle")
     assert opened.read("engines/onnxruntime-board.evidence.json", BuildReport) == report
     assert board.left() == []
 
@@ -252,7 +254,7 @@ FAKE = """
 def test_what_comes_back_is_checked(compiled: Compiled, tmp_path: Path, board: Board) -> None:
     """A board that lies, or a byte that flips on the way, must not reach TensorRT."""
     path = Path(shutil.copytree(compiled("rtx-ada", "fp16"), tmp_path / "bundle"))
-    opened = folder.open_artifact(path, "bundle")
+    opened = open_artifact(path, "bundle")
     before = opened.digest
     sidecar = sidecar_of(opened, opened.read("bundle.json", BundleRecord).engines[0])
 

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.compile.board_graphs import save_sharing
 from edgevpr.compile.engine.builder import Order, build_engine
 from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe, variant_for
@@ -77,7 +78,7 @@ def test_opset_17_is_the_same_network(clean: onnx.ModelProto, images: Calibratio
 
 def test_the_bundle_has_what_its_recipe_names(compiled: Callable[..., Path]) -> None:
     """Graph files by hash, golden vectors, FP32 nodes that exist in the graph for release 8."""
-    bundle = folder.open_artifact(compiled("jetson-orin", "int8"), "bundle")
+    bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     recipe = bundle.read(RECIPE, Recipe)
     assert recipe.sm == 87
     assert recipe.jetpacks["6.1"] == "10.3"
@@ -85,7 +86,7 @@ def test_the_bundle_has_what_its_recipe_names(compiled: Callable[..., Path]) -> 
     for step in recipe.steps:
         files = {variant.graph.file for variant in step.variants}
         for variant in step.variants:
-            assert folder.sha256_file(bundle.file(variant.graph.file)) == variant.graph.sha256
+            assert sha256_file(bundle.file(variant.graph.file)) == variant.graph.sha256
         assert len(files) == {"int8": 2, "fp16": 2, "fp32": 1}[step.precision]
     for step, file in zip(recipe.steps, ("model-int8-flags.onnx", "model-fp32.onnx"), strict=False):
         names = {n.name for n in onnx.load(str(bundle.file(file))).graph.node}
@@ -98,7 +99,7 @@ def test_the_bundle_has_what_its_recipe_names(compiled: Callable[..., Path]) -> 
 
 def test_safer_graphs_share_their_weights(compiled: Callable[..., Path]) -> None:
     """INT8 with Q/DQ and FP32 hold the same FP32 weights: twice in a bundle would be a waste."""
-    bundle = folder.open_artifact(compiled("jetson-orin", "int8"), "bundle")
+    bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     sizes = {name: entry.size for name, entry in bundle.manifest.files.items()}
     half, full = "model-fp16.onnx", "model-fp32.onnx"
     weights = {name: _weights(bundle.file(name)) for name in (half, full, "model-int8-flags.onnx")}

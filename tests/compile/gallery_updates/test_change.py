@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.generations import kept, rollback, successor, writing
 from edgevpr.compile.gallery_updates import change
 from edgevpr.compile.gallery_updates.retrain import retrain
 from edgevpr.compile.gallery_updates.stats import stats
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import (
     ArtifactError,
     DataError,
@@ -170,14 +171,14 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
 
 def test_rollback_gives_back_the_very_bytes(gallery: Path, root: Path) -> None:
     """Would catch a state that is only like the one before."""
-    digests = [folder.open_artifact(gallery, "gallery").digest]
+    digests = [open_artifact(gallery, "gallery").digest]
     change.add(gallery, root / "new")
-    digests.append(folder.open_artifact(gallery, "gallery").digest)
+    digests.append(open_artifact(gallery, "gallery").digest)
     change.remove(gallery, near=Near(LAT, LON, 120))
     assert rollback(gallery).number == 2
-    assert folder.open_artifact(gallery, "gallery").digest == digests[1]
+    assert open_artifact(gallery, "gallery").digest == digests[1]
     rollback(gallery)
-    assert folder.open_artifact(gallery, "gallery").digest == digests[0]
+    assert open_artifact(gallery, "gallery").digest == digests[0]
     with pytest.raises(UsageError, match="nothing to roll back"):
         rollback(gallery)
 
@@ -215,7 +216,7 @@ def test_a_second_writer_gets_a_sentence(gallery: Path) -> None:
 def test_replaced_by_edgevpr_index_meanwhile(gallery: Path, root: Path) -> None:
     """Would catch a change to yesterday's gallery taking the place of today's."""
     with writing(gallery) as path:
-        opened = folder.open_artifact(path, "gallery")
+        opened = open_artifact(path, "gallery")
         with (
             pytest.raises(ArtifactError, match="replaced by another program"),
             successor(opened, ()),

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgevpr.cli.main import app
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 
 from ...maps import write_features
 

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import folder as artifact
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord, GalleryRecord, OperatingPoint
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.factories import choose_factory
 from edgevpr.compile.index.faiss_build import build_index, one_thread
 from edgevpr.compile.index.fit_projection import fit_projection, index_width
+from edgevpr.compile.index.goals import choose, pareto
+from edgevpr.compile.index.held_out import hold_out, judge, without_own
 from edgevpr.compile.index.index_file import write_index
-from edgevpr.compile.index.operating_points import choose, hold_out, judge, pareto, without_own
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import DataError, NumericsError, ResourceError, SpaceMismatchError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -73,11 +76,11 @@ def write(
         zone=np.full(count, 33),
         letter=["U"] * count,
     )
-    with artifact.create(path, "features", space=space) as folder:
+    with write_artifact(path, "features", space=space) as folder:
         np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
         table.save(folder / "images.csv")
         record = FeaturesRecord(role, "m", Preprocess(64, 64), count, dim, "test")
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     return path
 
 
@@ -161,11 +164,11 @@ def test_several_features_make_one_gallery(built: Built, tmp_path: Path) -> None
     """As one features folder with all rows does, to the byte; nothing is left beside it."""
     whole = Features(built.features)
     for name, rows in (("a", slice(0, 500)), ("b", slice(500, 1200))):
-        with artifact.create(tmp_path / name, "features", space=SPACE) as folder:
+        with write_artifact(tmp_path / name, "features", space=SPACE) as folder:
             np.save(folder / "descriptors.npy", whole.descriptors[rows])
             whole.table.take(np.arange(1200)[rows]).save(folder / "images.csv")
             record = msgspec.structs.replace(whole.record, count=rows.stop - rows.start)
-            artifact.write_json(folder / "features.json", record)
+            write_json(folder / "features.json", record)
     args = [sys.executable, "-m", "edgevpr", "index", "a", "b", "-o", "maps/g", "--dim", "128"]
     args += ["--queries", str(built.queries)]
     done = subprocess.run(args, capture_output=True, text=True, timeout=120, cwd=tmp_path)
@@ -189,7 +192,7 @@ def test_without_queries_the_map_stands_in(built: Built, tmp_path: Path) -> None
 
 def test_everything_measured_is_in_the_record(built: Built) -> None:
     """Would catch operating points that are lost, unordered, or beaten by another one kept."""
-    read = artifact.open_artifact(built.gallery, "gallery").read("gallery.json", GalleryRecord)
+    read = open_artifact(built.gallery, "gallery").read("gallery.json", GalleryRecord)
     assert read == built.record
     assert read.chosen in read.points
     times = [p.search_ms_p50 for p in read.points]

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import Calibration, FeaturesRecord, GalleryRecord
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.fit_confidence import Trials, calibrate, threshold_for
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -101,11 +103,11 @@ def test_threshold() -> None:
 
 
 def write(path: Path, descriptors: np.ndarray, table: ImageTable, role: str) -> Path:
-    with artifact.create(path, "features", space=SPACE) as folder:
+    with write_artifact(path, "features", space=SPACE) as folder:
         np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
         table.save(folder / "images.csv")
         record = FeaturesRecord(role, "q", Preprocess(16, 16), len(table), DIM, "test")
-        artifact.write_json(folder / "features.json", record)
+        write_json(folder / "features.json", record)
     return path
 
 

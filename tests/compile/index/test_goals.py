@@ -10,12 +10,13 @@ import pytest
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import GalleryRecord, OperatingPoint
 from edgevpr.compile.index import build_index as index_module
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.factories import KINDS, REFINES, Candidate, candidates, factory_of
 from edgevpr.compile.index.faiss_build import build_file, build_index
 from edgevpr.compile.index.forecast import index_bytes, predict, search_factor
 from edgevpr.compile.index.goals import Goals, best, pick
 from edgevpr.compile.index.index_file import write_index
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.compile.index.resume import open_work
 from edgevpr.device.targets import load_target
 from edgevpr.errors import DataError, UsageError

@@ -11,8 +11,9 @@ from edgevpr.compile.engine.parity import compare
 from edgevpr.compile.graph.reference import activation_peaks, describe
 from edgevpr.compile.graph.signature import name_nodes, opset
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.precision.gpu_graph import Typed, check_calibration, to_fp16, to_int8
+from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
 from edgevpr.compile.precision.structure import int8_layers
+from edgevpr.compile.precision.typed import Typed, check_calibration
 from edgevpr.errors import DataError
 
 

@@ -8,7 +8,7 @@ from edgevpr.compile.auto.groups import layer_groups
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.cpu_graph import quantize_cpu
-from edgevpr.compile.precision.gpu_graph import quantize_gpu
+from edgevpr.compile.precision.modelopt import quantize_gpu
 from edgevpr.compile.precision.qdq import quantized_layers, release_bystanders, restrict
 from edgevpr.compile.precision.structure import int8_layers
 

@@ -15,11 +15,9 @@ import pytest
 from edgevpr.artifacts.records import ProfileRecord, ProfileRow
 from edgevpr.profiles.report.drawing import spread
 from edgevpr.profiles.report.figures import curves_figure, recall_figure, stage_figure
+from edgevpr.profiles.report.page import Section, Strip, Table
 from edgevpr.profiles.report.pictures import picture
 from edgevpr.profiles.report.render_report import (
-    Section,
-    Strip,
-    Table,
     closing_table,
     render_report,
     report_from_records,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import Artifact, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import (
     ArtifactVersionError,
@@ -51,13 +52,13 @@ def test_bundle_with_a_changed_byte(world: World, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     (bundle / "model.onnx").write_bytes(data)
     with pytest.raises(CorruptArtifactError, match=r"model\.onnx"):
-        artifact.open_artifact(bundle, "bundle")
+        open_artifact(bundle, "bundle")
 
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
 def test_tensorrt_bundle_on_a_machine_without(tmp_path: Path, runtime: str) -> None:
     """Would catch an ImportError or a CUDA error code instead of what to install or use."""
-    bundle = artifact.open_artifact(write_bundle(tmp_path / "b", runtime=runtime), "bundle")
+    bundle = open_artifact(write_bundle(tmp_path / "b", runtime=runtime), "bundle")
     try:
         import pycuda.driver as cuda
 
@@ -72,12 +73,12 @@ def test_tensorrt_bundle_on_a_machine_without(tmp_path: Path, runtime: str) -> N
 
 def test_unknown_engine(tmp_path: Path) -> None:
     """Would catch a KeyError for a bundle of a newer edgevpr."""
-    bundle = artifact.open_artifact(write_bundle(tmp_path / "b", runtime="hal9000"), "bundle")
+    bundle = open_artifact(write_bundle(tmp_path / "b", runtime="hal9000"), "bundle")
     with pytest.raises(TargetError, match="hal9000"):
         runner_from_bundle(bundle)
 
 
-def engine_bundle(path: Path, **changes: str) -> tuple[artifact.Artifact, BundleRecord]:
+def engine_bundle(path: Path, **changes: str) -> tuple[Artifact, BundleRecord]:
     """A bundle with one engine file (not a real engine) and its sidecar."""
 
     def extra(folder: Path) -> None:
@@ -85,8 +86,8 @@ def engine_bundle(path: Path, **changes: str) -> tuple[artifact.Artifact, Bundle
         (folder / "engines" / "orin.engine").write_bytes(b"engine bytes")
         fields = {
             "engine": "orin.engine",
-            "sha256": artifact.sha256_file(folder / "engines" / "orin.engine"),
-            "graph_sha256": artifact.sha256_file(folder / "model.onnx"),
+            "sha256": sha256_file(folder / "engines" / "orin.engine"),
+            "graph_sha256": sha256_file(folder / "model.onnx"),
             "precision": "fp16",
             "runtime": "tensorrt",
             "version": "10.3.0",
@@ -94,10 +95,10 @@ def engine_bundle(path: Path, **changes: str) -> tuple[artifact.Artifact, Bundle
             "board": "jetson-orin-nx-16gb",
         }
         sidecar = EngineSidecar(**{**fields, **changes}, flags=[], build_seconds=1.0)
-        artifact.write_json(folder / "engines" / "orin.json", sidecar)
+        write_json(folder / "engines" / "orin.json", sidecar)
 
     write_bundle(path, runtime="tensorrt", engines=["orin"], extra=extra)
-    bundle = artifact.open_artifact(path, "bundle")
+    bundle = open_artifact(path, "bundle")
     return bundle, bundle.read("bundle.json", BundleRecord)
 
 
@@ -130,7 +131,7 @@ def test_engine_of_another_board(tmp_path: Path, version: str, sm: str) -> None:
 def test_no_engine_yet(tmp_path: Path) -> None:
     """Would catch a deferred build ending in an index error."""
     write_bundle(tmp_path / "b", runtime="tensorrt")
-    bundle = artifact.open_artifact(tmp_path / "b", "bundle")
+    bundle = open_artifact(tmp_path / "b", "bundle")
     with pytest.raises(TargetError, match="no engine yet"):
         choose_engine(bundle, bundle.read("bundle.json", BundleRecord), "10.3.0", "sm_87")
 

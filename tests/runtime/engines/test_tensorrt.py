@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder as artifact
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
 from edgevpr.runtime import Gallery, Lane, Localizer
@@ -40,8 +41,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             (folder / "engines" / "fake.engine").write_bytes(ENGINE)
             sidecar = EngineSidecar(
                 engine="fake.engine",
-                sha256=artifact.sha256_file(folder / "engines" / "fake.engine"),
-                graph_sha256=artifact.sha256_file(folder / "model.onnx"),
+                sha256=sha256_file(folder / "engines" / "fake.engine"),
+                graph_sha256=sha256_file(folder / "model.onnx"),
                 precision="fp16",
                 runtime=runtime,
                 version="10.3.0",
@@ -50,10 +51,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
                 flags=[],
                 build_seconds=1.0,
             )
-            artifact.write_json(folder / "engines" / "fake.json", sidecar)
+            write_json(folder / "engines" / "fake.json", sidecar)
 
         path = write_bundle(tmp_path / "b", runtime=runtime, engines=["fake"], extra=extra)
-        bundle = artifact.open_artifact(path, "bundle")
+        bundle = open_artifact(path, "bundle")
         return TensorRTRunner(bundle, bundle.read("bundle.json", BundleRecord)), gpu
 
     return new
@@ -240,7 +241,7 @@ def test_on_a_real_gpu() -> None:
     if not path:
         pytest.skip("set EDGEVPR_GPU_BUNDLE to a bundle built on this machine")
     cuda = pytest.importorskip("pycuda.driver")
-    bundle = artifact.open_artifact(Path(path), "bundle")
+    bundle = open_artifact(Path(path), "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     inputs = np.load(bundle.file("golden_inputs.npy"))
     golden = np.load(bundle.file("golden_descriptors.npy"))

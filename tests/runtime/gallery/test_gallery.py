@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifacts import folder
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import MANIFEST, Artifact, read_json, write_json
 from edgevpr.artifacts.records import BundleRecord, GalleryRecord
 from edgevpr.errors import (
     ArtifactError,
@@ -35,12 +36,12 @@ from ..build import (
 
 def reseal(source: Path, target: Path, **changes: object) -> Path:
     """A copy of a gallery whose record says something else, with a manifest that agrees."""
-    with folder.create(target, "gallery", space=SPACE) as to:
+    with write_artifact(target, "gallery", space=SPACE) as to:
         for file in source.iterdir():
-            if file.name != folder.MANIFEST:
+            if file.name != MANIFEST:
                 shutil.copy(file, to / file.name)
-        record = folder.read_json(source / "gallery.json", GalleryRecord)
-        folder.write_json(to / "gallery.json", msgspec.structs.replace(record, **changes))
+        record = read_json(source / "gallery.json", GalleryRecord)
+        write_json(to / "gallery.json", msgspec.structs.replace(record, **changes))
     return target
 
 
@@ -70,7 +71,8 @@ def test_single_and_batched_searches_agree(world: World) -> None:
 def test_projects_full_descriptors_itself(world: World, tmp_path: Path) -> None:
     """Would catch a bundle without the projection being searched unprojected, and one with it
     being projected twice."""
-    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import build_gallery
+    from edgevpr.compile.index.index_options import IndexOptions
 
     build_gallery(world.features, tmp_path / "g", options=IndexOptions(dim=16))
     gallery = Gallery(tmp_path / "g")
@@ -88,8 +90,8 @@ def test_projects_full_descriptors_itself(world: World, tmp_path: Path) -> None:
     assert (rows_graph[:, 0] == rows_here[:, 0]).mean() > 0.95
 
 
-def opened(bundle: Path) -> tuple[folder.Artifact, BundleRecord]:
-    a = folder.open_artifact(bundle, "bundle")
+def opened(bundle: Path) -> tuple[Artifact, BundleRecord]:
+    a = open_artifact(bundle, "bundle")
     return a, a.read("bundle.json", BundleRecord)
 
 
@@ -102,7 +104,8 @@ def test_refuses_a_bundle_of_another_space(world: World, tmp_path: Path) -> None
 
 def test_refuses_a_bundle_with_another_projection(world: World, tmp_path: Path) -> None:
     """Would catch a graph fused for yesterday's gallery: same width, other axes."""
-    from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+    from edgevpr.compile.index.build_index import build_gallery
+    from edgevpr.compile.index.index_options import IndexOptions
 
     build_gallery(world.features, tmp_path / "a", options=IndexOptions(dim=16))
     half = write_features(

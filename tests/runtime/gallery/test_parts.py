@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.generations import rollback
 from edgevpr.compile.gallery_updates import change
-from edgevpr.compile.index.build_index import IndexOptions, build_gallery
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import ArtifactError, CorruptArtifactError, DataError, UsageError
 from edgevpr.places.near import Near
 from edgevpr.retrieval.projection import l2_normalize

@@ -1,0 +1,25 @@
+"""Displacements of held-out queries from their gallery images, kept with the gallery."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.manifest import Artifact
+
+RESIDUALS = "residuals.npy"
+
+
+#: Displacements kept in a gallery: 128 kB at 256-d.
+RESIDUALS_KEPT = 256
+
+
+def save_residuals(path: Path, queries: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
+    """Keep how (Q, d) held-out queries lie to the (Q, d) gallery images that answer them."""
+    np.save(path, (queries - answers)[:RESIDUALS_KEPT].astype(np.float16))
+
+
+def load_residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:
+    if RESIDUALS in gallery.manifest.files:
+        return np.asarray(np.load(gallery.file(RESIDUALS), allow_pickle=False), np.float32)
+    return np.zeros((1, width), np.float32)

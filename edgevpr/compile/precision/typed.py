@@ -1,0 +1,38 @@
+"""A typed graph and how it was calibrated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgevpr.compile.precision.calibration import FEWEST
+from edgevpr.errors import DataError
+
+#: How INT8 ranges are set from what calibration images show.
+Method = Literal["entropy", "max", "percentile"]
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A graph for strongly typed TensorRT, and one for releases before 10."""
+
+    #: FP16, or FP16 and Q/DQ, written into the graph's own types.
+    graph: onnx.ModelProto
+    #: the same in FP32 types, whose precision is chosen with builder flags; see recipe.py.
+    flags_graph: onnx.ModelProto
+    #: node name -> why it stays in FP32.
+    fp32_nodes: dict[str, str]
+    #: names of the layers that run in INT8.
+    int8_nodes: list[str]
+
+
+def check_calibration(images: NDArray[np.uint8] | None) -> None:
+    """Raise DataError unless there are enough images to calibrate with."""
+    found = 0 if images is None else len(images)
+    if found < FEWEST:
+        raise DataError(
+            f"found {found} calibration images, expected at least {FEWEST}, better 100: pass "
+            "--calibration with a folder of gallery or training images"
+        )
