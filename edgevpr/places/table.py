@@ -18,15 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgevpr.errors import DataError
 from edgevpr.files import write_atomic
-from edgevpr.places.positives import positives, positives_within
 from edgevpr.places.utm import to_latlon, to_utm
 
 __all__ = [
     "COLUMNS",
     "ImageTable",
     "concat",
-    "positives",
-    "positives_within",
     "to_latlon",
     "to_utm",
 ]
