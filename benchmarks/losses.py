@@ -27,7 +27,7 @@ import numpy as np
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.evaluate.evaluate import evaluate
 from edgevpr.train.fit import fit
-from edgevpr.train.networks.network import Architecture
+from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.record import Step
 
 BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}

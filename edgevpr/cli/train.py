@@ -140,7 +140,7 @@ def command(
         require(package, extra="train")
     from edgevpr.train.config import TrainConfig
     from edgevpr.train.fit import fit
-    from edgevpr.train.networks.network import Architecture
+    from edgevpr.train.networks.architecture import Architecture
 
     config = TrainConfig(
         images=images,
@@ -159,7 +159,7 @@ def command(
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
         cities=tuple(cities or ()),
-        places=_one_of("--places", places, ("ids", "gps")),
+        places_from=_one_of("--places-from", places, ("ids", "gps")),
         cell_m=cell,
         heading_deg=heading_bin,
         image_size=image_size,
@@ -174,7 +174,7 @@ def command(
         weight_decay=weight_decay,
         tau=tau,
         gamma=gamma,
-        precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
+        precision=_one_of("--precision", precision, ("auto", "fp32", "bf16", "fp16")),
         qat=qat,
         through_index=through_index,
         devices=devices,

@@ -31,15 +31,13 @@ from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.images import Augment, Images, PlaceBatches, ShuffledBatches, loader, spread_out
+from edgevpr.train.losses.arguments import BANK_LOSSES, NEIGHBOUR_LOSSES, loss_arguments
 from edgevpr.train.losses.bank import Bank, build_bank, places_from_positions
 from edgevpr.train.losses.neighbours import precompute_neighbours, stored_neighbours
 from edgevpr.train.losses.objectives import (
-    BANK_LOSSES,
-    NEIGHBOUR_LOSSES,
     BankObjective,
     BaselineObjective,
     QueueObjective,
-    loss_arguments,
 )
 from edgevpr.train.losses.through_index import through_index
 from edgevpr.train.modules import GalleryTraining, QueryTraining
@@ -190,12 +188,12 @@ def _placed(table: ImageTable, config: TrainConfig) -> ImageTable:
         DataError: a city that is not there, or no image with a position.
     """
     place = table.place
-    if config.places == "gps":
+    if config.places_from == "gps":
         place = places_from_positions(table, cell_m=config.cell_m, heading_deg=config.heading_deg)
         if (place < 0).all():
             raise DataError(
-                f"no image in {config.images} has a position, --places gps expects some: "
-                "leave it out to use place ids"
+                f"found no image with a position in {config.images}, expected some for "
+                "`places_from` gps: pass `places_from` ids"
             )
     if config.cities:
         cities = [path.split("/")[1] if path.startswith("Images/") else "" for path in table.paths]
@@ -278,5 +276,5 @@ def _precision(name: str) -> str:
         if torch.cuda.is_available():
             name = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         else:
-            name = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32"
-    return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
+            name = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]

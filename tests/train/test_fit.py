@@ -25,10 +25,11 @@ from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors  # noqa: E402
 from edgevpr.train.evaluate.sheet import save_sheet  # noqa: E402
 from edgevpr.train.fit import _placed, fit  # noqa: E402
-from edgevpr.train.losses.objectives import QUERY_LOSSES  # noqa: E402
+from edgevpr.train.losses.arguments import QUERY_LOSSES  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.record import Step  # noqa: E402
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def _gallery_config(tiny: Path, **changes: object) -> TrainConfig:
         epochs=3,
         batch_size=8,
         images_per_place=2,
-        precision="32",
+        precision="fp32",
         workers=0,
     )
     return dataclasses.replace(config, **changes)
@@ -318,13 +319,13 @@ def test_places_of_a_grid_and_of_some_cities(tiny: Path) -> None:
         7,
         9,
     ]
-    gps = _placed(table, dataclasses.replace(config, places="gps")).place.tolist()
+    gps = _placed(table, dataclasses.replace(config, places_from="gps")).place.tolist()
     assert gps[0] == gps[1] != gps[2]
     assert gps[3] == -1
     with pytest.raises(DataError, match=r"no city C in .*there are A, B"):
         _placed(table, dataclasses.replace(config, cities=("C",)))
     with pytest.raises(DataError, match=r"no image in .* has a position"):
-        _placed(table.take([3]), dataclasses.replace(config, places="gps"))
+        _placed(table.take([3]), dataclasses.replace(config, places_from="gps"))
 
 
 def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:

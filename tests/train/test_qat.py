@@ -16,9 +16,10 @@ from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import load_model, save_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.qat import RoundedInput, RoundedWeight, int8_modules, rounded_to_int8  # noqa: E402
 from edgevpr.train.record import Step  # noqa: E402
 
@@ -109,7 +110,7 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
     torch.set_num_threads(1)
     gallery = TrainConfig(
         images=tiny / "train", architecture=ARCHITECTURE, image_size=64, epochs=1, batch_size=8,
-        images_per_place=2, precision="32", workers=0,
+        images_per_place=2, precision="fp32", workers=0,
     )  # fmt: skip
     fit(gallery, tmp_path / "gallery")
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)

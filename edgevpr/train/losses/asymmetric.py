@@ -18,21 +18,6 @@ from edgevpr.errors import UsageError
 BLOCK = 2048
 
 
-def check_temperature(tau: float, gamma: float) -> None:
-    """Refuse a temperature or an augmentation strength outside its range.
-
-    Raises:
-        UsageError: tau is not in (0, 1], or gamma is negative or not finite.
-    """
-    if not 0 < tau <= 1:
-        raise UsageError(f"--tau {tau}: expected a temperature in (0, 1], the paper's is 0.05")
-    if not 0 <= gamma < float("inf"):
-        raise UsageError(
-            f"--gamma {gamma}: expected a finite number >= 0 (the paper's is 15; "
-            "0 is the loss without augmentation, Eq. 3)"
-        )
-
-
 class _NegativeLogSumExp(torch.autograd.Function):
     """(B, D) queries -> (B,) log of the sum over the bank, without the own place, of e^{q.c/tau}.
 

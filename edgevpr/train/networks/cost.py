@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgevpr.train.networks.network import Architecture, Network, parameters_m
+from edgevpr.train.networks.architecture import Architecture
+from edgevpr.train.networks.network import Network, parameters_m
 
 
 class Cost(NamedTuple):

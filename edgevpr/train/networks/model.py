@@ -14,7 +14,8 @@ from edgevpr.artifacts.space import space_id
 from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
 from edgevpr.files import write_atomic
 from edgevpr.preprocess import Preprocess
-from edgevpr.train.networks.network import Architecture, Network
+from edgevpr.train.networks.architecture import Architecture
+from edgevpr.train.networks.network import Network
 
 
 def save_model(

@@ -1,15 +1,14 @@
 """A place-recognition network: a backbone's features, aggregated into one descriptor."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from edgevpr.errors import UsageError
 from edgevpr.train.networks.aggregators import MLP, SALAD, BoQ, GeM, SuperVLAD
+from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.networks.backbones import DINOv2Features, TimmFeatures
 
 #: Aggregators by name: (input channels, arguments) -> module with a ``dim``.
@@ -20,31 +19,6 @@ AGGREGATORS: dict[str, Callable[..., Any]] = {
     "gem": GeM,
     "mlp": MLP,
 }
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What it takes to build a network; stored in ``model.json``."""
-
-    #: a timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.
-    backbone: str
-    #: which of the backbone's feature levels; -1 is the deepest.
-    out_index: int = -1
-    #: further arguments of the backbone.
-    backbone_args: dict[str, Any] = field(default_factory=dict)
-    aggregator: str = "boq"
-    #: arguments of the aggregator other than its input channels.
-    aggregator_args: dict[str, Any] = field(default_factory=dict)
-    #: "instance" standardizes each image's channels before the backbone: day and night come closer
-    #: without being learned. Published weights need "none".
-    input_norm: Literal["none", "instance"] = "none"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Architecture":
-        return msgspec.convert(record, cls)
 
 
 class Network(nn.Module):

@@ -14,9 +14,10 @@ from edgevpr.errors import DataError, UsageError
 from edgevpr.files import cache_folder
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
+from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.networks.checkpoint import read_checkpoint
 from edgevpr.train.networks.model import save_model
-from edgevpr.train.networks.network import Architecture, Network, parameters_m
+from edgevpr.train.networks.network import Network, parameters_m
 
 #: Aggregator arguments with which the published networks, and query networks for them, are built.
 BOQ_12288 = {"proj_channels": 384, "num_queries": 64, "num_layers": 2, "row_dim": 32}

@@ -19,8 +19,9 @@ from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.ray_cluster import connect, raising_plainly  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.embed.embed_on_cluster import Describer, _note, _Plan, _stage, embed_on_cluster  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.model import save_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.evaluate.explain import explain, grad_cam, nearest_places, place_map  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 
 
 def test_grad_cam_finds_the_patch_that_speaks_for_the_place() -> None:
@@ -64,7 +65,7 @@ def test_files(tiny: Path, tmp_path: Path) -> None:
     """Catches a picture without a column for each network."""
     config = TrainConfig(
         images=tiny / "train", architecture=Architecture("resnet10t", 1, aggregator="gem"),
-        image_size=64, epochs=1, batch_size=8, images_per_place=2, precision="32", workers=0,
+        image_size=64, epochs=1, batch_size=8, images_per_place=2, precision="fp32", workers=0,
     )  # fmt: skip
     fit(config, tmp_path / "gallery")
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)

@@ -25,7 +25,7 @@ from edgevpr.retrieval.projection import l2_normalize  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
 from edgevpr.train.losses.through_index import ThroughIndex, _quantizer, through_index  # noqa: E402
-from edgevpr.train.networks.network import Architecture  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 
 from ..conftest import write_images  # noqa: E402
 
@@ -153,7 +153,7 @@ def test_a_query_network_trains_through_an_index(tmp_path: Path) -> None:
         "image_size": 64,
         "epochs": 1,
         "batch_size": 8,
-        "precision": "32",
+        "precision": "fp32",
         "workers": 0,
     }
     torch.set_num_threads(1)

@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 
 from edgevpr.errors import DataError, UsageError  # noqa: E402
 from edgevpr.train.networks import published  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.cost import cost_of  # noqa: E402
 from edgevpr.train.networks.model import load_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.networks.published import PUBLISHED, TABLE_2, Published, import_published  # noqa: E402
 
 #: A network of the same kind as the published ones that is quick to build.
