@@ -46,7 +46,7 @@ def _join(ray: Any, address: str) -> None:
         first = str(error).strip().splitlines()[0]
         raise TargetError(
             f"found no Ray cluster at {address} ({first}), expected the address of its head: start "
-            "one with 'ray start --head', or pass --cluster local"
+            "one with 'ray start --head', or pass `cluster` local"
         ) from error
 
 

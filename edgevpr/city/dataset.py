@@ -55,7 +55,7 @@ def write_city(out: Path, *, seed: int = 0, size: CitySize | None = None, worker
     """
     size = size or CitySize()
     if workers < 1:
-        raise UsageError(f"found {workers} workers, expected at least 1: change --workers")
+        raise UsageError(f"found `workers` {workers}, expected 1 or more: pass `workers` 2")
     target = Path(os.path.abspath(out))
     target = target.resolve() if target.is_symlink() else target
     with replacing(target, functools.partial(_refuse_strangers, target)) as folder:
@@ -68,8 +68,8 @@ def _refuse_strangers(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     raise UsageError(
-        f"{path} exists and is no city written by edgevpr; nothing was changed: choose another "
-        "folder with -o"
+        f"found something else at {path}, expected nothing or an earlier city: choose another "
+        "folder (nothing was changed)"
     )
 
 
@@ -145,8 +145,8 @@ def _pool(tasks: list[Task], workers: int) -> Iterator[Iterator[tuple[int, Rows,
         yield ((futures[f], *f.result()) for f in as_completed(futures))
     except BrokenProcessPool as error:
         raise ResourceError(
-            "a drawing process was ended from outside, most likely for want of memory: close "
-            "other programs or run again with --workers 1"
+            "found a drawing process ended from outside, expected memory for all of them: close "
+            "other programs or pass `workers` 1"
         ) from error
     finally:
         # After an interrupt, what is queued is dropped and what runs (a few dozen images) ends.
@@ -178,7 +178,7 @@ def _write_drive(folder: Path, parts: list[tuple[Rows, list[U8]]]) -> None:
     )
     if not video.isOpened():
         raise ResourceError(
-            f"{path} could not be opened for video (mp4v), expected an OpenCV with a video "
+            f"found no way to write {path} as video (mp4v), expected an OpenCV with a video "
             "encoder: install opencv-python-headless from the package index"
         )
     for image in images:

@@ -47,12 +47,12 @@ class CitySize:
     def __post_init__(self) -> None:
         if not 1 <= self.train_cities <= len(TRAIN_CITIES):
             raise UsageError(
-                f"found {self.train_cities} training cities, expected 1 to {len(TRAIN_CITIES)}: "
-                "change --train-cities"
+                f"found `train_cities` {self.train_cities}, expected 1 to {len(TRAIN_CITIES)}: "
+                "pass `train_cities` 3"
             )
         for name, value in asdict(self).items():
             if value < 1:
-                raise UsageError(f"found {value} for {name}, expected at least 1: change it")
+                raise UsageError(f"found `{name}` {value}, expected 1 or more: change `{name}`")
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,8 @@ def _save(path: Path, image: U8, size: CitySize) -> None:
     flags = [cv2.IMWRITE_JPEG_QUALITY, size.quality]
     ok, data = cv2.imencode(".jpg", image[..., ::-1], flags)
     if not ok:
-        raise ResourceError(f"{path} could not be encoded as JPEG: check the OpenCV installation")
+        raise ResourceError(
+            f"found no way to write {path} as JPEG, expected an OpenCV that encodes it: install "
+            "opencv-python-headless from the package index"
+        )
     path.write_bytes(data.tobytes())

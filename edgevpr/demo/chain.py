@@ -96,8 +96,8 @@ class Chain:
             raise KeyboardInterrupt
         if done.returncode:
             raise EdgeVPRError(
-                f"edgevpr {words[0]} ended with exit code {done.returncode}, expected 0; "
-                f"see its message above, or run it again: edgevpr {shlex.join(words)}"
+                f"found exit code {done.returncode} of edgevpr {words[0]}, expected 0: see its "
+                f"message above, or run it again: edgevpr {shlex.join(words)}"
             )
 
     @contextlib.contextmanager
@@ -254,7 +254,7 @@ def _prepare(out: Path) -> None:
     marker = out / "demo"
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise UsageError(
-            f"{out} exists and is no demo's output; nothing was changed: "
-            "choose another folder with -o"
+            f"found something else at {out}, expected nothing or an earlier demo's output: choose "
+            "another folder (nothing was changed)"
         )
     write_atomic(marker, b"edgevpr demo\n")

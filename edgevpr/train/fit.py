@@ -200,7 +200,10 @@ def _placed(table: ImageTable, config: TrainConfig) -> ImageTable:
         missing = sorted(set(config.cities) - set(cities))
         if missing:
             there = ", ".join(sorted(set(cities) - {""})) or "none: it is not GSV-Cities"
-            raise DataError(f"found no city {missing[0]} in {config.images}; there are {there}")
+            raise DataError(
+                f"found no city {missing[0]} in {config.images}, expected one of {there}: change "
+                "`cities`"
+            )
         place = np.where(np.isin(cities, config.cities), place, -1)
     return replace(table, place=place)
 
@@ -237,18 +240,18 @@ def _objective(
 def _check_same_images(table: ImageTable, features: Features, config: TrainConfig) -> None:
     if table.paths != features.table.paths:
         raise DataError(
-            f"{config.features} describes {len(features.table)} images, {config.images} holds "
-            f"{len(table)}, and the lists differ; expected the features of these very images: run "
-            f"edgevpr embed GALLERY_MODEL {config.images} -o {config.features}"
+            f"found features of {len(features.table)} images at {config.features}, expected those "
+            f"of the {len(table)} images in {config.images}: run edgevpr embed GALLERY_MODEL "
+            f"{config.images} -o {config.features}"
         )
 
 
 def _check_dim(network: Network, features: Features) -> None:
     if network.dim != features.record.dim:
         raise UsageError(
-            f"the query network gives {network.dim}-d descriptors, the features are "
-            f"{features.record.dim}-d; expected the same: pass the gallery network's own "
-            "aggregator arguments"
+            f"found {network.dim}-d descriptors of the query network, expected "
+            f"{features.record.dim}-d as the features: pass the gallery network's own "
+            "`aggregator` and `aggregator_args`"
         )
 
 
@@ -259,8 +262,8 @@ def _prepare_checkpoints(folder: Path, config: TrainConfig, resume: bool) -> str
     if resume and last.is_file():
         if stamp.read_text() != digest:
             raise UsageError(
-                f"the checkpoint in {folder} was written with other settings; pass the same "
-                "options to go on, or leave out --resume to start afresh"
+                f"found a checkpoint of other settings in {folder}, expected this run's: pass the "
+                "same options to go on, or leave out `resume` to start again"
             )
         return str(last)
     if rank_zero_only.rank != 0:  # the first process has prepared it, or is about to

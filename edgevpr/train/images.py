@@ -176,8 +176,8 @@ class PlaceBatches(Sampler[Batch]):
         self.groups = [group for group in groups if len(group) >= images_per_place]
         if len(self.groups) < 2:
             raise DataError(
-                f"{len(self.groups)} place(s) have {images_per_place} images or more, expected at "
-                "least 2: pass --images-per-place with a smaller number"
+                f"found {len(self.groups)} place(s) with {images_per_place} images or more, "
+                "expected 2 or more: pass a smaller `images_per_place`"
             )
         self.images_per_place, self.seed = images_per_place, seed
         self.places_per_batch = min(places_per_batch, len(self.groups))

@@ -108,8 +108,9 @@ def rounded_to_int8(network: Network, image_size: tuple[int, int]) -> Iterator[l
     names = int8_modules(network, image_size)
     if not names:
         raise UsageError(
-            f"--qat: no layer of {network.architecture.backbone} at {image_size[0]} x "
-            f"{image_size[1]} px is worth INT8, expected some: leave out --qat and compile in FP16"
+            f"found no layer of {network.architecture.backbone} at {image_size[0]} x "
+            f"{image_size[1]} px that is faster in INT8, expected some: leave out `qat` and "
+            "compile in FP16"
         )
     layers = [network.get_submodule(name) for name in names]
     handles = []

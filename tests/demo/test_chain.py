@@ -21,7 +21,7 @@ def test_the_whole_chain(tmp_path: Path) -> None:
         gallery_epochs=1,
         query_epochs=1,
         city=("--train-cities", "1", "--train-places", "20", "--val-places", "10",
-              "--places", "20", "--drive-frames", "20"),
+              "--test-places", "20", "--drive-frames", "20"),
     )  # fmt: skip
     out = tmp_path / "out"
     lines: list[str] = []
@@ -53,7 +53,7 @@ def test_the_whole_chain(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     """Catches a demo that overwrites a user's folder."""
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no demo's output"):
+    with pytest.raises(UsageError, match="expected nothing or an earlier demo's output"):
         run_demo(tmp_path, say=print)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 

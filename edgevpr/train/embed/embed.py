@@ -63,7 +63,7 @@ def describe(
             if not np.isfinite(values).all():
                 bad = table.paths[int(rows_[int((~np.isfinite(values)).any(1).argmax())])]
                 raise NumericsError(
-                    f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
+                    f"found NaN or infinity describing {bad}, expected finite descriptors: "
                     "check the image, or train the network again"
                 )
             out[rows_.numpy()] = values

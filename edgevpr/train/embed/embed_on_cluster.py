@@ -45,8 +45,8 @@ class Describer:
         network, about, opened = load_model(self.model)
         if opened.digest != self.digest:
             raise DataError(
-                f"the model at {self.model} differs between machines, expected one and the same: "
-                "copy it to where all of them see it"
+                f"found another model at {self.model} on a worker, expected the same on all "
+                "machines: copy it to where all of them see it"
             )
         return network.to(best_device()), about.preprocess
 
@@ -75,7 +75,7 @@ def embed_on_cluster(
     images: Path,
     out: Path,
     *,
-    address: str,
+    cluster: str,
     batch_size: int = 64,
     track: Track = silent,
 ) -> FeaturesRecord:
@@ -85,14 +85,14 @@ def embed_on_cluster(
     them, on any number of machines.
 
     Args:
-        address: of the cluster's head, ``auto`` for the one this machine belongs to, ``local``
-            for workers on this machine alone.
+        cluster: address of its head, ``auto`` for the one this machine belongs to, ``local`` for
+            workers on this machine alone.
 
     Raises:
         TargetError: no cluster answers there.
         NumericsError: the network gave NaN or infinity; names the image.
     """
-    ray = connect(address)
+    ray = connect(cluster)
     opened = open_artifact(model, "model")
     about = opened.read("model.json", ModelRecord)
     table = read_images(images)
@@ -123,7 +123,7 @@ def embed_on_cluster(
                 if not finite.all():
                     bad = table.paths[int(rows[int(finite.argmin())])]
                     raise NumericsError(
-                        f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
+                        f"found NaN or infinity describing {bad}, expected finite descriptors: "
                         "check the image, or train the network again"
                     )
                 descriptors[rows] = values
@@ -131,7 +131,7 @@ def embed_on_cluster(
                 if number % _NOTE_EVERY == _NOTE_EVERY - 1:
                     _note(staging, descriptors, done)
     _note(staging, descriptors, done)
-    config = {"batch_size": batch_size, "cluster": address}
+    config = {"batch_size": batch_size, "cluster": cluster}
     record = write_features(out, staging / "descriptors.npy", table, opened, images, config)
     shutil.rmtree(staging, ignore_errors=True)
     return record

@@ -115,8 +115,8 @@ def evaluate(
         good = opened_data.positives()
     if features is None and about.role == "query":
         raise UsageError(
-            f"{model} is a query network, its gallery is described by the gallery network: "
-            "pass --features with the folder that edgevpr embed wrote of the database"
+            f"found a query network at {model}, expected the database's descriptors by the "
+            "gallery network too: pass `features`, the folder that edgevpr embed wrote of it"
         )
     q = describe(network, about.preprocess, root, queries, batch_size=batch_size, track=track)
     if features is None:
@@ -157,9 +157,8 @@ def _as_stored(
         rows.append(row)
     if len(database) != len(stored.table) or min(rows) < 0:
         raise DataError(
-            f"{features} describes {len(stored.table)} images, the database has {len(database)}, "
-            "and the lists differ; expected the features of these very images: run edgevpr embed "
-            "on the database again"
+            f"found features of {len(stored.table)} images at {features}, expected those of the "
+            f"{len(database)} images of the database: run edgevpr embed on the database again"
         )
     to_stored = np.array(rows)
     order = np.argsort(to_stored)

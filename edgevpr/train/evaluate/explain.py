@@ -27,9 +27,9 @@ from edgevpr.train.losses.bank import Bank, build_bank
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network
 
-Method = Literal["pca", "tsne"]
+Layout = Literal["pca", "tsne"]
 #: Maps of the places by name.
-METHODS: dict[str, Method] = {"pca": "pca", "tsne": "tsne"}
+LAYOUTS: dict[str, Layout] = {"pca": "pca", "tsne": "tsne"}
 _WIDTH = 200
 
 
@@ -66,7 +66,7 @@ def nearest_places(weights: NDArray[np.floating], count: int) -> NDArray[np.int6
 
 
 def place_map(
-    centroids: NDArray[np.floating], method: Method = "pca", seed: int = 0
+    centroids: NDArray[np.floating], layout: Layout = "pca", seed: int = 0
 ) -> NDArray[np.float64]:
     """(M, D) centroids -> (M, 2) coordinates of a map of the places.
 
@@ -75,7 +75,7 @@ def place_map(
     centred = np.asarray(centroids, np.float64) - centroids.mean(0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     scores = left * values
-    if method == "pca" or len(centroids) < 4:
+    if layout == "pca" or len(centroids) < 4:
         return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))[:, :2]
     from edgevpr.optional import require
 
@@ -100,7 +100,7 @@ def explain(
     out: Path,
     *,
     count: int = 6,
-    method: Method = "pca",
+    layout: Layout = "pca",
 ) -> Explained:
     """Write gradcam.jpg (a row an image, a column a network), places.csv and nearest.csv.
 
@@ -116,13 +116,13 @@ def explain(
         DataError: the features are of other images.
     """
     if not models:
-        raise UsageError("explain of no model: expected at least one")
+        raise UsageError("found no model, expected one or more: pass a model artifact")
     stored = Features(features)
     table = read_images(images)
     if table.paths != stored.table.paths:
         raise DataError(
-            f"{features} describes other images than {images} holds; expected the features of "
-            f"these very images: run edgevpr embed on {images}"
+            f"found features of other images at {features}, expected those of {images}: run "
+            f"edgevpr embed GALLERY_MODEL {images} -o {features}"
         )
     bank = build_bank(stored.descriptors, table.place)
     opened = [(path, *load_model(path)) for path in models]
@@ -140,7 +140,7 @@ def explain(
     done, data = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))
     assert done
     write_atomic(out / "gradcam.jpg", data.tobytes())
-    write_atomic(out / "places.csv", _places_csv(table, bank, method).encode())
+    write_atomic(out / "places.csv", _places_csv(table, bank, layout).encode())
     write_atomic(out / "nearest.csv", _nearest_csv(bank).encode())
     return Explained(out / "gradcam.jpg", out / "places.csv", out / "nearest.csv")
 
@@ -166,11 +166,11 @@ def _overlaid(
     return np.asarray(mixed, np.uint8)
 
 
-def _places_csv(table: ImageTable, bank: Bank, method: Method) -> str:
-    where = place_map(bank.centroids, method)
+def _places_csv(table: ImageTable, bank: Bank, layout: Layout) -> str:
+    where = place_map(bank.centroids, layout)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["place", "images", f"{method}_1", f"{method}_2", "spread", "first_image"])
+    writer.writerow(["place", "images", f"{layout}_1", f"{layout}_2", "spread", "first_image"])
     spread = np.sqrt(bank.variances.sum(1))
     for i, place in enumerate(bank.places):
         first = table.paths[int(np.flatnonzero(table.place == place)[0])]

@@ -39,13 +39,13 @@ def draw_sheet(result: Evaluated, count: int = 8) -> NDArray[np.uint8]:
     return np.hstack([blocks[0], gap, blocks[1]])
 
 
-def save_sheet(result: Evaluated, path: Path) -> None:
-    """Write the sheet as .jpg or .png."""
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise UsageError(f"--sheet {path}: expected a .jpg or .png file")
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(draw_sheet(result), cv2.COLOR_RGB2BGR))
+def save_sheet(result: Evaluated, sheet: Path) -> None:
+    """Write the picture as .jpg or .png."""
+    if sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise UsageError(f"found `sheet` {sheet}, expected a .jpg or .png file: change its ending")
+    done, data = cv2.imencode(sheet.suffix, cv2.cvtColor(draw_sheet(result), cv2.COLOR_RGB2BGR))
     assert done
-    write_atomic(path, data.tobytes())
+    write_atomic(sheet, data.tobytes())
 
 
 def _line(result: Evaluated, row: int, found: NDArray[np.bool_]) -> NDArray[np.uint8]:

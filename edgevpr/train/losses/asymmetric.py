@@ -141,7 +141,9 @@ def explicit(
         UsageError: fewer than one sample.
     """
     if samples < 1:
-        raise UsageError(f"--samples {samples}: expected at least 1 augmented embedding (Eq. 5)")
+        raise UsageError(
+            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 5"
+        )
     with torch.autocast(query.device.type, enabled=False):
         q, g, s = _lifted(query, gallery, variance)
         negative = negatives(q, centroids, own, tau, block)
@@ -166,7 +168,7 @@ class QueueBank(nn.Module):
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         if size < 1:
-            raise UsageError(f"--queue-size {size}: expected at least 1 embedding")
+            raise UsageError(f"found size {size}, expected a queue of 1 or more: pass size 4096")
         self.register_buffer("entries", torch.zeros(size, dim))
         self.register_buffer("places", torch.full((size,), -1))
         self.register_buffer("next", torch.zeros((), dtype=torch.long))

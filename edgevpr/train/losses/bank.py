@@ -65,7 +65,7 @@ def build_bank(
     ids, counts = np.unique(places[places >= 0], return_counts=True)
     if len(ids) < 2:
         raise DataError(
-            f"the features name {len(ids)} place(s), expected at least 2 to contrast: embed a "
+            f"found {len(ids)} place(s) in the features, expected 2 or more to contrast: embed a "
             "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
     dim = descriptors.shape[1]
@@ -139,8 +139,8 @@ def covariances(
     count, dim = bank.centroids.shape
     if count * dim**2 * 8 > 4e9:
         raise UsageError(
-            f"full covariances of {count} places at D = {dim} take {count * dim**2 * 8 / 1e9:.0f} "
-            "GB, expected at most 4: take fewer places, or project the descriptors first"
+            f"found {count * dim**2 * 8 / 1e9:.0f} GB of full covariances for {count} places, D = "
+            f"{dim}, expected at most 4 GB: take fewer places, or project the descriptors first"
         )
     result = np.zeros((count, dim, dim))
     for row, place in enumerate(bank.places):
@@ -168,8 +168,8 @@ def places_from_positions(
     """
     if not (cell_m > 0 and 0 < heading_deg <= 360):
         raise UsageError(
-            f"cells of {cell_m:g} m and bins of {heading_deg:g} degrees: expected above 0, and at "
-            "most 360 degrees"
+            f"found `cell_m` {cell_m:g} and `heading_deg` {heading_deg:g}, expected above 0 m, and "
+            "above 0 and at most 360 degrees: pass `cell_m` 10 and `heading_deg` 30"
         )
     located = table.located
     heading = np.where(np.isfinite(table.heading), table.heading % 360, -heading_deg)

@@ -26,7 +26,7 @@ def _ranked(
         UsageError: fewer than two neighbours.
     """
     if top_k < 2:
-        raise UsageError(f"--top-k {top_k}: expected at least 2 neighbours to rank")
+        raise UsageError(f"found top_k {top_k}, expected 2 or more neighbours to rank: raise top_k")
     s, t = _unit(query), _unit(gallery)
     if neighbours is None:
         of_gallery = t @ t.T
@@ -188,7 +188,9 @@ def raml(
     """
     s, t = _unit(query), _unit(gallery)
     if len(s) < 2:
-        raise UsageError("RAML of one image: expected a batch of at least 2, it compares images")
+        raise UsageError(
+            f"found a batch of {len(s)}, expected 2 or more images for RAML: raise `batch_size`"
+        )
     regression_term = (1 - (s * t).sum(1) + eps).square().mean()
     other = ~torch.eye(len(s), dtype=torch.bool, device=s.device)
 

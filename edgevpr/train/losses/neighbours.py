@@ -79,6 +79,8 @@ def stored_neighbours(
     until = time.monotonic() + wait_s
     while not path.is_file():
         if time.monotonic() > until:
-            raise DataError(f"{path} did not appear within {wait_s:g} s: see the first process")
+            raise DataError(
+                f"found no {path} after {wait_s:g} s, expected it of the first process: see there"
+            )
         time.sleep(0.2)
     return Neighbours(np.load(path, mmap_mode="r"), features)

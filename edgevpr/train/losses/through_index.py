@@ -105,8 +105,8 @@ def _quantizer(path: Path, factory: str) -> Any:
     codebook = getattr(index, "pq", None)
     if codebook is None:
         raise UsageError(
-            f"--through-index needs a gallery with a product quantizer, but {path.parent} has "
-            f"{factory}: build one with edgevpr index --kind ivfpq"
+            f"found {factory} in `through_index` {path.parent}, expected an index with a product "
+            "quantizer: build one with edgevpr index FEATURES --kind ivfpq"
         )
     coarse: Any = None
     if getattr(index, "by_residual", False):

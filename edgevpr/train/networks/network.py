@@ -39,7 +39,9 @@ class Network(nn.Module):
         super().__init__()
         if architecture.aggregator not in AGGREGATORS:
             known = ", ".join(sorted(AGGREGATORS))
-            raise UsageError(f"unknown aggregator {architecture.aggregator!r}; known: {known}")
+            raise UsageError(
+                f"found `aggregator` {architecture.aggregator}, expected one of {known}: change it"
+            )
         self.architecture = architecture
         self.standardize = (
             nn.InstanceNorm2d(3) if architecture.input_norm == "instance" else nn.Identity()
@@ -50,8 +52,8 @@ class Network(nn.Module):
             self.aggregator = aggregator(self.backbone.channels, **architecture.aggregator_args)
         except TypeError as error:
             raise UsageError(
-                f"aggregator {architecture.aggregator} with {architecture.aggregator_args}: "
-                f"{error}; see --aggregator-args"
+                f"found `aggregator_args` {architecture.aggregator_args}, expected arguments of "
+                f"{architecture.aggregator} ({error}): change `aggregator_args`"
             ) from error
         self.dim: int = self.aggregator.dim
         if image_size is not None:
@@ -69,10 +71,10 @@ class Network(nn.Module):
             if rows * columns <= clusters:
                 side = self.backbone.reduction * (int(clusters**0.5) + 1)
                 raise UsageError(
-                    f"SALAD with {clusters} clusters on {height} x {width} px: "
-                    f"{self.architecture.backbone} gives {rows} x {columns} = {rows * columns} "
-                    f"patches, expected more than {clusters}; take --image-size {side} or larger, "
-                    "or a shallower --out-index"
+                    f"found {rows} x {columns} = {rows * columns} patches of "
+                    f"{self.architecture.backbone} at {height} x {width} px, expected more than "
+                    f"SALAD's {clusters} clusters: pass `image_size` {side} or larger, or a "
+                    "smaller `out_index`"
                 )
 
 
@@ -92,7 +94,10 @@ def _backbone(architecture: Architecture) -> TimmFeatures | DINOv2Features:
             **architecture.backbone_args,
         )
     except TypeError as error:
-        raise UsageError(f"{architecture.backbone}: {error}; see --backbone-args") from error
+        raise UsageError(
+            f"found `backbone_args` {architecture.backbone_args}, expected arguments of "
+            f"{architecture.backbone} ({error}): change `backbone_args`"
+        ) from error
 
 
 def parameters_m(network: nn.Module) -> float:

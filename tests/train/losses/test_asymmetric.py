@@ -115,7 +115,7 @@ def test_explicit_is_equation_5() -> None:
     )
     loss = explicit(**_tensors(case), tau=TAU, gamma=GAMMA, noise=torch.from_numpy(noise))
     assert loss.item() == pytest.approx(direct, rel=1e-12)
-    with pytest.raises(UsageError, match="--samples 0"):
+    with pytest.raises(UsageError, match="samples 0"):
         explicit(**_tensors(case), samples=0)
 
 

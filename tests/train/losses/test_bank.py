@@ -81,13 +81,13 @@ def test_places_from_positions() -> None:
     assert len({ids[0], ids[2], ids[3], ids[4]}) == 4
     assert ids[5] == -1
     assert len(set(places_from_positions(table, heading_deg=360)[[0, 3]])) == 1
-    with pytest.raises(UsageError, match="0 m"):
+    with pytest.raises(UsageError, match="`cell_m` 0 and"):
         places_from_positions(table, cell_m=0)
 
 
 def test_one_place_is_refused() -> None:
     """Catches a contrastive loss without negatives."""
-    with pytest.raises(DataError, match="at least 2"):
+    with pytest.raises(DataError, match="expected 2 or more"):
         build_bank(_features(np.random.default_rng(2), 4, 8), np.zeros(4, int))
 
 

@@ -101,7 +101,7 @@ def test_equal_descriptors_have_finite_gradients(loss: Any) -> None:
 def test_refusals() -> None:
     """Catches an empty ranking or a mean of nothing becoming NaN."""
     q, g = _case(6)
-    with pytest.raises(UsageError, match="--top-k 1"):
+    with pytest.raises(UsageError, match="top_k 1"):
         csd(q, g, top_k=1)
-    with pytest.raises(UsageError, match="batch of at least 2"):
+    with pytest.raises(UsageError, match="batch of 1, expected 2 or more"):
         raml(q[:1], g[:1])

@@ -131,13 +131,13 @@ def test_refusals(tmp_path: Path) -> None:
     """Would catch codes of another space, or of an index that has none."""
     features = Features(write(tmp_path / "f"))
     build_gallery(tmp_path / "f", tmp_path / "sq", options=IndexOptions(kind="sq8"))
-    with pytest.raises(UsageError, match="--kind ivfpq"):
+    with pytest.raises(UsageError, match="edgevpr index FEATURES --kind ivfpq"):
         through_index(Nothing(), tmp_path / "sq", features, 0.1)
     write(tmp_path / "other", space="boq-48-ffffffffffff")
     build_gallery(tmp_path / "other", tmp_path / "g", options=IndexOptions(dim=24))
     with pytest.raises(SpaceMismatchError):
         through_index(Nothing(), tmp_path / "g", features, 0.1)
-    with pytest.raises(UsageError, match="--features"):
+    with pytest.raises(UsageError, match="without `features`"):
         TrainConfig(tmp_path, Architecture("resnet10t", 2), through_index=tmp_path / "g")
 
 

@@ -130,7 +130,7 @@ def test_offline_says_where_to_put_the_file(
     """Catches a traceback of urllib on a machine without network."""
     gone = Published(SMALL, "http://127.0.0.1:9/net2.ckpt", "0", "")
     monkeypatch.setitem(published.PUBLISHED, "small", gone)
-    with pytest.raises(DataError, match=r"--weights, or put it at .*net2\.ckpt"):
+    with pytest.raises(DataError, match=r"`checkpoint`, or put it at .*net2\.ckpt"):
         import_published("small", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -142,11 +142,11 @@ def test_weights_of_another_network(checkpoint: Path, tmp_path: Path, small: Pub
     other = tmp_path / "other.pth"
     torch.save(state, other)
     with pytest.raises(DataError, match=r"1 tensors missing.*aggregator\.fc\.weight"):
-        import_published("small", tmp_path / "a", weights=other)
+        import_published("small", tmp_path / "a", checkpoint=other)
     torch.save({"state_dict": Path}, other)
     with pytest.raises(DataError, match="no checkpoint of tensors alone"):
-        import_published("small", tmp_path / "a", weights=other)
+        import_published("small", tmp_path / "a", checkpoint=other)
     with pytest.raises(DataError, match="found nothing"):
-        import_published("small", tmp_path / "a", weights=tmp_path / "none")
+        import_published("small", tmp_path / "a", checkpoint=tmp_path / "none")
     with pytest.raises(UsageError, match="boq-dinov2"):
         import_published("big", tmp_path / "a")

@@ -76,5 +76,5 @@ def test_boq_refuses_a_width_without_whole_heads() -> None:
 
 def test_salad_refuses_too_few_patches() -> None:
     """Catches log of a negative number becoming NaN descriptors."""
-    with pytest.raises(UsageError, match="64 clusters on 49 patches"):
+    with pytest.raises(UsageError, match="49 patches for 64 clusters"):
         SALAD(8)(torch.zeros(1, 8, 7, 7))
