@@ -274,7 +274,7 @@ def test_every_gallery_loss_trains(tiny: Path, tmp_path: Path, loss: str) -> Non
 
 def test_losses_of_the_other_role_are_refused(tiny: Path) -> None:
     """Catches a query loss silently ignored when a gallery network is trained."""
-    with pytest.raises(UsageError, match="found `loss` csd, expected .* for a gallery network"):
+    with pytest.raises(UsageError, match=r"found `loss` csd, expected .* for a gallery network"):
         _gallery_config(tiny, loss="csd")
     with pytest.raises(UsageError, match=r"the loss d3still takes \(top_k"):
         _query_config(tiny, tiny, loss="d3still", loss_args={"topk": 3})
