@@ -28,7 +28,7 @@ from edgevpr.train.config import TrainConfig
 from edgevpr.train.evaluate.evaluate import evaluate
 from edgevpr.train.fit import fit
 from edgevpr.train.networks.architecture import Architecture
-from edgevpr.train.record import Step
+from edgevpr.train.record import TrainingStep
 
 BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}
 
@@ -128,7 +128,7 @@ def main() -> None:
                 continue
             steps: list[float] = []
 
-            def on_step(_: Step, steps: list[float] = steps) -> None:
+            def on_step(_: TrainingStep, steps: list[float] = steps) -> None:
                 steps.append(time.perf_counter())
 
             out = args.output / "model"

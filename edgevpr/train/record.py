@@ -20,7 +20,7 @@ from edgevpr.train.evaluate.evaluate import recall_of
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """What a training run reports after each step."""
 
     step: int
@@ -40,7 +40,7 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         config: TrainConfig,
         preprocess: Preprocess,
         space: str | None,
-        on_step: Callable[[Step], None] | None,
+        on_step: Callable[[TrainingStep], None] | None,
     ) -> None:
         self.config, self.preprocess, self.on_step = config, preprocess, on_step
         self.losses: list[float] = []
@@ -69,7 +69,7 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         self.losses.append(float(outputs["loss"]))
         if self.on_step is not None and trainer.is_global_zero:
             self.on_step(
-                Step(
+                TrainingStep(
                     step=trainer.global_step,
                     steps=int(trainer.estimated_stepping_batches),
                     epoch=trainer.current_epoch,

@@ -24,13 +24,14 @@ from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors  # noqa: E402
 from edgevpr.train.evaluate.sheet import save_sheet  # noqa: E402
-from edgevpr.train.fit import _placed, fit  # noqa: E402
+from edgevpr.train.fit import fit  # noqa: E402
 from edgevpr.train.losses.arguments import QUERY_LOSSES  # noqa: E402
 from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
-from edgevpr.train.record import Step  # noqa: E402
+from edgevpr.train.prepare import with_places  # noqa: E402
+from edgevpr.train.record import TrainingStep  # noqa: E402
 
 T = TypeVar("T")
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
@@ -166,7 +167,7 @@ def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> N
     class Stop(Exception):
         pass
 
-    def stop_in_second_epoch(step: Step) -> None:
+    def stop_in_second_epoch(step: TrainingStep) -> None:
         if step.epoch == 1:
             raise Stop
 
@@ -189,7 +190,7 @@ def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> N
 def test_resume_with_other_settings_is_refused(tiny: Path, trained: Path, tmp_path: Path) -> None:
     """Catches a run that silently mixes two configurations."""
 
-    def stop(step: Step) -> None:
+    def stop(step: TrainingStep) -> None:
         if step.epoch == 1:
             raise KeyboardInterrupt
 
@@ -312,20 +313,20 @@ def test_places_of_a_grid_and_of_some_cities(tiny: Path) -> None:
         northing=[1, 1, 1, np.nan],
     )
     config = _gallery_config(tiny)
-    assert _placed(table, config).place.tolist() == [7, 7, 7, 9]
-    assert _placed(table, dataclasses.replace(config, cities=("B",))).place.tolist() == [
+    assert with_places(table, config).place.tolist() == [7, 7, 7, 9]
+    assert with_places(table, dataclasses.replace(config, cities=("B",))).place.tolist() == [
         -1,
         -1,
         7,
         9,
     ]
-    gps = _placed(table, dataclasses.replace(config, places_from="gps")).place.tolist()
+    gps = with_places(table, dataclasses.replace(config, places_from="gps")).place.tolist()
     assert gps[0] == gps[1] != gps[2]
     assert gps[3] == -1
     with pytest.raises(DataError, match=r"no city C in .*expected one of A, B"):
-        _placed(table, dataclasses.replace(config, cities=("C",)))
+        with_places(table, dataclasses.replace(config, cities=("C",)))
     with pytest.raises(DataError, match=r"no image with a position in"):
-        _placed(table.take([3]), dataclasses.replace(config, places_from="gps"))
+        with_places(table.take([3]), dataclasses.replace(config, places_from="gps"))
 
 
 def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import load_model, save_model  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.qat import RoundedInput, RoundedWeight, int8_modules, rounded_to_int8  # noqa: E402
-from edgevpr.train.record import Step  # noqa: E402
+from edgevpr.train.record import TrainingStep  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 ARCHITECTURE = Architecture("resnet10t", 2, aggregator_args=BOQ)
@@ -126,7 +126,7 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
     whole = load_file(tmp_path / "tuned/weights.safetensors")
     assert whole.keys() == plain.keys()
 
-    def stop(step: Step) -> None:
+    def stop(step: TrainingStep) -> None:
         if step.epoch == 1:
             raise KeyboardInterrupt
 
