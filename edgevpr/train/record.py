@@ -15,7 +15,7 @@ from edgevpr.data import read_split
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.embed.embed import describe
+from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.evaluate.evaluate import recall_of
 
 
@@ -87,12 +87,12 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         database, queries = self.validation
         root = self.config.validation
         assert root is not None
-        q = describe(module.network, self.preprocess, root, queries, workers=0)
+        q = describe_images(module.network, self.preprocess, root, queries, workers=0)
         if self.stored is not None:
             table, g = self.stored.table, self.stored.descriptors
         else:
             table = database
-            g = describe(module.network, self.preprocess, root, database, workers=0)
+            g = describe_images(module.network, self.preprocess, root, database, workers=0)
         score = recall_of(queries, q, table, g).at[1]
         self.scores[trainer.current_epoch] = score
         if trainer.logger is not None:

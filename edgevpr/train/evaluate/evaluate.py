@@ -20,7 +20,7 @@ from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
-from edgevpr.train.embed.embed import describe
+from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.networks.model import load_model
 
 
@@ -118,9 +118,13 @@ def evaluate(
             f"found a query network at {model}, expected the database's descriptors by the "
             "gallery network too: pass `features`, the folder that edgevpr embed wrote of it"
         )
-    q = describe(network, about.preprocess, root, queries, batch_size=batch_size, track=track)
+    q = describe_images(
+        network, about.preprocess, root, queries, batch_size=batch_size, track=track
+    )
     if features is None:
-        g = describe(network, about.preprocess, root, database, batch_size=batch_size, track=track)
+        g = describe_images(
+            network, about.preprocess, root, database, batch_size=batch_size, track=track
+        )
     else:
         stored = Features(features)
         check_same_space(opened.space, str(model), stored.space, str(features))

@@ -1,6 +1,5 @@
 """Descriptors through a real Ray cluster of two workers on this machine."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,14 @@ torch = pytest.importorskip("torch")
 ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
 from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.artifacts.folder import open_artifact  # noqa: E402
 from edgevpr.errors import DataError, TargetError  # noqa: E402
 from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.ray_cluster import connect, raising_plainly  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
-from edgevpr.train.embed.embed_on_cluster import Describer, _note, _Plan, _stage, embed_on_cluster  # noqa: E402
+from edgevpr.train.embed.embed_on_cluster import Describer, _note, embed_on_cluster  # noqa: E402
+from edgevpr.train.embed.staging import open_staging, plan_of  # noqa: E402
 from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.model import save_model  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
@@ -55,10 +56,10 @@ def test_an_interrupted_run_goes_on(model: Path, tiny: Path, tmp_path: Path) -> 
     """Rows noted as done are neither described again nor lost."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
     one = Features(tmp_path / "one")
-    digest = hashlib.sha256("\n".join(one.table.paths).encode()).hexdigest()
-    plan = _Plan(one.record.model_digest, digest, len(one.table), one.record.dim)
-    descriptors, done = _stage(tmp_path / ".f.cluster", plan)
-    descriptors[:20], done[:20] = one.descriptors[:20], True
+    plan = plan_of(open_artifact(model, "model"), tiny / "train", one.table)
+    descriptors = open_staging(tmp_path / ".f.cluster", plan)
+    descriptors[:20] = one.descriptors[:20]
+    done = np.arange(len(one.table)) < 20
     _note(tmp_path / ".f.cluster", descriptors, done)
     described: list[int] = []
 
