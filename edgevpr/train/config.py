@@ -72,7 +72,7 @@ class TrainConfig:
     cities: Annotated[
         tuple[str, ...], Option("Only this city of GSV-Cities; repeatable.", flag="--city")
     ] = ()
-    #: see ``losses.bank.places_from_positions``.
+    #: see ``place_ids.places_from_positions``.
     places_from: Annotated[
         Literal["ids", "gps"], Option("ids, or gps: cells of a grid with bins of heading.")
     ] = "ids"

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from edgevpr import __version__
+from edgevpr.data import read_images
 from edgevpr.errors import UsageError
 from edgevpr.files import write_atomic
 from edgevpr.optional import require
@@ -28,12 +29,12 @@ from edgevpr.train.images import Augment, Images, loader, spread_out
 from edgevpr.train.networks.batch_norm import unfold_batch_norm
 from edgevpr.train.networks.model import save_model
 from edgevpr.train.networks.network import parameters_m
+from edgevpr.train.place_ids import with_places
 from edgevpr.train.prepare import (
     gallery_problem,
     neighbours_file,
     query_problem,
     starting_network,
-    training_table,
 )
 from edgevpr.train.qat import rounded_to_int8
 from edgevpr.train.record import Recorder, TrainingStep
@@ -66,7 +67,7 @@ def fit(
     _quiet_and_seeded(config.seed)
     size = (config.image_size, config.image_size)
     preprocess = Preprocess(*size, mean=config.mean, std=config.std)
-    table = training_table(config)
+    table = with_places(read_images(config.images), config)
     network = starting_network(config)
     if config.features is None:
         problem = gallery_problem(network, table, config)

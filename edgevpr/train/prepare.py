@@ -1,24 +1,22 @@
-"""Preparation of a training run: its table of places, its network, its module and objective."""
+"""Preparation of a training run: its network, its module with the objective, its batches."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from edgevpr.artifacts.features import Features
-from edgevpr.data import read_images
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.images import PlaceBatches, ShuffledBatches
 from edgevpr.train.losses.arguments import BANK_LOSSES, NEIGHBOUR_LOSSES, loss_arguments
-from edgevpr.train.losses.bank import Bank, build_bank, places_from_positions
+from edgevpr.train.losses.bank import Bank, build_bank
 from edgevpr.train.losses.neighbours import precompute_neighbours, stored_neighbours
 from edgevpr.train.losses.objectives import BankObjective, BaselineObjective, QueueObjective
 from edgevpr.train.losses.through_index import through_index
@@ -37,38 +35,6 @@ class Problem:
     space: str | None = None
     #: for the training record: seconds that the bank and the neighbours took.
     prepared: dict[str, Any] = field(default_factory=dict)
-
-
-def training_table(config: TrainConfig) -> ImageTable:
-    """The images below ``config.images`` with their places."""
-    return with_places(read_images(config.images), config)
-
-
-def with_places(table: ImageTable, config: TrainConfig) -> ImageTable:
-    """The table with the places the settings ask for; images that are left out have place -1.
-
-    Raises:
-        DataError: a city that is not there, or no image with a position.
-    """
-    place = table.place
-    if config.places_from == "gps":
-        place = places_from_positions(table, cell_m=config.cell_m, heading_deg=config.heading_deg)
-        if (place < 0).all():
-            raise DataError(
-                f"found no image with a position in {config.images}, expected some for "
-                "`places_from` gps: pass `places_from` ids"
-            )
-    if config.cities:
-        cities = [path.split("/")[1] if path.startswith("Images/") else "" for path in table.paths]
-        missing = sorted(set(config.cities) - set(cities))
-        if missing:
-            there = ", ".join(sorted(set(cities) - {""})) or "none: it is not GSV-Cities"
-            raise DataError(
-                f"found no city {missing[0]} in {config.images}, expected one of {there}: change "
-                "`cities`"
-            )
-        place = np.where(np.isin(cities, config.cities), place, -1)
-    return replace(table, place=place)
 
 
 def starting_network(config: TrainConfig) -> Network:

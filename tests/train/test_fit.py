@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 import edgevpr.train.embed.embed as describing  # noqa: E402
 from edgevpr.artifacts.features import Features  # noqa: E402
 from edgevpr.errors import DataError, NumericsError, SpaceMismatchError, UsageError  # noqa: E402
-from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors  # noqa: E402
@@ -30,7 +29,6 @@ from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
-from edgevpr.train.prepare import with_places  # noqa: E402
 from edgevpr.train.record import TrainingStep  # noqa: E402
 
 T = TypeVar("T")
@@ -302,31 +300,6 @@ def test_sizes_a_network_cannot_work_on() -> None:
         Network(Architecture("dinov2_vits14", aggregator="gem"), (320, 320))
     with pytest.raises(UsageError, match="unexpected keyword"):
         Network(Architecture("resnet10t", aggregator="gem", aggregator_args={"q": 1}))
-
-
-def test_places_of_a_grid_and_of_some_cities(tiny: Path) -> None:
-    """Catches images of other cities, or without a position, entering a batch."""
-    table = ImageTable.build(
-        ["Images/A/a.jpg", "Images/A/b.jpg", "Images/B/c.jpg", "Images/B/d.jpg"],
-        place=[7, 7, 7, 9],
-        easting=[1, 2, 50, np.nan],
-        northing=[1, 1, 1, np.nan],
-    )
-    config = _gallery_config(tiny)
-    assert with_places(table, config).place.tolist() == [7, 7, 7, 9]
-    assert with_places(table, dataclasses.replace(config, cities=("B",))).place.tolist() == [
-        -1,
-        -1,
-        7,
-        9,
-    ]
-    gps = with_places(table, dataclasses.replace(config, places_from="gps")).place.tolist()
-    assert gps[0] == gps[1] != gps[2]
-    assert gps[3] == -1
-    with pytest.raises(DataError, match=r"no city C in .*expected one of A, B"):
-        with_places(table, dataclasses.replace(config, cities=("C",)))
-    with pytest.raises(DataError, match=r"no image with a position in"):
-        with_places(table.take([3]), dataclasses.replace(config, places_from="gps"))
 
 
 def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:

@@ -40,5 +40,5 @@ def test_a_broken_plan_starts_anew(tmp_path: Path) -> None:
 def test_nan_names_the_image() -> None:
     values = np.ones((2, 3), np.float32)
     values[1, 2] = np.nan
-    with pytest.raises(NumericsError, match="describing b.jpg, expected finite"):
+    with pytest.raises(NumericsError, match=r"describing b\.jpg, expected finite"):
         check_descriptors(values, np.array([0, 2]), ["a.jpg", "c.jpg", "b.jpg"])

@@ -8,8 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from edgevpr.errors import DataError, UsageError
-from edgevpr.places.table import ImageTable
-from edgevpr.train.losses.bank import build_bank, covariances, places_from_positions
+from edgevpr.train.losses.bank import build_bank, covariances
 
 
 def _features(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -65,24 +64,6 @@ def test_equation_9() -> None:
     wide = dataclasses.replace(bank, centroids=np.zeros((4, 20000), np.float32))
     with pytest.raises(UsageError, match="GB"):
         covariances(x, places, wide)
-
-
-def test_places_from_positions() -> None:
-    """Catches headings of 359 and 1 degree in one bin of 30, and unknown ones in the first."""
-    table = ImageTable.build(
-        ["a", "b", "c", "d", "e", "f"],
-        easting=[1, 9, 11, 1, 1, np.nan],
-        northing=[1, 1, 1, 1, 1, 1],
-        zone=[33] * 6,
-        heading=[1, 29, 1, 359, np.nan, 1],
-    )
-    ids = places_from_positions(table, cell_m=10, heading_deg=30)
-    assert ids[0] == ids[1]
-    assert len({ids[0], ids[2], ids[3], ids[4]}) == 4
-    assert ids[5] == -1
-    assert len(set(places_from_positions(table, heading_deg=360)[[0, 3]])) == 1
-    with pytest.raises(UsageError, match="`cell_m` 0 and"):
-        places_from_positions(table, cell_m=0)
 
 
 def test_one_place_is_refused() -> None:
