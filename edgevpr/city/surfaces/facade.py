@@ -149,18 +149,7 @@ def _openings(canvas: Canvas, house: House, dice: Dice) -> None:
     sill = dice.between(0.7, 0.95)
     door_bay = dice.whole(0, bays - 1)
     if house.shop:
-        margin = dice.between(0.1, 0.4)
-        left, right = margin, house.width - margin
-        if house.width > 6.5 and dice.chance(0.75):
-            u = margin + 0.2 if dice.chance(0.5) else house.width - 1.7
-            shopfront.door(canvas, u, dice, style.trim)
-            left, right = (left + 1.8, right) if u < 2 else (left, right - 1.8)
-        cut = (left + right) / 2
-        if right - left > 9:
-            shopfront.shop(canvas, left, cut - 0.15, house.ground_m - 0.35, dice)
-            shopfront.shop(canvas, cut + 0.15, right, house.ground_m - 0.35, dice)
-        else:
-            shopfront.shop(canvas, left, right, house.ground_m - 0.35, dice)
+        _shops(canvas, house, dice)
     for floor in range(house.floors):
         if floor == 0 and house.shop:
             continue
@@ -188,6 +177,22 @@ def _openings(canvas: Canvas, house: House, dice: Dice) -> None:
                 (rail_bays == "centre" and centre)
             ):  # fmt: skip
                 windows.railing(canvas, u - 0.3, u + w + 0.3, v - 0.1, (44, 44, 48))
+
+
+def _shops(canvas: Canvas, house: House, dice: Dice) -> None:
+    """The ground floor of a house with shops: one or two of them, and now and then a door."""
+    margin = dice.between(0.1, 0.4)
+    left, right = margin, house.width - margin
+    if house.width > 6.5 and dice.chance(0.75):
+        u = margin + 0.2 if dice.chance(0.5) else house.width - 1.7
+        shopfront.door(canvas, u, dice, house.style.trim)
+        left, right = (left + 1.8, right) if u < 2 else (left, right - 1.8)
+    cut = (left + right) / 2
+    if right - left > 9:
+        shopfront.shop(canvas, left, cut - 0.15, house.ground_m - 0.35, dice)
+        shopfront.shop(canvas, cut + 0.15, right, house.ground_m - 0.35, dice)
+    else:
+        shopfront.shop(canvas, left, right, house.ground_m - 0.35, dice)
 
 
 def _oddities(canvas: Canvas, house: House, dice: Dice) -> None:
