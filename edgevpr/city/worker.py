@@ -9,7 +9,7 @@ import numpy as np
 from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
-from edgevpr.city.layout.views import Place, visit
+from edgevpr.city.layout.views import CityPlace, visit
 from edgevpr.city.render.render import render
 from edgevpr.city.surfaces.district import District
 from edgevpr.errors import ResourceError, UsageError
@@ -65,7 +65,7 @@ class Task:
     across: int
     up: int
     split: str  # train, val, test or drive
-    places: tuple[Place, ...]
+    places: tuple[CityPlace, ...]
     frames: tuple[int, int] = (0, 0)
     size: CitySize = CitySize()
 

@@ -33,13 +33,13 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.evaluate.explain import LAYOUTS, explain
+    from edgevpr.train.evaluate.explain import LAYOUTS, explain_networks
 
     if layout not in LAYOUTS:
         raise UsageError(
             f"found `layout` {layout}, expected one of {', '.join(LAYOUTS)}: change it"
         )
-    written = explain(model, images, features, output, count=count, layout=LAYOUTS[layout])
+    written = explain_networks(model, images, features, output, count=count, layout=LAYOUTS[layout])
     if json:
         console.emit_json(written)
         return

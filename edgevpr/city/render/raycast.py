@@ -22,7 +22,7 @@ LAYERS = 14
 
 
 @dataclass
-class Frame:
+class UprightFrame:
     """An upright frame under construction, flat, column by column."""
 
     texels: U32
@@ -69,17 +69,19 @@ class _Hits:
         )  # fmt: skip
 
 
-def empty(view: View) -> Frame:
+def empty(view: View) -> UprightFrame:
     """A frame of sky."""
     size = len(view.k) * len(view.m)
-    return Frame(
+    return UprightFrame(
         np.full(size, SKY << 24, np.uint32),
         np.full(size, np.float32(1e6), np.float32),
         np.zeros(size, np.float32),
     )
 
 
-def draw_ground(frame: Frame, view: View, ground: U8, palette: U32, grain: U8, sun: float) -> None:
+def draw_ground(
+    frame: UprightFrame, view: View, ground: U8, palette: U32, grain: U8, sun: float
+) -> None:
     """Everything below the horizon, before walls cover it."""
     pose, rows = view.pose, len(view.m)
     first = int(np.searchsorted(-view.m, pose.eye / FAR_M))
@@ -100,7 +102,9 @@ def draw_ground(frame: Frame, view: View, ground: U8, palette: U32, grain: U8, s
     frame.sun.reshape(-1, rows)[:, first:] = np.float32(sun)
 
 
-def draw_walls(frame: Frame, view: View, district: District, sun: tuple[float, float]) -> Front:
+def draw_walls(
+    frame: UprightFrame, view: View, district: District, sun: tuple[float, float]
+) -> Front:
     """All walls, each pixel read once. ``sun`` is the horizontal direction towards the sun."""
     walls = _in_view(view, district)
     front = Front(np.full(len(view.k), 1e6), np.full(len(view.k), len(view.m), np.int64))
@@ -151,7 +155,9 @@ def draw_walls(frame: Frame, view: View, district: District, sun: tuple[float, f
     return front
 
 
-def draw_planes(frame: Frame, view: View, atlas: Atlas, planes: Planes, front: Front) -> None:
+def draw_planes(
+    frame: UprightFrame, view: View, atlas: Atlas, planes: Planes, front: Front
+) -> None:
     """Cut-outs over what is there, far ones first; CLEAR texels and hidden ones are left out."""
     if not len(planes.ax):
         return

@@ -44,7 +44,7 @@ def render(district: District, pose: Pose, conditions: Conditions, width: int = 
     return sensor.develop(_shade(frame, view, district, lit, conditions), conditions)
 
 
-def _shade(frame: raycast.Frame, view: View, district: District, lit: light.Light,
+def _shade(frame: raycast.UprightFrame, view: View, district: District, lit: light.Light,
            conditions: Conditions) -> list[F32]:  # fmt: skip
     """Linear colour planes (H, W) of a drawn frame."""
     texels = frame.texels[view.lookup]
@@ -61,7 +61,7 @@ def _shade(frame: raycast.Frame, view: View, district: District, lit: light.Ligh
     lamps = light.lamp_light(district, view, x, y, z) if lit.lamps[0] > 0 else np.float32(0)
     hazy = reach * reach / (reach * reach + np.float32(conditions.haze_m * conditions.haze_m))
     open_sky = np.flatnonzero(solid < 1)
-    heavens = sky.paint(view, open_sky, district.horizon, conditions)
+    heavens = sky.paint_sky(view, open_sky, district.horizon, conditions)
     through = 1 - solid.ravel()[open_sky]
     haze = sky.colours(conditions)[1]
     # Few samples have a code that matters: those are looked up one by one.

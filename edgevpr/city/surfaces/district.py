@@ -77,7 +77,7 @@ class District:
         self.reach: F64 = np.where(fence, self.height, ridge[self.owner * ~fence] + 1.5)
         self.bx, self.by = self.ax + self.ex * self.length, self.ay + self.ey * self.length
         self.texture: I64 = np.full(len(self.ax), -1, np.int64)
-        self.ground: U8 = ground.paint(self.plan, key)
+        self.ground: U8 = ground.paint_ground(self.plan, key)
         self.roofs: F32 = self._roofs()
         self.atlas = Atlas()
         self.props = furniture.props(self.atlas, Dice(*key, "props"))

@@ -93,7 +93,7 @@ class Explained:
     nearest: Path
 
 
-def explain(
+def explain_networks(
     models: list[Path],
     images: Path,
     features: Path,

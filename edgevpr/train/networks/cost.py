@@ -9,7 +9,7 @@ from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.networks.network import Network, parameters_m
 
 
-class Cost(NamedTuple):
+class NetworkCost(NamedTuple):
     """Of one image at batch 1."""
 
     dim: int
@@ -19,11 +19,11 @@ class Cost(NamedTuple):
     multiply_adds_g: float
 
 
-def cost_of(architecture: Architecture, image_size: int = 322) -> Cost:
+def cost_of(architecture: Architecture, image_size: int = 322) -> NetworkCost:
     """Count on torch's meta device: nothing is computed, no weights are held."""
     with torch.device("meta"), torch.no_grad():
         network = Network(architecture, (image_size, image_size)).eval()
         counter = FlopCounterMode(display=False)
         with counter:
             network(torch.empty(1, 3, image_size, image_size))
-    return Cost(network.dim, parameters_m(network), counter.get_total_flops() / 2e9)
+    return NetworkCost(network.dim, parameters_m(network), counter.get_total_flops() / 2e9)

@@ -13,7 +13,7 @@ pytest.importorskip("lightning")
 from edgevpr.errors import DataError  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
-from edgevpr.train.evaluate.explain import explain, grad_cam, nearest_places, place_map  # noqa: E402
+from edgevpr.train.evaluate.explain import explain_networks, grad_cam, nearest_places, place_map  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
 from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
@@ -69,10 +69,12 @@ def test_files(tiny: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     fit(config, tmp_path / "gallery")
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)
-    made = explain(
+    made = explain_networks(
         [tmp_path / "gallery"] * 2, tiny / "train", tmp_path / "features", tmp_path / "out", count=3
     )
     assert cv2.imread(str(made.gradcam)).shape == (600, 600, 3)
     assert len(list(csv.DictReader(made.places.open()))) == 8
     with pytest.raises(DataError, match="other images"):
-        explain([tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features", tmp_path)
+        explain_networks(
+            [tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features", tmp_path
+        )
