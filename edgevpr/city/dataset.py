@@ -1,4 +1,4 @@
-"""Writes a whole city to disk: training, validation and test sets, and a drive."""
+"""Writer of a city: training, validation and test sets, and a drive."""
 
 import csv
 import functools
@@ -22,7 +22,8 @@ from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
 from edgevpr.city.layout.views import settle
-from edgevpr.city.worker import DRIVE_COLUMNS, TRAIN_CITIES, CitySize, Rows, Task, draw
+from edgevpr.city.size import TRAIN_CITIES, CitySize
+from edgevpr.city.worker import DRIVE_COLUMNS, Rows, Task, draw
 from edgevpr.errors import ResourceError, UsageError
 from edgevpr.files import replacing
 from edgevpr.progress import Track, silent
@@ -116,13 +117,13 @@ def _plan(folder: Path, seed: int, size: CitySize) -> tuple[list[Task], dict[str
                 (folder / "images" / split / kind).mkdir(parents=True)
         for start in range(0, count, 8):
             part = tuple(places[start : start + 8])
-            tasks.append(Task(str(folder), seed, name, across, up, split, part, size=size))
+            tasks.append(Task(str(folder), seed, name, across, up, split, part, size))
         if split == "train":
             (folder / "gsv-cities" / "Images" / name).mkdir(parents=True)
         if split == "test":
             tasks += [
-                Task(str(folder), seed, name, across, up, "drive", tuple(places),
-                      (start, min(start + 25, size.drive_frames)), size)
+                Task(str(folder), seed, name, across, up, "drive", tuple(places), size,
+                      (start, min(start + 25, size.drive_frames)))
                 for start in range(0, size.drive_frames, 25)
             ]  # fmt: skip
     return tasks, districts

@@ -1,4 +1,4 @@
-"""How the images of a city are named on the disk."""
+"""File names and CSV rows of a city's images."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _HOURS = {"day": (10, 15), "dusk": (18, 19), "night": (21, 23)}
 
 @dataclass(frozen=True)
 class Shot:
-    """Where and when an image was taken, in the map's terms."""
+    """Map position, bearing and date of an image."""
 
     easting: float
     northing: float
@@ -30,7 +30,7 @@ class Shot:
 
 
 def shot(anchor: Anchor, pose: Pose, conditions: Conditions) -> Shot:
-    """Map position, bearing and date of an image."""
+    """The record of an image of a district."""
     from edgevpr.places.table import to_latlon
 
     easting, northing = anchor.to_map(pose.x, pose.y)

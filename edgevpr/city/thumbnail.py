@@ -1,4 +1,4 @@
-"""The baseline a data set is held to: nearest neighbour over 32 x 32 grey thumbnails."""
+"""Recall baseline of a data set: nearest neighbour over 32 x 32 grey thumbnails."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Draws one task: the images of a few places, or a stretch of a drive. Runs in worker processes."""
+"""Drawing of one task, in a worker process: the images of a few places, or a stretch of a drive."""
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +11,9 @@ from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
 from edgevpr.city.layout.views import CityPlace, visit
 from edgevpr.city.render.render import render
+from edgevpr.city.size import CitySize
 from edgevpr.city.surfaces.district import District
-from edgevpr.errors import ResourceError, UsageError
-
-#: Districts whose images make the training set: one GSV-Cities city each.
-TRAIN_CITIES = ("Aldermoor", "Brackwater", "Corvendale", "Dunhollow", "Eastmere", "Farrowgate")
-
-
-@dataclass(frozen=True)
-class CitySize:
-    """How much of a city to draw.
-
-    Attributes:
-        train_cities, train_places, train_views: districts, places in each, images of each place.
-        val_places, test_places: places of the validation and test districts.
-        database_views, query_views, tuning_views: images of each of those places.
-        drive_frames: length of the drive, at 10 frames a second.
-        width, height: of every image, pixels.
-        quality: of the JPEG files.
-    """
-
-    train_cities: int = 3
-    train_places: int = 150
-    train_views: int = 8
-    val_places: int = 80
-    test_places: int = 250
-    database_views: int = 4
-    query_views: int = 2
-    tuning_views: int = 1
-    drive_frames: int = 300
-    width: int = 160
-    height: int = 120
-    quality: int = 90
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.train_cities <= len(TRAIN_CITIES):
-            raise UsageError(
-                f"found `train_cities` {self.train_cities}, expected 1 to {len(TRAIN_CITIES)}: "
-                "pass `train_cities` 3"
-            )
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UsageError(f"found `{name}` {value}, expected 1 or more: change `{name}`")
+from edgevpr.errors import ResourceError
 
 
 @dataclass(frozen=True)
@@ -66,8 +27,8 @@ class Task:
     up: int
     split: str  # train, val, test or drive
     places: tuple[CityPlace, ...]
+    size: CitySize
     frames: tuple[int, int] = (0, 0)
-    size: CitySize = CitySize()
 
 
 Rows = list[tuple[str, ...]]

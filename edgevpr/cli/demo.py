@@ -42,7 +42,7 @@ def command(
         seed=seed,
         from_scratch=from_scratch,
         run_verb=lambda words: app(words, standalone_mode=False),
-        say=console.note,
+        print_line=console.note,
     )
     if json:
         console.emit_json(summary)

@@ -79,7 +79,7 @@ class Chain:
     """Runs verbs in order, printing each command line and keeping its seconds."""
 
     run_verb: Callable[[list[str]], object]
-    say: Callable[[str], None]
+    print_line: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
 
     def verb(self, *arguments: str | Path) -> None:
@@ -103,7 +103,7 @@ class Chain:
     def _timed(self, arguments: tuple[str | Path, ...]) -> Iterator[list[str]]:
         words = [str(a) for a in arguments]
         line = f"edgevpr {shlex.join(words)}"
-        self.say(f"\n$ {line}")
+        self.print_line(f"\n$ {line}")
         started = time.perf_counter()
         yield words
         self.seconds[line] = round(time.perf_counter() - started, 1)
@@ -116,7 +116,7 @@ def run_demo(
     from_scratch: bool = False,
     budget: Budget | None = None,
     run_verb: Callable[[list[str]], object],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> DemoSummary:
     """Run the chain below ``out``, which a new run replaces; returns the content of summary.json.
 
@@ -127,7 +127,7 @@ def run_demo(
             were trained on other cities.
         budget: of the city and the trainings.
         run_verb: runs a command line, without the leading ``edgevpr``, in this process.
-        say: prints a line.
+        print_line: prints a line.
 
     Raises:
         UsageError: ``out`` holds something that is no demo's output.
@@ -135,7 +135,7 @@ def run_demo(
     _prepare(out)
     started = time.perf_counter()
     budget = budget or Budget()
-    chain = Chain(run_verb, say)
+    chain = Chain(run_verb, print_line)
     city = out / "city"
     test = city / "images" / "test"
 

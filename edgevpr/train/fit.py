@@ -1,4 +1,4 @@
-"""``edgevpr train``: from images (and gallery features) to a model artifact."""
+"""Training run, from images (and gallery features) to a model artifact (``edgevpr train``)."""
 
 import hashlib
 import logging

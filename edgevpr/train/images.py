@@ -1,4 +1,4 @@
-"""Training images: reading, augmentation, and the order they come in.
+"""Training images: reading, augmentation and batches.
 
 Every random choice is drawn from (seed, epoch, position), never from global state, so a run gives
 the same batches with any number of workers and after any interruption.
@@ -79,7 +79,7 @@ def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[
 
 
 def _single_threaded(_: int) -> None:
-    """A worker reads and resizes; it leaves the cores to the network."""
+    """Keep a worker that reads and resizes on one thread; the network takes the cores."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""The two training problems as Lightning modules: a gallery network and a query network."""
+"""Lightning modules of the two trainings: a gallery network and a query network."""
 
 import math
 from typing import Any

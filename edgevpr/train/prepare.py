@@ -27,7 +27,7 @@ from edgevpr.train.networks.network import Network
 
 @dataclass(frozen=True)
 class Problem:
-    """What a trainer minimizes, and in which batches."""
+    """Module to train, with its batches."""
 
     module: GalleryTraining | QueryTraining
     batches: PlaceBatches | ShuffledBatches
@@ -38,7 +38,7 @@ class Problem:
 
 
 def starting_network(config: TrainConfig) -> Network:
-    """The network, with the weights of whatever it starts from."""
+    """The network, with the weights that the settings start it from."""
     network = Network(config.architecture, (config.image_size, config.image_size))
     network = network.to(memory_format=torch.channels_last)
     if config.weights is not None:
@@ -51,7 +51,7 @@ def starting_network(config: TrainConfig) -> Network:
 
 
 def gallery_problem(network: Network, table: ImageTable, config: TrainConfig) -> Problem:
-    """Metric learning: batches of places with several images each."""
+    """Metric learning, in batches of places with several images each."""
     per_batch = max(2, config.batch_size // config.images_per_place)
     batches = PlaceBatches(table.place, per_batch, config.images_per_place, config.seed)
     return Problem(GalleryTraining(network, config, torch.from_numpy(table.place)), batches)
@@ -60,7 +60,12 @@ def gallery_problem(network: Network, table: ImageTable, config: TrainConfig) ->
 def query_problem(
     network: Network, table: ImageTable, config: TrainConfig, out: Path, track: Track
 ) -> Problem:
-    """Training into the space of the features of the same images, which are checked here."""
+    """Training into the space of the gallery network's features.
+
+    Raises:
+        DataError: the features are of other images.
+        UsageError: the network's descriptors have another width.
+    """
     assert config.features is not None
     features = Features(config.features)
     _check_same_images(table, features, config)
@@ -83,14 +88,14 @@ def query_problem(
 
 
 def neighbours_file(out: Path) -> Path:
-    """Where a run keeps precomputed neighbours while it trains."""
+    """Precomputed neighbours, kept beside ``out`` while the run trains."""
     return out.with_name(f".{out.name}.neighbours.npy")
 
 
 def _objective(
     config: TrainConfig, features: Features, bank: Bank, out: Path, track: Track
 ) -> nn.Module:
-    """The loss of a query network, with what it has to compute before training."""
+    """Loss of a query network, with its memory bank, queue or neighbours."""
     if config.loss_name in BANK_LOSSES:
         return BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
     if config.loss_name == "queue":

@@ -1,7 +1,7 @@
-"""Quantization-aware finetuning: the rounding of INT8 in the forward pass, gradients around it.
+"""Quantization-aware finetuning: INT8 rounding in the forward pass, straight-through gradients.
 
-The layers are those that ``edgevpr compile --precision int8`` quantizes, and they are rounded the
-way its engines do: weights symmetric with a scale per output channel, activations symmetric with
+The layers are those that ``edgevpr compile`` quantizes for INT8, and they are rounded the way its
+engines do: weights symmetric with a scale per output channel, activations symmetric with
 one scale. A scale per channel makes rounding before batch norm is folded into the weights the same
 as after. Gradients pass through the rounding unchanged, and stop where a value is clipped (Jacob
 et al., CVPR 2018). What is saved is an ordinary network: compile calibrates it as any other.
@@ -53,7 +53,7 @@ class RoundedInput(nn.Module):
         scale = (self.peak / _LARGEST).clamp(min=1e-12)
         zero = torch.zeros((), dtype=torch.int32, device=x.device)
         rounded = torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, -_LARGEST, _LARGEST)
-        # Nothing seen yet, so no range. Chosen on the device: asking here would wait for a GPU.
+        # No range before the first batch; chosen on the device, so that nothing waits for a GPU.
         return torch.where(self.peak == 0, x, rounded.to(x.dtype))
 
 
@@ -103,7 +103,7 @@ def rounded_to_int8(network: Network, image_size: tuple[int, int]) -> Iterator[l
     Yields the layers' names. Afterwards the network is as before, with the weights trained.
 
     Raises:
-        UsageError: no layer of this network is worth INT8.
+        UsageError: no layer of this network gains from INT8.
     """
     names = int8_modules(network, image_size)
     if not names:

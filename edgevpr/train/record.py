@@ -1,4 +1,4 @@
-"""Training record: a line a step, kept with the model."""
+"""Training record: loss of every step and validation recall of every epoch."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from edgevpr.train.evaluate.evaluate import recall_of
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What a training run reports after each step."""
+    """Report of one training step."""
 
     step: int
     steps: int

@@ -30,7 +30,7 @@ def test_the_whole_chain(tmp_path: Path) -> None:
     )  # fmt: skip
     out = tmp_path / "out"
     lines: list[str] = []
-    run_demo(out, from_scratch=True, budget=budget, run_verb=run_verb, say=lines.append)
+    run_demo(out, from_scratch=True, budget=budget, run_verb=run_verb, print_line=lines.append)
     summary = json.loads((out / "summary.json").read_text())
     assert [row["configuration"] for row in summary["rows"]] == list(CONFIGURATIONS)
     for row in summary["rows"]:
@@ -59,7 +59,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     """Catches a demo that overwrites a user's folder."""
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected nothing or an earlier demo's output"):
-        run_demo(tmp_path, run_verb=run_verb, say=print)
+        run_demo(tmp_path, run_verb=run_verb, print_line=print)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 

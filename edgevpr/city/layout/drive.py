@@ -1,4 +1,4 @@
-"""A drive: a smooth way through the streets, in the sense of their traffic."""
+"""Route of a drive: a smooth way through the streets, in the sense of their traffic."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ RATE_HZ = 10.0
 SPEED_M_S = 7.0
 CORNER_M = 8.0
 
-#: A late autumn afternoon under broken cloud, people on their way home.
+#: Dusk in late autumn under broken cloud, with busy streets.
 CONDITIONS = Conditions(
     hour="dusk", season="autumn", sun_azimuth=230.0, sun_slope=0.16, cloud=0.45, wet=0.3,
     haze_m=260.0, exposure=1.3, warmth=0.15, noise=4.0, defocus=0.3, motion=1.2, traffic=0.6,

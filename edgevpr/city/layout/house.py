@@ -1,4 +1,4 @@
-"""One house: what is drawn from its style, before any texel is painted."""
+"""House of a row: sizes, colours and roof, drawn from a style."""
 
 from dataclasses import dataclass
 

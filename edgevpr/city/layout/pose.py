@@ -1,4 +1,4 @@
-"""The camera: where it stands, and how its pixels map to an upright frame.
+"""Camera pose, and the mapping of its pixels to an upright frame.
 
 An upright frame (no pitch, no roll) has walls in columns, which is what makes them cheap to draw.
 Pitch and roll are rotations about the camera's centre, so the tilted picture is an exact lookup

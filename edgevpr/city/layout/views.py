@@ -26,7 +26,7 @@ class CityPlace:
 
 @dataclass(frozen=True)
 class PoseSpread:
-    """How far an image strays from its place: metres and degrees, each way."""
+    """Largest offsets of an image from its place: metres and degrees, each way."""
 
     along_m: float
     across_m: float
@@ -48,7 +48,7 @@ VISITS = {
 
 
 def street_heading(axis: int, sense: int) -> float:
-    """Local heading of somebody who goes along a street in the given sense."""
+    """Local heading along a street in the given sense."""
     return (0.0 if sense > 0 else 180.0) if axis == 0 else (90.0 if sense > 0 else 270.0)
 
 

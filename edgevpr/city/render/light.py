@@ -1,4 +1,4 @@
-"""Light: what the hour, the season and the weather do to surfaces."""
+"""Light on surfaces by hour, season and weather."""
 
 import math
 from dataclasses import dataclass

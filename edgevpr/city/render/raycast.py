@@ -1,4 +1,4 @@
-"""Ray casting, a column at a time: who is visible between which rows, then one gather for all.
+"""Ray casting by image column: visible walls and their rows, then one gather of texels.
 
 Walls stand on flat ground, so what a nearer wall hides of a farther one is everything below the
 nearer one's top: a running minimum over the walls of a column, sorted by distance, resolves all
@@ -293,7 +293,7 @@ def _meet(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
     k0 = (l0 + (l1 - l0) * cut0) / np.maximum(t0 + (t1 - t0) * cut0, NEAR_M)
     k1 = (l1 + (l0 - l1) * cut1) / np.maximum(t1 + (t0 - t1) * cut1, NEAR_M)
     left = float(view.k[0])
-    # A hair of overlap keeps neighbouring walls from letting the sky through.
+    # A small overlap keeps sky from showing between neighbouring walls.
     low = np.ceil((np.minimum(k0, k1) - left) * view.samples - 1e-3)
     high = np.floor((np.maximum(k0, k1) - left) * view.samples + 1e-3)
     columns = len(view.k)

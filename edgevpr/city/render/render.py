@@ -1,4 +1,4 @@
-"""One image: ``render(district, pose, conditions)``."""
+"""Renderer of one image: ``render(district, pose, conditions)``."""
 
 import functools
 
@@ -22,7 +22,7 @@ def _grain() -> U8:
 
 def render(district: District, pose: Pose, conditions: Conditions, width: int = 160,
            height: int = 120) -> U8:  # fmt: skip
-    """What a camera sees.
+    """The image of a district from a pose.
 
     Args:
         district: the scene.

@@ -1,4 +1,4 @@
-"""The sky and the far skyline."""
+"""Sky and far skyline."""
 
 import numpy as np
 

@@ -111,7 +111,7 @@ def _moving(district: District, view: View, conditions: Conditions, street: Stre
             off = lane * (1.5 if street.road_half < 4 else 1.8) + dice.between(-0.3, 0.3)
             x, y = (street.at + off, along) if street.axis == 0 else (along, street.at + off)
             dx, dy = x - pose.x, y - pose.y
-            # A large one right ahead would hide the place altogether; a driver would wait.
+            # A large vehicle right ahead would hide the place altogether.
             if dx * dx + dy * dy < (13.0 if large else 6.5) ** 2:
                 continue
             if _visible(view, x, y, vehicle.length):

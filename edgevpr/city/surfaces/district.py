@@ -1,4 +1,4 @@
-"""A district: streets, houses, trees and lamps, all drawn from one seed."""
+"""District: streets, houses, trees and lamps, all drawn from one seed."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from edgevpr.city.surfaces import facade, fences, furniture, ground, vehicles
 from edgevpr.city.surfaces.atlas import Atlas
 from edgevpr.city.surfaces.planting import Fixture, plant
 
-#: Texels of house fronts kept painted, 128 MB; beyond it they are all forgotten and painted anew.
+#: Texels of house fronts kept painted, 128 MB; beyond it all are dropped and painted anew.
 KEPT_TEXELS = 1 << 25
 
 #: Texels a metre of the map of roof heights that throws shadows.
@@ -22,7 +22,7 @@ SHADOW_PER_M = 2
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a district lies on the map: its local origin and how far its plan is turned."""
+    """Map position of a district: its local origin and the rotation of its plan."""
 
     easting: float
     northing: float
@@ -71,7 +71,7 @@ class District:
         self.ax, self.ay, self.ex, self.ey, self.length, self.height = columns[:6]
         self.owner, self.face = columns[6:]
         self.nx, self.ny = self.ey, -self.ex
-        # What a wall may reach with its roof and chimneys, before its texture is painted.
+        # Greatest height of a wall with roof and chimneys, before its texture is painted.
         ridge = np.array([h.ridge_m for h in self.houses] or [0.0])
         fence = self.face == FENCE
         self.reach: F64 = np.where(fence, self.height, ridge[self.owner * ~fence] + 1.5)

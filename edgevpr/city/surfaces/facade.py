@@ -1,4 +1,4 @@
-"""Street fronts: walls, rhythm of windows, roofs, and what makes one house its own."""
+"""Street fronts: walls, rows of windows, roofs, and rare details."""
 
 import numpy as np
 
@@ -196,7 +196,7 @@ def _shops(canvas: Canvas, house: House, dice: Dice) -> None:
 
 
 def _oddities(canvas: Canvas, house: House, dice: Dice) -> None:
-    """Pipes, ivy, graffiti, a mural, a banner: rare, and seen from afar."""
+    """Rare details: pipes, ivy, graffiti, a mural, a banner."""
     if dice.chance(0.5):
         u = dice.pick((0.2, house.width - 0.35))
         canvas.rect(u, 0, u + 0.12, house.eaves_m, texel((86, 88, 86)))

@@ -1,4 +1,4 @@
-"""What stands on pavements, as flat cut-outs that face the viewer; and people."""
+"""Street furniture and people, as flat cut-outs that face the viewer."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def _disc(canvas: Canvas, u: float, v: float, radius: float, ink: int) -> None:
 
 
 def lamp_post(atlas: Atlas, dice: Dice) -> Cutout:
-    """A street lamp; one make a district."""
+    """A street lamp, of one make throughout a district."""
     high = dice.between(4.6, 6.0)
     canvas = Canvas(1.6, high + 0.3, PER_M, CLEAR << 24)
     ink = texel(dice.pick((STEEL, (50, 54, 52), (40, 62, 54))))

@@ -1,4 +1,4 @@
-"""The ground: a map of kinds at eight texels a metre, and how each kind looks in a season."""
+"""Ground: a map of kinds at eight texels a metre, and the look of each kind in a season."""
 
 import numpy as np
 

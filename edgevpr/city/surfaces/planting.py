@@ -1,4 +1,4 @@
-"""What stands still in the streets: trees, lamps, signs, benches, awnings, balconies."""
+"""Fixtures of the streets: trees, lamps, signs, benches, awnings, balconies."""
 
 from dataclasses import dataclass
 

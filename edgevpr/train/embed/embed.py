@@ -1,4 +1,4 @@
-"""``edgevpr embed``: descriptors of a folder of images by a network, as a features artifact."""
+"""Descriptors of a folder of images by a network, as a features artifact (``edgevpr embed``)."""
 
 from collections.abc import Callable
 from pathlib import Path

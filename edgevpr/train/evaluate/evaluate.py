@@ -26,11 +26,11 @@ from edgevpr.train.networks.model import load_model
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What one model answered to each query.
+    """Answers of one model to each query.
 
     ``rows`` and ``similarity`` (Q, K): gallery rows, best first, and their inner products;
-    ``positives``: the gallery rows that would answer each query; ``root``: what the paths of both
-    tables are relative to; descriptors (Q, D) and (N, D) float16.
+    ``positives``: the gallery rows of the same place as each query; ``root``: folder that the paths
+    of both tables are relative to; descriptors (Q, D) and (N, D) float16.
     """
 
     recall: Recall
@@ -90,7 +90,7 @@ def evaluate(
     batch_size: int = 64,
     track: Track = silent,
 ) -> Evaluated:
-    """``edgevpr eval``: R@K of ``data/queries`` against ``data/database``.
+    """R@K of ``data/queries`` against ``data/database``.
 
     Args:
         model: describes the queries and, without ``features``, the database too (symmetric).

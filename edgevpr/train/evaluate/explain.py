@@ -1,4 +1,4 @@
-"""Where a network looks, and what it takes for alike.
+"""Grad-CAM of networks, a map of the places, and the places nearest to each.
 
 Grad-CAM (Selvaraju et al., ICCV 2017) with the memory bank as a linear classifier, as in Fig. 3 of
 Kim, Cho and Yoon; a map of the places; and each place's nearest ones by cosine of their weights.
@@ -39,7 +39,7 @@ def grad_cam(
     """(B, 3, H, W) images and (B, D) centroids of their places -> (B, h, w) maps in [0, 1].
 
     The class score is the descriptor's inner product with the centroid; its gradient, averaged over
-    the feature map, weighs the map's channels, and what speaks for the place is kept.
+    the feature map, weighs the map's channels; positive values are kept.
     """
     network.eval()
     with torch.enable_grad():
@@ -86,7 +86,7 @@ def place_map(
 
 @dataclass(frozen=True)
 class Explained:
-    """Files that were written."""
+    """Files that ``explain_networks`` wrote."""
 
     gradcam: Path
     places: Path
@@ -106,8 +106,8 @@ def explain_networks(
 
     Args:
         models: networks of one descriptor space, the gallery network and query networks.
-        images: folder the features are of; its images are looked at.
-        features: gallery-network features of those images: they make the bank.
+        images: folder of the images that the features describe.
+        features: gallery-network features of those images, for the memory bank.
         out: folder to write to.
         count: images in the picture, of places spread over the data set.
 

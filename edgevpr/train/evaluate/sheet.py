@@ -1,4 +1,4 @@
-"""A picture sheet of an evaluation: queries with what was answered, hits and misses."""
+"""Picture of an evaluation: queries with their best answers, misses beside hits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from edgevpr.preprocess import read_image
 from edgevpr.retrieval.recall import hits
 from edgevpr.train.evaluate.evaluate import Evaluated
 
-#: Tiles in pixels; the frame around one says what it is.
+#: Sizes in pixels, and colours of the frames: query, right, wrong, missed.
 _TILE, _FRAME, _ANSWERS = 144, 6, 3
 _BLUE, _GREEN, _RED, _GREY = (70, 110, 200), (40, 160, 70), (200, 60, 50), (150, 150, 150)
 

@@ -1,8 +1,7 @@
 """Class-relational label smoothing: training a gallery network to classify places.
 
-Research 1 of Kim's thesis talk, "Resource-aware and Robust Visual Place Recognition": a small part
-of the label's mass goes to the places that look like the true one, found from the classifier's own
-weights as it trains.
+Research 1 of Kim's thesis talk, "Resource-aware and Robust Visual Place Recognition": a small share
+of the label goes to the places most similar to the true one by the classifier's own weights.
 """
 
 import torch

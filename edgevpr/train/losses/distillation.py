@@ -1,4 +1,4 @@
-"""The baselines: losses of other asymmetric-retrieval papers.
+"""Baselines: losses of other asymmetric-retrieval papers.
 
 Each takes (B, D) query-network and gallery-network descriptors of the same images, unnormalized or
 not, and the parameters of its paper. With ``neighbours`` (B, K, D), the gallery descriptors of
@@ -159,7 +159,7 @@ def d3still(
 
     def part(mask: Tensor) -> Tensor:
         rows = torch.where(mask, terms, torch.zeros_like(terms)).flatten(1)
-        # The norm's gradient at a row of zeros is 0 / 0; such a row has nothing to say.
+        # The norm's gradient at a row of zeros is 0 / 0; such a row adds nothing.
         squares = rows.square().sum(1)
         there = squares > 0
         norms = torch.where(there, squares, torch.ones_like(squares)).sqrt() * there

@@ -1,7 +1,7 @@
 """Nearest neighbours of every training image in the gallery network's space.
 
-What the k-NN baselines (CSD, ROP, MSP, D3still) compute and store before training, over all images
-and exactly, so that its cost can be set beside the memory bank's.
+The k-NN baselines (CSD, ROP, MSP, D3still) rank them. They are computed before training, over all
+images and exactly, and their cost is reported beside the memory bank's.
 """
 
 import time
@@ -71,7 +71,7 @@ def precompute_neighbours(
 def stored_neighbours(
     path: Path, features: NDArray[np.float16], *, wait_s: float = 86400.0
 ) -> Neighbours:
-    """What another process is precomputing at ``path``, once it is there.
+    """Neighbours that another process precomputes at ``path``, once they are there.
 
     Raises:
         DataError: it did not come in time.

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects: tensors by name, and nothing else."""
+"""Reader of other projects' checkpoints: tensors by name, nothing unpickled."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds."""
+"""Cost of a network: parameters and multiply-adds."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from edgevpr.train.networks.network import Network, parameters_m
 
 
 class NetworkCost(NamedTuple):
-    """Of one image at batch 1."""
+    """Size of a network, and its arithmetic for one image."""
 
     dim: int
     #: millions.

@@ -1,4 +1,4 @@
-"""A trained model as an ONNX graph that takes what a camera gives."""
+"""ONNX export of a trained model, from uint8 images to descriptors."""
 
 import contextlib
 import logging

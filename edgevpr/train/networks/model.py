@@ -1,4 +1,4 @@
-"""The model artifact: weights without pickle, and what they are."""
+"""Model artifacts: saving, loading, and starting a network from another's weights."""
 
 import hashlib
 from pathlib import Path
@@ -102,9 +102,9 @@ def start_from(path: Path, network: Network) -> None:
 def copy_aggregator(source: Path, network: Network) -> int:
     """Start a network's aggregator from another model's; returns how many tensors were copied.
 
-    The query network answers in the gallery network's words: queries, attention and output
-    weights of the same shape mean the same there. The first projection, whose shape follows the
-    backbone, stays as it is where the channels differ.
+    Both networks answer in one descriptor space, so queries, attention and output weights of the
+    same shape carry over. The first projection, whose shape follows the backbone, stays as it is
+    where the channels differ.
 
     Raises:
         UsageError: the aggregators are of another kind or have other arguments.

@@ -1,4 +1,4 @@
-"""A place-recognition network: a backbone's features, aggregated into one descriptor."""
+"""Place-recognition network: a backbone's features, aggregated into one descriptor."""
 
 from collections.abc import Callable
 from typing import Any

@@ -120,7 +120,7 @@ def _fill(network: Network, state: dict[str, Tensor], path: Path, name: str) -> 
 
 
 def _downloaded(url: str, expected: str, track: Track) -> Path:
-    """The file of a URL from the cache, fetched first where it is not there."""
+    """The file of a URL, from the cache or fetched into it."""
     path = cache_folder() / url.rpartition("/")[2]
     if path.is_file():
         _check_digest(path, expected)

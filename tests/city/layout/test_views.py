@@ -7,9 +7,9 @@ from edgevpr.city.exact_math import Dice
 from edgevpr.city.layout import drive
 from edgevpr.city.layout.plan import lay_out
 from edgevpr.city.layout.views import SPACING_M, settle, visit
+from edgevpr.city.size import TRAIN_CITIES
 from edgevpr.city.surfaces import facade
 from edgevpr.city.surfaces.district import District
-from edgevpr.city.worker import TRAIN_CITIES
 
 
 @pytest.mark.parametrize("name", ["test", "val", TRAIN_CITIES[0]])

@@ -1,4 +1,4 @@
-"""Any timm backbone as a feature extractor."""
+"""timm backbones as feature extractors."""
 
 from pathlib import Path
 
