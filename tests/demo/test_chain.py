@@ -21,7 +21,7 @@ def run_verb(words: list[str]) -> None:
 
 
 def test_the_whole_chain(tmp_path: Path) -> None:
-    """Catches a verb that no longer fits its neighbours, and a summary that misses a number."""
+    """Every verb takes what the one before it wrote, and the summary has all numbers."""
     budget = Budget(
         gallery_epochs=1,
         query_epochs=1,
@@ -56,7 +56,6 @@ def test_the_whole_chain(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    """Catches a demo that overwrites a user's folder."""
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected nothing or an earlier demo's output"):
         run_demo(tmp_path, run_verb=run_verb, print_line=print)
@@ -64,7 +63,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_drive_score_tells_seen_from_near(tmp_path: Path) -> None:
-    """Catches frames between places counted as misses, and a radius in degrees."""
+    """Frames between places count neither way, and the radius is in metres."""
     east, north, _, _ = to_utm([50.0], [9.0])
     gallery = ImageTable.build(
         ["a.jpg"], place=[7], easting=east, northing=north, zone=[32], letter=["U"],

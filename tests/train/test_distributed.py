@@ -49,7 +49,7 @@ def features(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("loss", ["supcon", "implicit", "raml", "csd"])
 def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, loss: str) -> None:
-    """Catches gradients averaged twice, a batch seen by both, or relations within a share only."""
+    """Losses see the whole batch of both processes, and gradients are those of one."""
     options = ["--loss", loss]
     if loss != "supcon":
         options += ["--features", str(features)]
@@ -65,6 +65,5 @@ def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, 
 
 
 def test_a_batch_that_does_not_divide(tiny: Path) -> None:
-    """Catches images dropped in silence."""
     with pytest.raises(UsageError, match="expected a multiple of the 3 x 1 processes"):
         TrainConfig(images=tiny, architecture=Architecture("resnet10t"), devices=3)

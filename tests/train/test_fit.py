@@ -73,7 +73,7 @@ def _query_config(tiny: Path, out: Path, **changes: object) -> TrainConfig:
 
 
 def test_the_chain_of_files(tiny: Path, trained: Path) -> None:
-    """Catches a query network that is not in its gallery network's space."""
+    """The query network and the features are in the gallery network's space."""
     _, gallery, gallery_artifact = load_model(trained / "gallery")
     _, query, query_artifact = load_model(trained / "query")
     features = Features(trained / "features")
@@ -93,7 +93,7 @@ def test_the_chain_of_files(tiny: Path, trained: Path) -> None:
 
 
 def test_what_an_evaluation_leaves(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches a per-query file or a picture that disagrees with the recall."""
+    """The per-query file and the picture agree with the recall."""
     done = evaluate(trained / "query", tiny / "val", features=trained / "database")
     rows = list(csv.DictReader(io.StringIO(done.to_csv())))
     right = sum(int(row["correct"]) for row in rows)
@@ -112,7 +112,7 @@ def test_what_an_evaluation_leaves(tiny: Path, trained: Path, tmp_path: Path) ->
 
 
 def test_embed_in_parts_is_embed(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches a part described twice or never, and a result before all of them are there."""
+    """Parts in any order give the same features, once all of them are there."""
     out = tmp_path / "features"
     for part in (2, 0, 1):
         assert not out.exists()
@@ -130,7 +130,6 @@ def test_embed_in_parts_is_embed(tiny: Path, trained: Path, tmp_path: Path) -> N
 def test_embed_goes_on_where_it_stopped(
     tiny: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a second run that starts over, or trusts rows that were never written."""
     monkeypatch.setattr(describing, "_NOTE_EVERY", 8)
     out = tmp_path / "features"
 
@@ -160,7 +159,7 @@ def test_embed_goes_on_where_it_stopped(
 
 
 def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches state that is lost on interruption: optimizer, schedule, data order, statistics."""
+    """Optimizer, schedule, data order and statistics survive an interruption."""
 
     class Stop(Exception):
         pass
@@ -186,7 +185,6 @@ def test_resume_is_bit_identical(tiny: Path, trained: Path, tmp_path: Path) -> N
 
 
 def test_resume_with_other_settings_is_refused(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches a run that silently mixes two configurations."""
 
     def stop(step: TrainingStep) -> None:
         if step.epoch == 1:
@@ -200,7 +198,7 @@ def test_resume_with_other_settings_is_refused(tiny: Path, trained: Path, tmp_pa
 
 
 def test_worker_processes_change_nothing(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches augmentation drawn from a worker's own random state."""
+    """Augmentation does not depend on the number of workers."""
     fit(_query_config(tiny, trained, workers=2, epochs=1), tmp_path / "two")
     fit(_query_config(tiny, trained, workers=0, epochs=1), tmp_path / "none")
     two, none = (load_file(tmp_path / n / "weights.safetensors") for n in ("two", "none"))
@@ -208,13 +206,11 @@ def test_worker_processes_change_nothing(tiny: Path, trained: Path, tmp_path: Pa
 
 
 def test_features_of_other_images_are_refused(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches descriptors paired with the wrong images."""
     with pytest.raises(DataError, match="edgevpr embed"):
         fit(_query_config(tiny, trained, images=tiny / "val" / "database"), tmp_path / "x")
 
 
 def test_evaluate_refuses_another_space(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches recall computed across two gallery networks' spaces."""
     fit(_gallery_config(tiny, epochs=1, seed=5), tmp_path / "other")
     embed(tmp_path / "other", tiny / "val" / "database", tmp_path / "features", workers=0)
     with pytest.raises(SpaceMismatchError):
@@ -224,7 +220,7 @@ def test_evaluate_refuses_another_space(tiny: Path, trained: Path, tmp_path: Pat
 
 
 def test_export_matches_torch(trained: Path, tmp_path: Path) -> None:
-    """Catches normalization left outside the graph, or an operator exported wrongly."""
+    """The graph takes uint8 images and gives torch's descriptors."""
     import onnxruntime
 
     difference = export_onnx(trained / "query", tmp_path / "query.onnx")
@@ -236,7 +232,7 @@ def test_export_matches_torch(trained: Path, tmp_path: Path) -> None:
 
 
 def test_aggregator_from_the_gallery_network(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches a copy that misses tensors, or takes those of another shape."""
+    """All tensors of the same shape are copied, the others stay."""
     gallery, _, _ = load_model(trained / "gallery")
     config = _query_config(tiny, trained)
     network = Network(config.architecture)
@@ -251,7 +247,6 @@ def test_aggregator_from_the_gallery_network(tiny: Path, trained: Path, tmp_path
 
 @pytest.mark.parametrize("loss", [name for name in QUERY_LOSSES if name != "implicit"])
 def test_every_query_loss_trains(tiny: Path, trained: Path, tmp_path: Path, loss: str) -> None:
-    """Catches a loss that the training loop cannot call, or that does not fall."""
     arguments = {"top_k": 8} if loss in ("csd", "rop", "msp", "d3still") else {}
     config = _query_config(tiny, trained, loss=loss, loss_args=arguments, epochs=6)
     losses: list[float] = []
@@ -264,7 +259,6 @@ def test_every_query_loss_trains(tiny: Path, trained: Path, tmp_path: Path, loss
 
 @pytest.mark.parametrize("loss", ["supcon", "crls"])
 def test_every_gallery_loss_trains(tiny: Path, tmp_path: Path, loss: str) -> None:
-    """Catches a classifier that the optimizer does not hold."""
     losses: list[float] = []
     config = _gallery_config(tiny, loss=loss, epochs=8)
     fit(config, tmp_path / loss, on_step=lambda step: losses.append(step.loss))
@@ -272,7 +266,6 @@ def test_every_gallery_loss_trains(tiny: Path, tmp_path: Path, loss: str) -> Non
 
 
 def test_losses_of_the_other_role_are_refused(tiny: Path) -> None:
-    """Catches a query loss silently ignored when a gallery network is trained."""
     with pytest.raises(UsageError, match=r"found `loss` csd, expected .* for a gallery network"):
         _gallery_config(tiny, loss="csd")
     with pytest.raises(UsageError, match=r"the loss d3still takes \(top_k"):
@@ -280,7 +273,7 @@ def test_losses_of_the_other_role_are_refused(tiny: Path) -> None:
 
 
 def test_starting_from_a_whole_network(tiny: Path, trained: Path, tmp_path: Path) -> None:
-    """Catches a start that leaves a tensor at random, and a file of another network."""
+    """Every tensor is filled, and a file of another network is refused."""
     weights = tmp_path / "half.safetensors"
     state = load_file(trained / "gallery" / "weights.safetensors")
     save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
@@ -293,7 +286,7 @@ def test_starting_from_a_whole_network(tiny: Path, trained: Path, tmp_path: Path
 
 
 def test_sizes_a_network_cannot_work_on() -> None:
-    """Catches SALAD with fewer patches than clusters reaching training, or without advice."""
+    """The message names a size that works."""
     with pytest.raises(UsageError, match=r"7 x 7 = 49 patches.*`image_size` 288"):
         Network(Architecture("efficientvit_b2", aggregator="salad"), (224, 224))
     with pytest.raises(UsageError, match="322 x 322"):
@@ -303,7 +296,6 @@ def test_sizes_a_network_cannot_work_on() -> None:
 
 
 def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> None:
-    """Catches an event file without what one looks at."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -317,7 +309,7 @@ def test_tensorboard_gets_loss_rate_and_recall(tiny: Path, tmp_path: Path) -> No
 
 
 def test_a_loss_that_diverges_is_named(tiny: Path, tmp_path: Path) -> None:
-    """Catches NaN weights saved as a model."""
+    """The run ends with advice, and no model is written."""
     config = _gallery_config(tiny, lr=1e9, epochs=2)
     with pytest.raises(NumericsError, match="lower `lr`"):
         fit(config, tmp_path / "model")

@@ -14,7 +14,7 @@ from edgevpr.train.place_ids import places_from_positions, with_places
 
 
 def test_places_from_positions() -> None:
-    """Catches headings of 359 and 1 degree in one bin of 30, and unknown ones in the first."""
+    """Headings of 359 and 1 degree are in different bins, unknown ones in a bin of their own."""
     table = ImageTable.build(
         ["a", "b", "c", "d", "e", "f"],
         easting=[1, 9, 11, 1, 1, np.nan],
@@ -32,7 +32,7 @@ def test_places_from_positions() -> None:
 
 
 def test_places_of_a_grid_and_of_some_cities() -> None:
-    """Catches images of other cities, or without a position, entering a batch."""
+    """Images of other cities, or without a position, have place -1."""
     table = ImageTable.build(
         ["Images/A/a.jpg", "Images/A/b.jpg", "Images/B/c.jpg", "Images/B/d.jpg"],
         place=[7, 7, 7, 9],

@@ -54,7 +54,7 @@ def write(path: Path, count: int = 240, dim: int = 48, space: str = SPACE) -> Pa
     "factory", ["IVF8,PQ8x4fsr,Refine(SQ8)", "OPQ8_32,IVF8,PQ8x4fsr", "IVF8,PQ8x8", "PQ16x4fs"]
 )
 def test_codes_are_what_the_index_stores(factory: str, tmp_path: Path) -> None:
-    """Would catch a residual, a coarse centroid or a rotation that is left out."""
+    """Residuals, coarse centroids and rotations are part of the codes."""
     rng = np.random.default_rng(1)
     vectors = l2_normalize(rng.normal(size=(600, 32)))
     build_file(vectors, factory, tmp_path / "i.faiss")
@@ -76,7 +76,7 @@ def test_codes_are_what_the_index_stores(factory: str, tmp_path: Path) -> None:
 
 
 def test_gradients_are_those_of_the_formula(tmp_path: Path) -> None:
-    """Would catch a projection, a mask or a temperature that the backward pass does not see."""
+    """The backward pass goes through projection, mask and temperature."""
     features = Features(write(tmp_path / "f"))
     build_gallery(tmp_path / "f", tmp_path / "g", options=IndexOptions(dim=24))
     module = through_index(Nothing(), tmp_path / "g", features, tau=0.1)
@@ -91,7 +91,7 @@ def test_gradients_are_those_of_the_formula(tmp_path: Path) -> None:
 
 
 def test_the_term_falls_and_the_index_answers_better(tmp_path: Path) -> None:
-    """Would catch a term that pulls away from what the index stores.
+    """Descending the term brings queries closer to what the index stores.
 
     Measured: the term from 1.82 to 0.11; the place found through IVF and PQ alone, 80 to 100%.
     """
@@ -124,7 +124,7 @@ def test_the_term_falls_and_the_index_answers_better(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    """Would catch codes of another space, or of an index that has none."""
+    """Galleries of another space, and indexes without a product quantizer, are refused."""
     features = Features(write(tmp_path / "f"))
     build_gallery(tmp_path / "f", tmp_path / "sq", options=IndexOptions(kind="sq8"))
     with pytest.raises(UsageError, match="edgevpr index FEATURES --kind ivfpq"):
@@ -138,7 +138,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_a_query_network_trains_through_an_index(tmp_path: Path) -> None:
-    """Would catch the option not reaching the loss: the same seed must end in another one."""
+    """The same seed ends in a higher loss with the term than without."""
     from edgevpr.train.embed.embed import embed
 
     boq = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
@@ -167,7 +167,6 @@ def test_a_query_network_trains_through_an_index(tmp_path: Path) -> None:
 
 
 def test_module_without_a_projection() -> None:
-    """Would catch an index in the full space being projected by nothing."""
     codes = np.eye(3, 4, dtype=np.float16)
     module = ThroughIndex(Nothing(), codes, None, tau=1.0)
     rows = torch.arange(3)
