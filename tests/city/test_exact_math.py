@@ -1,4 +1,4 @@
-"""The arithmetic that pixels rest on."""
+"""Random streams, noise and angles with the same bits everywhere."""
 
 import math
 

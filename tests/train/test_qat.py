@@ -59,7 +59,7 @@ def test_gradients_pass_rounding_and_stop_at_the_range() -> None:
 
 
 def test_the_layers_are_those_that_compile_quantizes(tmp_path: Path) -> None:
-    """Finetuning for other layers than the engine rounds would help nobody."""
+    """The layers that are finetuned are those that the engine rounds."""
     onnx = pytest.importorskip("onnx")
     from edgevpr.compile.graph.fuse import clean_up
     from edgevpr.compile.precision.structure import int8_layers
@@ -79,7 +79,7 @@ def test_the_layers_are_those_that_compile_quantizes(tmp_path: Path) -> None:
 
 
 def test_finetuning_wins_back_what_rounding_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights must learn from the rounded pass, not beside it."""
+    """The weights learn from the rounded pass."""
     monkeypatch.setattr("edgevpr.train.qat._LARGEST", 7)  # four bits: a loss worth winning back
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -140,6 +140,6 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
 
 
 def test_a_gallery_network_is_refused(tiny: Path) -> None:
-    """Its descriptors define the space; it is not what a robot runs."""
+    """Only query networks are compiled to INT8."""
     with pytest.raises(UsageError, match="pass the features"):
         TrainConfig(images=tiny / "train", architecture=ARCHITECTURE, qat=True)

@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_describes_as_one_process_does(model: Path, tiny: Path, tmp_path: Path) -> None:
-    """Workers answer in any order: a row in another's place would go unseen without this."""
+    """Workers answer in any order; each row is its own image's descriptor."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
     record = embed_on_cluster(
         model, tiny / "train", tmp_path / "many", cluster="local", batch_size=5
@@ -92,7 +92,7 @@ def test_what_a_worker_finds_wrong_is_one_sentence(model: Path, tmp_path: Path) 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_another_model_on_a_worker(model: Path, tiny: Path) -> None:
-    """Its descriptors would be wrong without a word; a constructor's error would be Ray's own."""
+    """A model that differs on a worker is refused with an error of ours, not Ray's."""
     connect("local")
     blocks = ray.data.from_items([{"row": 0, "path": "a.jpg"}]).map_batches(
         Describer,
@@ -104,7 +104,7 @@ def test_another_model_on_a_worker(model: Path, tiny: Path) -> None:
 
 
 def test_no_cluster_is_one_sentence(model: Path, tiny: Path, tmp_path: Path) -> None:
-    """Ray's own error is a page long, after half a minute of trying."""
+    """An address without a cluster is refused within seconds."""
     if ray.is_initialized():
         ray.shutdown()
     with pytest.raises(TargetError, match="pass `cluster` local"):

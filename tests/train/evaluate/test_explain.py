@@ -19,7 +19,7 @@ from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
 
 
-def test_grad_cam_finds_the_patch_that_speaks_for_the_place() -> None:
+def test_grad_cam_lights_up_the_patch_of_the_place() -> None:
     """The map is that of the last features, rows and columns in order.
 
     With mean-pooled features as descriptor, the channel that the centroid asks for is lit up by one

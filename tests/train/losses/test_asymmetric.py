@@ -67,7 +67,7 @@ def test_asymmetric_is_equation_3() -> None:
 
 
 def test_implicit_bounds_the_explicit_mean() -> None:
-    """Eq. 7: the mean of Eq. 5 over samples stays under Eq. 8 (Jensen); catches a lost sign."""
+    """Eq. 7: the mean of Eq. 5 over samples stays under Eq. 8 (Jensen)."""
     case = _case(2)
     case["variance"] *= 0.05
     rng = np.random.default_rng(3)
@@ -118,7 +118,7 @@ def test_explicit_is_equation_5() -> None:
 
 
 def test_explicit_draws_stay_under_equation_8() -> None:
-    """Eq. 7 with the loss's own samples: catches noise of another variance than gamma S."""
+    """Eq. 7 with the loss's own samples, of variance gamma S."""
     tensors = _tensors(_case(2))
     tensors["variance"] *= 0.05
     torch.manual_seed(0)

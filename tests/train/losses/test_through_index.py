@@ -29,7 +29,7 @@ from ..conftest import write_images  # noqa: E402
 SPACE = "boq-48-0123456789ab"
 
 
-class Nothing(torch.nn.Module):
+class ZeroObjective(torch.nn.Module):
     """An objective that is always zero."""
 
     def forward(self, query, *rest):  # type: ignore[no-untyped-def]
@@ -79,7 +79,7 @@ def test_gradients_are_those_of_the_formula(tmp_path: Path) -> None:
     """The backward pass goes through projection, mask and temperature."""
     features = Features(write(tmp_path / "f"))
     build_gallery(tmp_path / "f", tmp_path / "g", options=IndexOptions(dim=24))
-    module = through_index(Nothing(), tmp_path / "g", features, tau=0.1)
+    module = through_index(ZeroObjective(), tmp_path / "g", features, tau=0.1)
     rows = torch.tensor([0, 1, 9, 50, 120])  # 0 and 1 show one place
     own = rows // 4
     query = torch.randn(5, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_the_term_falls_and_the_index_answers_better(tmp_path: Path) -> None:
     features = Features(write(tmp_path / "f"))
     options = IndexOptions(dim=24, factory="IVF4,PQ12x4fsr")
     build_gallery(tmp_path / "f", tmp_path / "g", options=options)
-    module = through_index(Nothing(), tmp_path / "g", features, tau=0.1)
+    module = through_index(ZeroObjective(), tmp_path / "g", features, tau=0.1)
     rng = np.random.default_rng(2)
     start = np.asarray(features.descriptors, np.float32) + 0.25 * rng.normal(size=(240, 48))
     query = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32))
@@ -128,11 +128,11 @@ def test_refusals(tmp_path: Path) -> None:
     features = Features(write(tmp_path / "f"))
     build_gallery(tmp_path / "f", tmp_path / "sq", options=IndexOptions(kind="sq8"))
     with pytest.raises(UsageError, match="edgevpr index FEATURES --kind ivfpq"):
-        through_index(Nothing(), tmp_path / "sq", features, 0.1)
+        through_index(ZeroObjective(), tmp_path / "sq", features, 0.1)
     write(tmp_path / "other", space="boq-48-ffffffffffff")
     build_gallery(tmp_path / "other", tmp_path / "g", options=IndexOptions(dim=24))
     with pytest.raises(SpaceMismatchError):
-        through_index(Nothing(), tmp_path / "g", features, 0.1)
+        through_index(ZeroObjective(), tmp_path / "g", features, 0.1)
     with pytest.raises(UsageError, match="without `features`"):
         TrainConfig(tmp_path, Architecture("resnet10t", 2), through_index=tmp_path / "g")
 
@@ -168,7 +168,7 @@ def test_a_query_network_trains_through_an_index(tmp_path: Path) -> None:
 
 def test_module_without_a_projection() -> None:
     codes = np.eye(3, 4, dtype=np.float16)
-    module = ThroughIndex(Nothing(), codes, None, tau=1.0)
+    module = ThroughIndex(ZeroObjective(), codes, None, tau=1.0)
     rows = torch.arange(3)
     query = torch.eye(3, 4) * 7  # lengths do not matter
     expected = -np.log(np.e / (np.e + 2))

@@ -1,4 +1,4 @@
-"""Published networks: their parameters, their checkpoints, and what is said without a network."""
+"""Published networks: their parameters, their checkpoints, and refusals without a connection."""
 
 import hashlib
 import json
