@@ -109,7 +109,7 @@ class TrainConfig:
         bool,
         Option(
             "Quantization-aware: round the layers that INT8 engines round. Finetunes a trained "
-            "query network that loses recall in INT8."
+            "query network (`weights`) that loses recall in INT8."
         ),
     ] = False
     through_index: Annotated[
