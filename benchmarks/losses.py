@@ -7,8 +7,8 @@ used, or of a finished ``benchmarks/real_frames.py``: its frames, and held-out w
 column of recall. LIGHT is a query backbone trained with none of these losses: for the city, of
 MobileViTv2-0.5 (docs/reproduce.md trains one); for the frames, the ImageNet weights of MobileNetV2
 that its gallery network started from, at 128 px where that sees 192, because no other weights at
-hand were trained on photographs. Every run differs in its loss alone: same start, images, order for a
-seed, steps and schedule. Prints a table of R@1 and R@5 of the test queries against the gallery
+hand were trained on photographs. Every run differs in its loss alone: same start, images, order for
+a seed, steps and schedule. Prints a table of R@1 and R@5 of the test queries against the gallery
 network's features, mean and spread over seeds, and the seconds of a step. A run that is in
 OUT/runs.jsonl already is not repeated.
 """

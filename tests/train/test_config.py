@@ -65,6 +65,7 @@ def test_loss_arguments_are_those_of_the_functions() -> None:
         ({"validation_features": Path("f")}, "pass `validation`$"),
         ({"batch_size": 8, "devices": 3}, "found `batch_size` 8, expected a multiple"),
         ({"loss": "csd"}, "found `loss` csd, expected one of multi-similarity"),
+        ({"features": Path("f"), "loss": "d3still", "loss_args": {"topk": 3}}, r"takes \(top_k"),
         ({"loss": "supcon", "loss_args": {"t": 1}}, r"`loss_args` t=1, .* \(temperature\)"),
         ({"tau": 0.0}, "found `tau` 0.0, expected a temperature above 0 and at most 1"),
         ({"tau": -1.0}, "found `tau` -1.0"),
