@@ -21,7 +21,7 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
-from edgevpr.city.layout.views import settle
+from edgevpr.city.layout.views import choose_places
 from edgevpr.city.size import TRAIN_CITIES, CitySize
 from edgevpr.city.worker import DRIVE_COLUMNS, Rows, Task, draw
 from edgevpr.errors import ResourceError, UsageError
@@ -110,7 +110,7 @@ def _plan(folder: Path, seed: int, size: CitySize) -> tuple[list[Task], dict[str
     plans = [(name, "train", size.train_places) for name in TRAIN_CITIES[: size.train_cities]]
     plans += [("val", "val", size.val_places), ("test", "test", size.test_places)]
     for name, split, count in plans:
-        across, up, places = settle(seed, name, count)
+        across, up, places = choose_places(seed, name, count)
         districts[name] = {"split": split, "streets": [across, up], "places": count}
         for kind in ("database", "queries", *(["tuning"] if split == "test" else [])):
             if split != "train":

@@ -153,7 +153,7 @@ def run_demo(
     )  # fmt: skip
     records = _profile(chain, out, test / "queries")
 
-    rows = _closing(records)
+    rows = _closing_rows(records)
     thumbnail = thumbnail_recall(test)
     report = out / "report.html"
     summary = DemoSummary(
@@ -182,7 +182,7 @@ def _train(chain: Chain, out: Path, seed: int, budget: Budget, from_scratch: boo
     chain.verb(
         "train", training, "-o", gallery, *GALLERY, *common,
         "--epochs", str(budget.gallery_epochs), "--validation", validation,
-        *_start("gallery", from_scratch),
+        *_starting_weights("gallery", from_scratch),
     )  # fmt: skip
     for name, folder in {
         "training": training,
@@ -194,7 +194,7 @@ def _train(chain: Chain, out: Path, seed: int, budget: Budget, from_scratch: boo
         "train", training, "-o", out / "query-network", "--features", features / "training",
         *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
         "--validation-features", features / "validation", "--aggregator-from", gallery,
-        *_start("query", from_scratch),
+        *_starting_weights("query", from_scratch),
     )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
     return records
 
 
-def _closing(records: list[ProfileRecord]) -> list[ProfileRow]:
+def _closing_rows(records: list[ProfileRecord]) -> list[ProfileRow]:
     rows = {row.configuration: row for record in records for row in record.rows}
     return [rows[name] for name in CONFIGURATIONS]
 
@@ -246,7 +246,7 @@ def _row(row: ProfileRow) -> Row:
     return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
 
 
-def _start(role: str, from_scratch: bool) -> list[str]:
+def _starting_weights(role: str, from_scratch: bool) -> list[str]:
     """The shipped start of a network, trained on other cities (docs/reproduce.md says how)."""
     if from_scratch:
         return []

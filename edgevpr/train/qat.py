@@ -68,7 +68,7 @@ def int8_modules(network: Network, image_size: tuple[int, int]) -> list[str]:
     names = {module: name for name, module in network.named_modules()}
     first = True
 
-    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note_layer(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal first
         reads_image, first = first, False
         depth = module.get_parameter("weight")[0].numel()
@@ -84,7 +84,7 @@ def int8_modules(network: Network, image_size: tuple[int, int]) -> list[str]:
 
     for module in names:
         if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(look))
+            handles.append(module.register_forward_hook(note_layer))
     training = network.training
     try:
         with torch.no_grad():

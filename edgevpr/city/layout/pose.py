@@ -49,7 +49,7 @@ class View:
         return float(self.m[0]) + 0.5 / self.samples
 
 
-def look(pose: Pose, width: int, height: int, supersample: int) -> View:
+def view_of(pose: Pose, width: int, height: int, supersample: int) -> View:
     """The view of a pose for an output of ``width`` x ``height`` pixels."""
     focal = FOCAL * width
     out_k, out_m = _slopes(pose, width, height, focal, 1)

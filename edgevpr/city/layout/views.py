@@ -82,7 +82,7 @@ def candidate_places(plan: Plan, seed: int, name: str) -> list[CityPlace]:
     return found
 
 
-def settle(seed: int, name: str, count: int) -> tuple[int, int, list[CityPlace]]:
+def choose_places(seed: int, name: str, count: int) -> tuple[int, int, list[CityPlace]]:
     """Streets each way that give room for ``count`` places, and those places, numbered from 0."""
     across = up = 3
     while True:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgevpr.city.exact_math import F64, I64, Dice
-from edgevpr.city.layout.house import House, build
+from edgevpr.city.layout.house import House, build_house
 from edgevpr.city.layout.plan import Block
 from edgevpr.city.layout.style import Style
 
@@ -119,7 +119,7 @@ def _row(seed: tuple[int | str, ...], style: Style, styles: tuple[Style, ...], x
             walls.add(x + ex * at, y + ey * at, ex, ey, gap, dice.between(1.2, 2.4), kind, FENCE)
             at += gap
             continue
-        house = build((*seed, count), own, width, depth)
+        house = build_house((*seed, count), own, width, depth)
         number = len(houses)
         houses.append(house)
         back = 0.0 if corners and (first or last) else setback + (

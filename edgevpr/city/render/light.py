@@ -35,7 +35,7 @@ class Light:
     shines: bool  # whether anything glows
 
 
-def of(conditions: Conditions) -> Light:
+def light_of(conditions: Conditions) -> Light:
     """The light of a visit."""
     c, dice = conditions, Dice(conditions.seed, "light")
     sine, cosine = sincos(c.sun_azimuth)

@@ -69,7 +69,7 @@ class _Hits:
         )  # fmt: skip
 
 
-def empty(view: View) -> UprightFrame:
+def empty_frame(view: View) -> UprightFrame:
     """A frame of sky."""
     size = len(view.k) * len(view.m)
     return UprightFrame(
@@ -111,11 +111,13 @@ def draw_walls(
     if not len(walls):
         return front
     pose, d, atlas = view.pose, district, district.atlas
-    hits = _meet(view, d.ax[walls], d.ay[walls], d.ex[walls], d.ey[walls], d.length[walls])
+    hits = _intersect(view, d.ax[walls], d.ay[walls], d.ex[walls], d.ey[walls], d.length[walls])
     # Sort by column, then distance: the hit's own number makes every key unique.
     keys = (hits.column << 40) | ((hits.depth * 256).astype(np.int64) << 20)
     hits = hits.take(np.sort(keys | np.arange(len(keys))) & ((1 << 20) - 1))
-    hits = hits.take(np.flatnonzero(_maybe_seen(hits, d.height[walls], d.reach[walls], pose.eye)))
+    hits = hits.take(
+        np.flatnonzero(_may_be_visible(hits, d.height[walls], d.reach[walls], pose.eye))
+    )
     painted = np.unique(hits.plane)
     numbers = np.zeros(len(walls), np.int64)
     numbers[painted] = d.textures(walls[painted])
@@ -162,7 +164,7 @@ def draw_planes(
     if not len(planes.ax):
         return
     pose, rows = view.pose, len(view.m)
-    hits = _meet(view, planes.ax, planes.ay, planes.ex, planes.ey, planes.length)
+    hits = _intersect(view, planes.ax, planes.ay, planes.ex, planes.ey, planes.length)
     if not len(hits.column):
         return
     keys = ((1 << 20) - (hits.depth * 256).astype(np.int64)) << 24 | np.arange(len(hits.depth))
@@ -239,7 +241,7 @@ def _layers(column: I64) -> I64:
     return layer
 
 
-def _maybe_seen(hits: _Hits, low: F64, high: F64, eye: float) -> NDArray[np.bool_]:
+def _may_be_visible(hits: _Hits, low: F64, high: F64, eye: float) -> NDArray[np.bool_]:
     """False where a hit is hidden for certain: its highest is under a nearer wall's lowest.
 
     Args:
@@ -278,7 +280,7 @@ def _in_view(view: View, district: District) -> I64:
     return walls
 
 
-def _meet(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
+def _intersect(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
     """All meetings of image columns with upright rectangles, rectangle by rectangle."""
     pose = view.pose
     dx, dy = ax - pose.x, ay - pose.y

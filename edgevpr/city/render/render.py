@@ -6,7 +6,7 @@ import numpy as np
 
 from edgevpr.city.exact_math import F32, U8
 from edgevpr.city.layout.conditions import Conditions
-from edgevpr.city.layout.pose import Pose, View, look
+from edgevpr.city.layout.pose import Pose, View, view_of
 from edgevpr.city.render import light, raycast, sensor, sky, traffic
 from edgevpr.city.surfaces import ground
 from edgevpr.city.surfaces.atlas import SKY
@@ -33,13 +33,13 @@ def render(district: District, pose: Pose, conditions: Conditions, width: int = 
     Returns:
         (height, width, 3) uint8 RGB, the same bits on every machine.
     """
-    view = look(pose, width, height, SUPERSAMPLE)
-    lit = light.of(conditions)
-    frame = raycast.empty(view)
+    view = view_of(pose, width, height, SUPERSAMPLE)
+    lit = light.light_of(conditions)
+    frame = raycast.empty_frame(view)
     palette = ground.palette(lit.leaf, conditions.snow, conditions.wet)
     raycast.draw_ground(frame, view, district.ground, palette, _grain(), lit.sun_up)
     front = raycast.draw_walls(frame, view, district, (lit.sun_x, lit.sun_y))
-    planes = traffic.around(district, view, conditions, (lit.sun_x, lit.sun_y))
+    planes = traffic.cutouts_in_view(district, view, conditions, (lit.sun_x, lit.sun_y))
     raycast.draw_planes(frame, view, district.atlas, planes, front)
     return sensor.develop(_shade(frame, view, district, lit, conditions), conditions)
 

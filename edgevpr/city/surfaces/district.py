@@ -11,7 +11,7 @@ from edgevpr.city.layout.style import vocabulary
 from edgevpr.city.layout.walls import CORNER, FENCE, FRONT, Lot, Walls, fill_block
 from edgevpr.city.surfaces import facade, fences, furniture, ground, vehicles
 from edgevpr.city.surfaces.atlas import Atlas
-from edgevpr.city.surfaces.planting import Fixture, plant
+from edgevpr.city.surfaces.planting import Fixture, place_fixtures
 
 #: Texels of house fronts kept painted, 128 MB; beyond it all are dropped and painted anew.
 KEPT_TEXELS = 1 << 25
@@ -80,10 +80,10 @@ class District:
         self.ground: U8 = ground.paint_ground(self.plan, key)
         self.roofs: F32 = self._roofs()
         self.atlas = Atlas()
-        self.props = furniture.props(self.atlas, Dice(*key, "props"))
+        self.props = furniture.make_props(self.atlas, Dice(*key, "props"))
         self.cars, self.trucks = vehicles.fleet(self.atlas)
         self._fences = [fences.texture(self.atlas, i) for i in range(3)]
-        self.fixtures: Fixture = plant(
+        self.fixtures: Fixture = place_fixtures(
             self.plan, key, self.houses, self.lots, self.props, self.atlas
         )
         self._props_end = self.atlas.mark()

@@ -6,7 +6,7 @@ import pytest
 from edgevpr.city.exact_math import Dice
 from edgevpr.city.layout import drive
 from edgevpr.city.layout.plan import lay_out
-from edgevpr.city.layout.views import SPACING_M, settle, visit
+from edgevpr.city.layout.views import SPACING_M, choose_places, visit
 from edgevpr.city.size import TRAIN_CITIES
 from edgevpr.city.surfaces import facade
 from edgevpr.city.surfaces.district import District
@@ -14,7 +14,7 @@ from edgevpr.city.surfaces.district import District
 
 @pytest.mark.parametrize("name", ["test", "val", TRAIN_CITIES[0]])
 def test_images_within_25_m_show_the_same_place(name: str) -> None:
-    _, _, places = settle(0, name, 120)
+    _, _, places = choose_places(0, name, 120)
     centres = np.array([(p.x, p.y) for p in places])
     gaps = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     assert gaps[gaps > 0].min() >= SPACING_M
@@ -37,7 +37,7 @@ def test_images_within_25_m_show_the_same_place(name: str) -> None:
 def test_numbers_of_places_are_met_exactly() -> None:
     """Places are numbered without holes."""
     for count in (1, 40, 250):
-        _, _, places = settle(7, "test", count)
+        _, _, places = choose_places(7, "test", count)
         assert [p.number for p in places] == list(range(count))
 
 
@@ -61,7 +61,7 @@ def test_a_district_has_confusable_houses() -> None:
 
 
 def test_the_drive_is_smooth_and_on_the_road() -> None:
-    across, up, _ = settle(0, "test", 250)
+    across, up, _ = choose_places(0, "test", 250)
     plan = lay_out(Dice(0, "test", "plan"), across, up)
     way = drive.frames(plan, 0, "test", 300)
     xy = np.array([(p.x, p.y) for p, _ in way])

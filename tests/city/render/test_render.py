@@ -10,7 +10,7 @@ import pytest
 
 from edgevpr.city.layout.conditions import Conditions
 from edgevpr.city.layout.pose import FOCAL, Pose
-from edgevpr.city.layout.views import settle, visit
+from edgevpr.city.layout.views import choose_places, visit
 from edgevpr.city.render.render import render
 from edgevpr.city.surfaces import district as city
 from edgevpr.city.surfaces.district import District
@@ -22,9 +22,9 @@ SCRIPT = """
 import hashlib
 from edgevpr.city.surfaces.district import District
 from edgevpr.city.render.render import render
-from edgevpr.city.layout.views import settle, visit
+from edgevpr.city.layout.views import choose_places, visit
 
-across, up, places = settle(0, "pinned", 12)
+across, up, places = choose_places(0, "pinned", 12)
 district = District(0, "pinned", across, up)
 digest = hashlib.sha256()
 for place in places:
@@ -36,7 +36,7 @@ print(digest.hexdigest())
 
 @pytest.fixture(scope="module")
 def district() -> District:
-    across, up, _ = settle(0, "pinned", 12)
+    across, up, _ = choose_places(0, "pinned", 12)
     return District(0, "pinned", across, up)
 
 
@@ -63,10 +63,10 @@ def test_pixels_do_not_depend_on_the_cpu() -> None:
 
 
 def test_frames_do_not_depend_on_what_was_drawn_before(district: District) -> None:
-    _, _, places = settle(0, "pinned", 12)
+    _, _, places = choose_places(0, "pinned", 12)
     shots = [visit(0, "pinned", place, "queries", 0) for place in places[:5]]
     forward = [render(district, *shot) for shot in shots]
-    again = District(0, "pinned", *settle(0, "pinned", 12)[:2])
+    again = District(0, "pinned", *choose_places(0, "pinned", 12)[:2])
     backward = [render(again, *shot) for shot in reversed(shots)][::-1]
     for one, two in zip(forward, backward, strict=True):
         assert np.array_equal(one, two)
@@ -113,7 +113,7 @@ def test_forgotten_textures_are_painted_alike(
     district: District, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of textures are valid again after the memory was emptied."""
-    _, _, places = settle(0, "pinned", 12)
+    _, _, places = choose_places(0, "pinned", 12)
     shots = [visit(0, "pinned", place, "database", 0) for place in places[:4]]
     kept = [render(district, *shot) for shot in shots]
     monkeypatch.setattr(city, "KEPT_TEXELS", 0)
