@@ -88,9 +88,11 @@ class TrainConfig:
         int, Option("Images of one place in a batch (gallery networks).", min=2)
     ] = 4
     lr: Annotated[float, Option("Learning rate of AdamW.")] = 5e-4
-    min_lr: Annotated[float, Option("Where its cosine schedule ends.", min=0)] = 1e-4
+    min_lr: Annotated[float, Option("Learning rate at the end of the cosine schedule.", min=0)] = (
+        1e-4
+    )
     warmup_steps: Annotated[int, Option("Steps of linear warm-up.", min=0)] = 0
-    weight_decay: Annotated[float, Option("AdamW's.", min=0)] = 1e-2
+    weight_decay: Annotated[float, Option("Weight decay of AdamW.", min=0)] = 1e-2
     tau: Annotated[float, Option("Temperature of the loss, Eq. 3 and 8.", max=1)] = 0.05
     gamma: Annotated[
         float, Option("Strength of the implicit augmentation, Eq. 8; 0 is Eq. 3.", min=0)
@@ -98,10 +100,14 @@ class TrainConfig:
     mean: Annotated[
         tuple[float, float, float], Option("RGB mean, of values in [0, 1].")
     ] = (0.485, 0.456, 0.406)  # fmt: skip
-    std: Annotated[tuple[float, float, float], Option("RGB deviation.")] = (0.229, 0.224, 0.225)
+    std: Annotated[
+        tuple[float, float, float], Option("RGB standard deviation, of values in [0, 1].")
+    ] = (0.229, 0.224, 0.225)
     #: crop 1.0 with light 0.0 switches augmentation off.
-    crop: Annotated[float, Option("Smallest random crop, share of a side.", max=1)] = 0.75
-    light: Annotated[float, Option("Largest random change of exposure.", min=0)] = 0.3
+    crop: Annotated[float, Option("Smallest random crop, relative to a side.", max=1)] = 0.75
+    light: Annotated[
+        float, Option("Largest random change of exposure and contrast, relative.", min=0)
+    ] = 0.3
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"], Option("auto, fp32, bf16 or fp16.")
     ] = "auto"
@@ -124,7 +130,7 @@ class TrainConfig:
     ] = 1
     nodes: Annotated[int, Option("Machines; start one command on each.", min=1)] = 1
     workers: Annotated[int, Option("Processes that read images.", min=0)] = 2
-    seed: Annotated[int, Option("Of everything random.", min=0)] = 0
+    seed: Annotated[int, Option("Seed of everything random.", min=0)] = 0
 
     def __post_init__(self) -> None:
         check_temperature(self.tau, self.gamma)

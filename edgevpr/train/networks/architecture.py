@@ -13,17 +13,17 @@ class Architecture:
     """Everything needed to build a network; stored in ``model.json``."""
 
     backbone: Annotated[
-        str, Option("A timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.")
+        str, Option("Backbone: a timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.")
     ] = "mobilevitv2_100"
-    out_index: Annotated[int, Option("Its feature level; -1 is the deepest.")] = -1
+    out_index: Annotated[int, Option("Feature level of the backbone; -1 is the deepest.")] = -1
     backbone_args: Annotated[
-        dict[str, Any], Option("Further argument of the backbone, NAME=VALUE; repeatable.")
+        dict[str, Any], Option("Argument of the backbone, NAME=VALUE; repeatable.")
     ] = field(default_factory=dict)
-    aggregator: Annotated[str, Option("boq, salad, supervlad, gem or mlp.")] = "boq"
+    aggregator: Annotated[str, Option("Aggregator: boq, salad, supervlad, gem or mlp.")] = "boq"
     #: arguments of the aggregator other than its input channels.
-    aggregator_args: Annotated[dict[str, Any], Option("Its argument, NAME=VALUE; repeatable.")] = (
-        field(default_factory=dict)
-    )
+    aggregator_args: Annotated[
+        dict[str, Any], Option("Argument of the aggregator, NAME=VALUE; repeatable.")
+    ] = field(default_factory=dict)
     #: "instance" brings day and night closer without learning; published weights need "none".
     input_norm: Annotated[
         Literal["none", "instance"],
