@@ -104,9 +104,9 @@ class TrainConfig:
         tuple[float, float, float], Option("RGB standard deviation, of values in [0, 1].")
     ] = (0.229, 0.224, 0.225)
     #: crop 1.0 with light 0.0 switches augmentation off.
-    crop: Annotated[float, Option("Smallest random crop, relative to a side.", max=1)] = 0.75
+    crop: Annotated[float, Option("Smallest random crop, a fraction of a side.", max=1)] = 0.75
     light: Annotated[
-        float, Option("Largest random change of exposure and contrast, relative.", min=0)
+        float, Option("Largest random change of exposure and contrast, a fraction.", min=0)
     ] = 0.3
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"], Option("auto, fp32, bf16 or fp16.")
