@@ -1,4 +1,4 @@
-"""The memory bank against what k-NN training precomputes, and the chunked loss at full size.
+"""Cost of the memory bank, of the neighbours that k-NN losses rank, and of the chunked loss.
 
     python benchmarks/bank.py -o FOLDER [--images 50000] [--dim 12288]
 
@@ -40,7 +40,7 @@ def write(path: Path, images: int, dim: int) -> None:
 
 
 def cold(path: Path) -> bool:
-    """Drop ``path`` from the page cache, and nothing else: torch's own code stays."""
+    """Drop ``path`` alone from the page cache; False where the system cannot."""
     if not hasattr(os, "posix_fadvise"):
         return False
     with path.open("rb") as file:
@@ -147,7 +147,7 @@ def main() -> None:
     write(path, args.images, args.dim)
     sizes = [args.images // 8, args.images // 4, args.images // 2, args.images]
     jobs = [f"bank:{n}" for n in sizes[:3]]
-    jobs += 3 * [f"read:{args.images}", f"bank:{args.images}"]  # in turn: disks have moods
+    jobs += 3 * [f"read:{args.images}", f"bank:{args.images}"]  # in turn: the speed of disks drifts
     jobs += [f"neighbours:{n}" for n in sizes[:3]]
     jobs += [f"loss:{args.places}", f"csd:{args.places}"]
     for job in jobs:

@@ -4,11 +4,11 @@
 
 OUT_OF is the output of a finished ``edgevpr demo``, whose city, gallery network and features are
 used, or of a finished ``benchmarks/real_frames.py``: its frames, and held-out walks as the second
-column of recall. LIGHT is a query backbone that no asymmetric loss has seen: for the city, of
+column of recall. LIGHT is a query backbone trained with none of these losses: for the city, of
 MobileViTv2-0.5 (docs/reproduce.md trains one); for the frames, the ImageNet weights of MobileNetV2
 that its gallery network started from, at 128 px where that sees 192, because no other weights at
-hand have seen photographs. Every run differs in its loss alone: same start, images, order for a
-seed, steps and schedule. Prints a table of R@1 and R@5 of the test queries against the gallery
+hand were trained on photographs. Every run differs in its loss alone: same start, images, order for
+a seed, steps and schedule. Prints a table of R@1 and R@5 of the test queries against the gallery
 network's features, mean and spread over seeds, and the seconds of a step. A run that is in
 OUT/runs.jsonl already is not repeated.
 """
@@ -27,8 +27,8 @@ import numpy as np
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.evaluate.evaluate import evaluate
 from edgevpr.train.fit import fit
-from edgevpr.train.networks.network import Architecture
-from edgevpr.train.record import Step
+from edgevpr.train.networks.architecture import Architecture
+from edgevpr.train.record import TrainingStep
 
 BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}
 
@@ -53,7 +53,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """Where images and features are, and the gallery network's kind of aggregator."""
+    """Images and features of one data set, and the gallery network's kind of aggregator."""
 
     images: Path
     training: Path
@@ -128,7 +128,7 @@ def main() -> None:
                 continue
             steps: list[float] = []
 
-            def on_step(_: Step, steps: list[float] = steps) -> None:
+            def on_step(_: TrainingStep, steps: list[float] = steps) -> None:
                 steps.append(time.perf_counter())
 
             out = args.output / "model"

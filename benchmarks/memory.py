@@ -1,4 +1,4 @@
-"""What memory this process has, for the benchmarks."""
+"""Memory of this process, for the benchmarks."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ class Watch:
     cache.
 
     Args:
-        every_s: seconds from one look to the next.
+        every_s: seconds from one reading to the next.
     """
 
     def __init__(self, every_s: float = 0.02) -> None:

@@ -1,4 +1,4 @@
-"""The same verbs on real frames: phone walks through a building (ie-tower, 384x216, 1 per second).
+"""Demo on real frames: phone walks through a building (ie-tower, 384x216, 1 per second).
 
     python benchmarks/real_frames.py IE_TOWER BACKBONE_WEIGHTS -o OUT
 
@@ -14,7 +14,7 @@ frames are split by time and by walk, never at random:
 
 The gallery network is MobileNetV2 with ImageNet weights and GeM at 192 px, finetuned on the gallery
 frames: a stand-in, far from DINOv2. The query network is the same backbone from the same weights at
-128 px, which is 2.25 times lighter: no other weights at hand have seen photographs.
+128 px, which is 2.25 times lighter: no other weights at hand were trained on photographs.
 """
 
 import argparse

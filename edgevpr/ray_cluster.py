@@ -1,4 +1,4 @@
-"""A Ray cluster: what spreads the description and the indexing of a large map over machines."""
+"""Connection to a Ray cluster, over which embedding and indexing of a large map are spread."""
 
 import contextlib
 import logging
@@ -35,7 +35,7 @@ def connect(address: str) -> Any:
 
 
 def _join(ray: Any, address: str) -> None:
-    # Ray itself tries an address where nobody listens for minutes, and then ends the process.
+    # Ray tries an address without a server for minutes, and then ends the process.
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdecimal():
@@ -46,13 +46,13 @@ def _join(ray: Any, address: str) -> None:
         first = str(error).strip().splitlines()[0]
         raise TargetError(
             f"found no Ray cluster at {address} ({first}), expected the address of its head: start "
-            "one with 'ray start --head', or pass --cluster local"
+            "one with 'ray start --head', or pass `cluster` local"
         ) from error
 
 
 @contextlib.contextmanager
 def raising_plainly() -> Iterator[None]:
-    """What a worker found wrong, raised as if found here; Ray's own error holds its traceback."""
+    """Raise the error of a worker itself, not Ray's own with the traceback in it."""
     import ray
 
     try:

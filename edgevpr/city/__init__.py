@@ -1,17 +1,14 @@
-"""A procedural city: streets to train and test place recognition on, drawn from a seed.
+"""Procedural city: streets to train and test place recognition on, drawn from a seed.
 
 ::
 
-    plan, walls, planting      where streets, houses, trees and lamps stand
-    style, house               the vocabulary of a district, one house of it
-    canvas, materials, windows, shopfront, roofs, facade, fences, furniture, trees, vehicles
-                               what they look like, painted into one ``atlas`` of textures
-    city                       a ``District``: all of the above, from a seed and a name
-    camera, raycast, traffic   which texel each pixel sees
-    conditions, light, sky, ground, sensor, render
-                               hour, season, weather and camera: ``render(district, pose, ...)``
-    views, drive               where images are taken
-    draw, files, dataset       data sets on the disk: ``write_city``
-    thumbnail                  the baseline that a city must defeat
-    exact                      arithmetic with the same bits on every machine
+    layout/    where streets, houses, cameras and drives are
+    surfaces/  textures of a district, painted into one atlas; ``District`` of a seed and a name
+    render/    ``render(district, pose, conditions)``: pixels of a view
+    size       ``CitySize``: districts, places and views
+    worker     images of a few places, or a stretch of a drive, in a worker process
+    dataset    ``write_city``: training, validation and test sets, and a drive
+    naming     file names and CSV rows
+    thumbnail  recall of a nearest neighbour over thumbnails, the baseline of a city
+    exact_math random numbers, noise and angles with the same bits on every machine
 """

@@ -1,4 +1,4 @@
-"""Writes a whole city to disk: training, validation and test sets, and a drive."""
+"""Writer of a city: training, validation and test sets, and a drive."""
 
 import csv
 import functools
@@ -21,8 +21,9 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
-from edgevpr.city.layout.views import settle
-from edgevpr.city.worker import DRIVE_COLUMNS, TRAIN_CITIES, CitySize, Rows, Task, draw
+from edgevpr.city.layout.views import choose_places
+from edgevpr.city.size import TRAIN_CITIES, CitySize
+from edgevpr.city.worker import DRIVE_COLUMNS, Rows, Task, draw
 from edgevpr.errors import ResourceError, UsageError
 from edgevpr.files import replacing
 from edgevpr.progress import Track, silent
@@ -55,7 +56,7 @@ def write_city(out: Path, *, seed: int = 0, size: CitySize | None = None, worker
     """
     size = size or CitySize()
     if workers < 1:
-        raise UsageError(f"found {workers} workers, expected at least 1: change --workers")
+        raise UsageError(f"found `workers` {workers}, expected 1 or more: pass `workers` 2")
     target = Path(os.path.abspath(out))
     target = target.resolve() if target.is_symlink() else target
     with replacing(target, functools.partial(_refuse_strangers, target)) as folder:
@@ -68,8 +69,8 @@ def _refuse_strangers(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     raise UsageError(
-        f"{path} exists and is no city written by edgevpr; nothing was changed: choose another "
-        "folder with -o"
+        f"found something else at {path}, expected nothing or an earlier city: choose another "
+        "folder (nothing was changed)"
     )
 
 
@@ -109,20 +110,20 @@ def _plan(folder: Path, seed: int, size: CitySize) -> tuple[list[Task], dict[str
     plans = [(name, "train", size.train_places) for name in TRAIN_CITIES[: size.train_cities]]
     plans += [("val", "val", size.val_places), ("test", "test", size.test_places)]
     for name, split, count in plans:
-        across, up, places = settle(seed, name, count)
+        across, up, places = choose_places(seed, name, count)
         districts[name] = {"split": split, "streets": [across, up], "places": count}
         for kind in ("database", "queries", *(["tuning"] if split == "test" else [])):
             if split != "train":
                 (folder / "images" / split / kind).mkdir(parents=True)
         for start in range(0, count, 8):
             part = tuple(places[start : start + 8])
-            tasks.append(Task(str(folder), seed, name, across, up, split, part, size=size))
+            tasks.append(Task(str(folder), seed, name, across, up, split, part, size))
         if split == "train":
             (folder / "gsv-cities" / "Images" / name).mkdir(parents=True)
         if split == "test":
             tasks += [
-                Task(str(folder), seed, name, across, up, "drive", tuple(places),
-                      (start, min(start + 25, size.drive_frames)), size)
+                Task(str(folder), seed, name, across, up, "drive", tuple(places), size,
+                      (start, min(start + 25, size.drive_frames)))
                 for start in range(0, size.drive_frames, 25)
             ]  # fmt: skip
     return tasks, districts
@@ -145,8 +146,8 @@ def _pool(tasks: list[Task], workers: int) -> Iterator[Iterator[tuple[int, Rows,
         yield ((futures[f], *f.result()) for f in as_completed(futures))
     except BrokenProcessPool as error:
         raise ResourceError(
-            "a drawing process was ended from outside, most likely for want of memory: close "
-            "other programs or run again with --workers 1"
+            "found a drawing process ended from outside, expected memory for all of them: close "
+            "other programs or pass `workers` 1"
         ) from error
     finally:
         # After an interrupt, what is queued is dropped and what runs (a few dozen images) ends.
@@ -178,7 +179,7 @@ def _write_drive(folder: Path, parts: list[tuple[Rows, list[U8]]]) -> None:
     )
     if not video.isOpened():
         raise ResourceError(
-            f"{path} could not be opened for video (mp4v), expected an OpenCV with a video "
+            f"found no way to write {path} as video (mp4v), expected an OpenCV with a video "
             "encoder: install opencv-python-headless from the package index"
         )
     for image in images:

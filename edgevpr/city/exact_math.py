@@ -1,4 +1,4 @@
-"""Arithmetic that gives the same bits on every machine.
+"""Random numbers, noise and angles with the same bits on every machine.
 
 Pixels are made with ``+ - * / sqrt floor``, integer hashing and tables: IEEE 754 fixes those to the
 last bit, while ``sin``, ``exp`` or ``pow`` differ between C libraries and SIMD widths.

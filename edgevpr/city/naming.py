@@ -1,4 +1,4 @@
-"""How the images of a city are named on the disk."""
+"""File names and CSV rows of a city's images."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgevpr.city.exact_math import Dice
 from edgevpr.city.layout.conditions import Conditions
 from edgevpr.city.layout.pose import Pose
-from edgevpr.city.layout.views import Place
+from edgevpr.city.layout.views import CityPlace
 from edgevpr.city.surfaces.district import Anchor
 
 GSV_COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
@@ -17,7 +17,7 @@ _HOURS = {"day": (10, 15), "dusk": (18, 19), "night": (21, 23)}
 
 @dataclass(frozen=True)
 class Shot:
-    """Where and when an image was taken, in the map's terms."""
+    """Map position, bearing and date of an image."""
 
     easting: float
     northing: float
@@ -30,7 +30,7 @@ class Shot:
 
 
 def shot(anchor: Anchor, pose: Pose, conditions: Conditions) -> Shot:
-    """Map position, bearing and date of an image."""
+    """The record of an image of a district."""
     from edgevpr.places.table import to_latlon
 
     easting, northing = anchor.to_map(pose.x, pose.y)
@@ -51,7 +51,7 @@ def shot(anchor: Anchor, pose: Pose, conditions: Conditions) -> Shot:
     )
 
 
-def utm_name(anchor: Anchor, place: Place, pose: Pose, conditions: Conditions) -> str:
+def utm_name(anchor: Anchor, place: CityPlace, pose: Pose, conditions: Conditions) -> str:
     """An ``@utm`` file name; hour and season travel in its note."""
     from edgevpr.data.names import format_utm_name
 
@@ -63,7 +63,7 @@ def utm_name(anchor: Anchor, place: Place, pose: Pose, conditions: Conditions) -
     )  # fmt: skip
 
 
-def gsv_row(city: str, anchor: Anchor, place: Place, index: int, pose: Pose,
+def gsv_row(city: str, anchor: Anchor, place: CityPlace, index: int, pose: Pose,
             conditions: Conditions) -> tuple[str, tuple[str, ...]]:  # fmt: skip
     """File name and CSV row of an image in GSV-Cities' layout."""
     s = shot(anchor, pose, conditions)

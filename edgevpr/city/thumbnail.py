@@ -1,4 +1,4 @@
-"""The baseline a data set is held to: nearest neighbour over 32 x 32 grey thumbnails."""
+"""Recall baseline of a data set: nearest neighbour over 32 x 32 grey thumbnails."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +25,8 @@ def thumbnail_descriptors(paths: Sequence[Path]) -> F32:
         image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if image is None:
             raise DataError(
-                f"{path} cannot be read as an image: copy it again, or write the city anew with "
-                "edgevpr city"
+                f"found no readable image at {path}, expected one of the city's: copy it again, "
+                "or run edgevpr city again"
             )
         small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         row = small.astype(np.float32).ravel()

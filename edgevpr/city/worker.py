@@ -1,7 +1,7 @@
-"""Draws one task: the images of a few places, or a stretch of a drive. Runs in worker processes."""
+"""Drawing of one task, in a worker process: the images of a few places, or a stretch of a drive."""
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,50 +9,11 @@ import numpy as np
 from edgevpr.city import naming
 from edgevpr.city.exact_math import U8
 from edgevpr.city.layout import drive
-from edgevpr.city.layout.views import Place, visit
+from edgevpr.city.layout.views import CityPlace, visit
 from edgevpr.city.render.render import render
+from edgevpr.city.size import CitySize
 from edgevpr.city.surfaces.district import District
-from edgevpr.errors import ResourceError, UsageError
-
-#: Districts whose images make the training set: one GSV-Cities city each.
-TRAIN_CITIES = ("Aldermoor", "Brackwater", "Corvendale", "Dunhollow", "Eastmere", "Farrowgate")
-
-
-@dataclass(frozen=True)
-class CitySize:
-    """How much of a city to draw.
-
-    Attributes:
-        train_cities, train_places, train_views: districts, places in each, images of each place.
-        val_places, test_places: places of the validation and test districts.
-        database_views, query_views, tuning_views: images of each of those places.
-        drive_frames: length of the drive, at 10 frames a second.
-        width, height: of every image, pixels.
-        quality: of the JPEG files.
-    """
-
-    train_cities: int = 3
-    train_places: int = 150
-    train_views: int = 8
-    val_places: int = 80
-    test_places: int = 250
-    database_views: int = 4
-    query_views: int = 2
-    tuning_views: int = 1
-    drive_frames: int = 300
-    width: int = 160
-    height: int = 120
-    quality: int = 90
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.train_cities <= len(TRAIN_CITIES):
-            raise UsageError(
-                f"found {self.train_cities} training cities, expected 1 to {len(TRAIN_CITIES)}: "
-                "change --train-cities"
-            )
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UsageError(f"found {value} for {name}, expected at least 1: change it")
+from edgevpr.errors import ResourceError
 
 
 @dataclass(frozen=True)
@@ -65,9 +26,9 @@ class Task:
     across: int
     up: int
     split: str  # train, val, test or drive
-    places: tuple[Place, ...]
+    places: tuple[CityPlace, ...]
+    size: CitySize
     frames: tuple[int, int] = (0, 0)
-    size: CitySize = CitySize()
 
 
 Rows = list[tuple[str, ...]]
@@ -138,5 +99,8 @@ def _save(path: Path, image: U8, size: CitySize) -> None:
     flags = [cv2.IMWRITE_JPEG_QUALITY, size.quality]
     ok, data = cv2.imencode(".jpg", image[..., ::-1], flags)
     if not ok:
-        raise ResourceError(f"{path} could not be encoded as JPEG: check the OpenCV installation")
+        raise ResourceError(
+            f"found no way to write {path} as JPEG, expected an OpenCV that encodes it: install "
+            "opencv-python-headless from the package index"
+        )
     path.write_bytes(data.tobytes())

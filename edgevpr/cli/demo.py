@@ -34,9 +34,16 @@ def command(
         "onnx": "compile", "tensorrt_rtx": "rtx", "jinja2": "report", "matplotlib": "report",
     }.items():  # fmt: skip
         require(package, extra=extra)
+    from edgevpr.cli.main import app
     from edgevpr.demo.chain import run_demo
 
-    summary = run_demo(output, seed=seed, from_scratch=from_scratch, say=console.note)
+    summary = run_demo(
+        output,
+        seed=seed,
+        from_scratch=from_scratch,
+        run_verb=lambda words: app(words, standalone_mode=False),
+        print_line=console.note,
+    )
     if json:
         console.emit_json(summary)
         return

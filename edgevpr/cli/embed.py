@@ -76,11 +76,11 @@ def _by_cluster(
 
     if shard != "1/1":
         raise UsageError(
-            f"--shard {shard} with --cluster {address}: the cluster divides the work itself; pass "
-            "one of the two"
+            f"found `shard` {shard} with `cluster` {address}, expected one of the two (a cluster "
+            "divides the work itself): leave out `shard`"
         )
     return embed_on_cluster(
-        model, images, output, address=address, batch_size=batch_size, track=console.track
+        model, images, output, cluster=address, batch_size=batch_size, track=console.track
     )
 
 
@@ -90,5 +90,5 @@ def _part(text: str) -> tuple[int, int]:
 
     number, slash, total = text.partition("/")
     if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
-        raise UsageError(f"--shard {text}: expected i/n with i from 1 to n, for example 1/4")
+        raise UsageError(f"found `shard` {text}, expected i/n with i from 1 to n: pass `shard` 1/4")
     return int(number) - 1, int(total)

@@ -19,8 +19,8 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     count: Annotated[int, typer.Option(help="Images in the picture.")] = 6,
-    map_method: Annotated[
-        str, typer.Option("--map", help="Map of the places: pca or tsne (scikit-learn).")
+    layout: Annotated[
+        str, typer.Option(help="Map of the places: pca or tsne (scikit-learn).")
     ] = "pca",
     json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
 ) -> None:
@@ -33,11 +33,13 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.evaluate.explain import METHODS, explain
+    from edgevpr.train.evaluate.explain import LAYOUTS, explain_networks
 
-    if map_method not in METHODS:
-        raise UsageError(f"--map {map_method}: expected one of {', '.join(METHODS)}")
-    written = explain(model, images, features, output, count=count, method=METHODS[map_method])
+    if layout not in LAYOUTS:
+        raise UsageError(
+            f"found `layout` {layout}, expected one of {', '.join(LAYOUTS)}: change it"
+        )
+    written = explain_networks(model, images, features, output, count=count, layout=LAYOUTS[layout])
     if json:
         console.emit_json(written)
         return

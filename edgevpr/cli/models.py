@@ -9,14 +9,14 @@ from edgevpr.cli import console
 
 
 def command(
-    gallery: Annotated[
+    published: Annotated[
         str | None,
         typer.Option(help="Write this published gallery network: boq-dinov2 or salad-dinov2."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model artifact to write.")
     ] = None,
-    weights: Annotated[
+    checkpoint: Annotated[
         Path | None,
         typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
     ] = None,
@@ -33,18 +33,23 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
-    if gallery is not None:
+    if published is not None:
         from edgevpr.train.networks.published import import_published
 
         if output is None:
-            raise UsageError(f"--gallery {gallery} without -o: expected a folder to write it to")
+            raise UsageError(
+                f"found --published {published} without -o, expected a folder to write it to: pass "
+                "-o MODEL"
+            )
         millions = import_published(
-            gallery, output, weights=weights, sha256=sha256, track=console.track
+            published, output, checkpoint=checkpoint, sha256=sha256, track=console.track
         )
-        console.note(f"wrote {output}: gallery network {gallery}, {millions:.1f} M parameters")
+        console.note(f"wrote {output}: gallery network {published}, {millions:.1f} M parameters")
         return
-    if output is not None or weights is not None:
-        raise UsageError("-o or --weights without --gallery: expected the network's name too")
+    if output is not None or checkpoint is not None:
+        raise UsageError(
+            "found -o or --checkpoint alone, expected the network's name too: pass --published NAME"
+        )
     from edgevpr.train.networks.cost import cost_of
     from edgevpr.train.networks.published import PUBLISHED, TABLE_2
 
@@ -69,7 +74,7 @@ def command(
         [list(row.values()) for row in rows],
     )
     console.note(
-        f"published: {', '.join(PUBLISHED)} (edgevpr models --gallery NAME -o MODEL); any timm "
+        f"published: {', '.join(PUBLISHED)} (edgevpr models --published NAME -o MODEL); any timm "
         "backbone can be trained: edgevpr train --backbone NAME --aggregator KIND"
     )
 

@@ -140,17 +140,17 @@ def command(
         require(package, extra="train")
     from edgevpr.train.config import TrainConfig
     from edgevpr.train.fit import fit
-    from edgevpr.train.networks.network import Architecture
+    from edgevpr.train.networks.architecture import Architecture
 
     config = TrainConfig(
         images=images,
         architecture=Architecture(
             backbone=backbone,
             out_index=out_index,
-            backbone_args=_named(backbone_args, "--backbone-args"),
+            backbone_args=_named(backbone_args, "backbone_args"),
             aggregator=aggregator,
-            aggregator_args=_named(aggregator_args, "--aggregator-args"),
-            input_norm=_one_of("--input-norm", input_norm, ("none", "instance")),
+            aggregator_args=_named(aggregator_args, "aggregator_args"),
+            input_norm=_one_of("input_norm", input_norm, ("none", "instance")),
         ),
         features=features,
         validation=validation,
@@ -159,14 +159,14 @@ def command(
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
         cities=tuple(cities or ()),
-        places=_one_of("--places", places, ("ids", "gps")),
+        places_from=_one_of("places_from", places, ("ids", "gps")),
         cell_m=cell,
         heading_deg=heading_bin,
         image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,
         loss=loss or "",
-        loss_args=_named(loss_args, "--loss-args"),
+        loss_args=_named(loss_args, "loss_args"),
         images_per_place=images_per_place,
         lr=lr,
         min_lr=min_lr,
@@ -174,7 +174,7 @@ def command(
         weight_decay=weight_decay,
         tau=tau,
         gamma=gamma,
-        precision=_one_of("--precision", precision, ("auto", "32", "bf16", "fp16")),
+        precision=_one_of("precision", precision, ("auto", "fp32", "bf16", "fp16")),
         qat=qat,
         through_index=through_index,
         devices=devices,
@@ -206,19 +206,21 @@ def command(
     )
 
 
-def _one_of(flag: str, value: str, choices: tuple[str, ...]) -> Any:
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> Any:
     if value not in choices:
-        raise UsageError(f"{flag} {value}: expected one of {', '.join(choices)}")
+        raise UsageError(f"found `{name}` {value}, expected one of {', '.join(choices)}: change it")
     return value
 
 
-def _named(arguments: list[str] | None, flag: str) -> dict[str, int | float | str]:
+def _named(arguments: list[str] | None, option: str) -> dict[str, int | float | str]:
     """["row_dim=8"] -> {"row_dim": 8}."""
     named: dict[str, int | float | str] = {}
     for text in arguments or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"{flag} {text!r}: expected NAME=VALUE, for example row_dim=8")
+            raise UsageError(
+                f"found `{option}` {text}, expected NAME=VALUE: pass for example row_dim=8"
+            )
         named[name] = _value(value)
     return named
 

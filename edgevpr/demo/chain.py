@@ -1,21 +1,21 @@
-"""``edgevpr demo``: the whole chain on a synthetic city, through the verbs a user would type."""
+"""Chain of ``edgevpr demo``: from a synthetic city to a report, through the verbs a user types."""
 
 import contextlib
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import ProfileRecord, ProfileRow
+from edgevpr.city.thumbnail import thumbnail_recall
 from edgevpr.data import read_images
 from edgevpr.demo.demo_page import demo_report
 from edgevpr.demo.score_drive import DriveScore, drive_score
@@ -38,7 +38,7 @@ QUERY = (
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything; the defaults fit two CPU cores and 8 minutes."""
+    """Sizes of the city and the trainings; the defaults take two CPU cores 8 minutes."""
 
     gallery_epochs: int = 3
     query_epochs: int = 4
@@ -60,8 +60,8 @@ class Row(msgspec.Struct, frozen=True):
     bytes_per_image: float | None
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """``summary.json``."""
+class DemoSummary(msgspec.Struct, frozen=True):
+    """Content of ``summary.json``."""
 
     seconds: float
     report: str
@@ -76,35 +76,34 @@ class Summary(msgspec.Struct, frozen=True):
 
 @dataclass
 class Chain:
-    """Runs verbs in order, printing each command line and keeping what it took."""
+    """Runs verbs in order, printing each command line and keeping its seconds."""
 
-    say: Callable[[str], None]
+    run_verb: Callable[[list[str]], object]
+    print_line: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
 
     def verb(self, *arguments: str | Path) -> None:
-        """In this process: torch is loaded once for all verbs that need it."""
-        from edgevpr.cli.main import app
-
+        """Run a verb in this process: torch is loaded once for all verbs that need it."""
         with self._timed(arguments) as words, contextlib.redirect_stdout(sys.stderr):
-            app(words, standalone_mode=False)
+            self.run_verb(words)
 
     def device_verb(self, *arguments: str | Path) -> None:
-        """In a process of its own, as on a device: no torch beside what is timed."""
+        """Run a verb in a process of its own, as on a device: no torch beside what is timed."""
         with self._timed(arguments) as words:
             done = subprocess.run([sys.executable, "-m", "edgevpr", *words], stdout=sys.stderr)
         if done.returncode == 130:
             raise KeyboardInterrupt
         if done.returncode:
             raise EdgeVPRError(
-                f"edgevpr {words[0]} ended with exit code {done.returncode}, expected 0; "
-                f"see its message above, or run it again: edgevpr {shlex.join(words)}"
+                f"found exit code {done.returncode} of edgevpr {words[0]}, expected 0: see its "
+                f"message above, or run it again: edgevpr {shlex.join(words)}"
             )
 
     @contextlib.contextmanager
-    def _timed(self, arguments: tuple[str | Path, ...]) -> Any:
+    def _timed(self, arguments: tuple[str | Path, ...]) -> Iterator[list[str]]:
         words = [str(a) for a in arguments]
         line = f"edgevpr {shlex.join(words)}"
-        self.say(f"\n$ {line}")
+        self.print_line(f"\n$ {line}")
         started = time.perf_counter()
         yield words
         self.seconds[line] = round(time.perf_counter() - started, 1)
@@ -116,9 +115,10 @@ def run_demo(
     seed: int = 0,
     from_scratch: bool = False,
     budget: Budget | None = None,
-    say: Callable[[str], None],
-) -> Summary:
-    """Everything below ``out``, which a new run replaces; returns what ``summary.json`` says.
+    run_verb: Callable[[list[str]], object],
+    print_line: Callable[[str], None],
+) -> DemoSummary:
+    """Run the chain below ``out``, which a new run replaces; returns the content of summary.json.
 
     Args:
         out: folder to write to.
@@ -126,6 +126,8 @@ def run_demo(
         from_scratch: train both networks from random weights instead of the ones shipped, which
             were trained on other cities.
         budget: of the city and the trainings.
+        run_verb: runs a command line, without the leading ``edgevpr``, in this process.
+        print_line: prints a line.
 
     Raises:
         UsageError: ``out`` holds something that is no demo's output.
@@ -133,51 +135,34 @@ def run_demo(
     _prepare(out)
     started = time.perf_counter()
     budget = budget or Budget()
-    chain = Chain(say)
-    city, features = out / "city", out / "features"
+    chain = Chain(run_verb, print_line)
+    city = out / "city"
     test = city / "images" / "test"
-    training, validation = city / "gsv-cities", city / "images" / "val"
-    aggregator = [word for pair in BOQ for word in ("--aggregator-args", pair)]
-    common = [*SHARED, *aggregator, "--seed", str(seed)]
 
     chain.verb("city", "-o", city, "--seed", str(seed), *budget.city)
+    _train(chain, out, seed, budget, from_scratch)
+    chain.verb("embed", out / "query-network", test / "tuning", "-o", out / "features" / "tuning")
     chain.verb(
-        "train", training, "-o", out / "gallery-network", *GALLERY, *common,
-        "--epochs", str(budget.gallery_epochs), "--validation", validation,
-        *_start("gallery", from_scratch),
+        "index", out / "features" / "map", "--queries", out / "features" / "tuning",
+        "-o", out / "gallery",
     )  # fmt: skip
-    for name, images in {
-        "training": training, "validation": validation / "database", "map": test / "database"
-    }.items():  # fmt: skip
-        chain.verb("embed", out / "gallery-network", images, "-o", features / name)
-    chain.verb(
-        "train", training, "-o", out / "query-network", "--features", features / "training",
-        *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
-        "--validation-features", features / "validation",
-        "--aggregator-from", out / "gallery-network",
-        *_start("query", from_scratch),
-    )  # fmt: skip
-    chain.verb("embed", out / "query-network", test / "tuning", "-o", features / "tuning")
-    chain.verb(
-        "index", features / "map", "--queries", features / "tuning", "-o", out / "gallery"
-    )  # fmt: skip
-    _compile(chain, out, training)
-    bundles = out / "bundles"
+    _compile(chain, out, city / "gsv-cities")
     chain.device_verb(
-        "run", city / "drive" / "drive.mp4", "--bundle", bundles / "cpu-int8",
+        "run", city / "drive" / "drive.mp4", "--bundle", out / "bundles" / "cpu-int8",
         "--gallery", out / "gallery", "-o", out / "drive.jsonl",
     )  # fmt: skip
     records = _profile(chain, out, test / "queries")
-    rows = _closing(records)
-    thumbnail = _thumbnail(test)
+
+    rows = _closing_rows(records)
+    thumbnail = thumbnail_recall(test)
     report = out / "report.html"
-    summary = Summary(
+    summary = DemoSummary(
         seconds=round(time.perf_counter() - started, 1),
         report=str(report),
         rows=[_row(row) for row in rows],
         steps=chain.seconds,
-        thumbnail_r1=thumbnail[0],
-        thumbnail_r5=thumbnail[1],
+        thumbnail_r1=thumbnail.at[1],
+        thumbnail_r5=thumbnail.at[5],
         drive=drive_score(
             out / "drive.jsonl", city / "drive" / "drive.csv", read_images(test / "database")
         ),
@@ -185,6 +170,32 @@ def run_demo(
     write_atomic(report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode())
     write_json(out / "summary.json", summary)
     return summary
+
+
+def _train(chain: Chain, out: Path, seed: int, budget: Budget, from_scratch: bool) -> None:
+    """Both networks, and the gallery network's features of the city's images."""
+    images = out / "city" / "images"
+    training, validation = out / "city" / "gsv-cities", images / "val"
+    gallery, features = out / "gallery-network", out / "features"
+    aggregator = [word for pair in BOQ for word in ("--aggregator-args", pair)]
+    common = [*SHARED, *aggregator, "--seed", str(seed)]
+    chain.verb(
+        "train", training, "-o", gallery, *GALLERY, *common,
+        "--epochs", str(budget.gallery_epochs), "--validation", validation,
+        *_starting_weights("gallery", from_scratch),
+    )  # fmt: skip
+    for name, folder in {
+        "training": training,
+        "validation": validation / "database",
+        "map": images / "test" / "database",
+    }.items():
+        chain.verb("embed", gallery, folder, "-o", features / name)
+    chain.verb(
+        "train", training, "-o", out / "query-network", "--features", features / "training",
+        *QUERY, *common, "--epochs", str(budget.query_epochs), "--validation", validation,
+        "--validation-features", features / "validation", "--aggregator-from", gallery,
+        *_starting_weights("query", from_scratch),
+    )  # fmt: skip
 
 
 def _compile(chain: Chain, out: Path, calibration: Path) -> None:
@@ -226,7 +237,7 @@ def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
     return records
 
 
-def _closing(records: list[ProfileRecord]) -> list[ProfileRow]:
+def _closing_rows(records: list[ProfileRecord]) -> list[ProfileRow]:
     rows = {row.configuration: row for record in records for row in record.rows}
     return [rows[name] for name in CONFIGURATIONS]
 
@@ -235,14 +246,7 @@ def _row(row: ProfileRow) -> Row:
     return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
 
 
-def _thumbnail(test: Path) -> tuple[float, float]:
-    from edgevpr.city.thumbnail import thumbnail_recall
-
-    recall = thumbnail_recall(test)
-    return recall.at[1], recall.at[5]
-
-
-def _start(role: str, from_scratch: bool) -> list[str]:
+def _starting_weights(role: str, from_scratch: bool) -> list[str]:
     """The shipped start of a network, trained on other cities (docs/reproduce.md says how)."""
     if from_scratch:
         return []
@@ -254,7 +258,7 @@ def _prepare(out: Path) -> None:
     marker = out / "demo"
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise UsageError(
-            f"{out} exists and is no demo's output; nothing was changed: "
-            "choose another folder with -o"
+            f"found something else at {out}, expected nothing or an earlier demo's output: choose "
+            "another folder (nothing was changed)"
         )
     write_atomic(marker, b"edgevpr demo\n")

@@ -1,4 +1,4 @@
-"""The demo's page: the closing table, what was trained, examples, and every measurement."""
+"""Page of the demo: the closing table, both trainings, examples, and every measurement."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ LEAD = (
 def demo_report(
     out: Path, records: Sequence[ProfileRecord], rows: Sequence[ProfileRow], summary: dict[str, Any]
 ) -> str:
-    """The page as HTML, from what the demo left below ``out``."""
+    """The page as HTML, from the demo's files below ``out``."""
     sections = [
         _problem(out, summary),
         _answers(out, summary),

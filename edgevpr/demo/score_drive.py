@@ -1,4 +1,4 @@
-"""The demo's drive: what ``run`` said of each frame against where it was taken."""
+"""Score of the demo's drive: answers of ``edgevpr run`` against the true positions."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ class DriveScore(msgspec.Struct, frozen=True):
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """One frame's position, its place (-1: none) and what the map holds of it."""
+    """One frame's true position, its place (-1: none), and whether the map holds it."""
 
     at: NDArray[np.float64]
     place: int
@@ -65,12 +65,12 @@ def read_answers(answers: Path) -> dict[int, dict[str, Any]]:
 
 def drive_score(answers: Path, truth: Path, gallery: ImageTable) -> DriveScore:
     """Share of the frames answered within 25 m, of those seen and of those near."""
-    said = read_answers(answers)
+    answered = read_answers(answers)
     counts = {"seen": [0, 0], "near": [0, 0]}
     for frame, position in read_truth(truth, gallery).items():
-        if frame not in said or not position.near:
+        if frame not in answered or not position.near:
             continue
-        right = is_right(said[frame], position)
+        right = is_right(answered[frame], position)
         for kind in ("near", "seen") if position.seen else ("near",):
             counts[kind][0] += right
             counts[kind][1] += 1

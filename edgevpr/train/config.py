@@ -1,136 +1,203 @@
-"""What a training run is told; the defaults are the paper's settings."""
+"""Settings of a training run; the defaults are the paper's.
+
+Torch is not imported here: the command line reads names, defaults and help from ``TrainConfig``.
+"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from edgevpr.errors import UsageError
-from edgevpr.train.losses.asymmetric import check_temperature
-from edgevpr.train.losses.objectives import GALLERY_LOSSES, QUERY_LOSSES, loss_arguments
-from edgevpr.train.networks.network import Architecture
+from edgevpr.options import Option
+from edgevpr.train.losses.arguments import (
+    GALLERY_LOSSES,
+    QUERY_LOSSES,
+    check_temperature,
+    loss_arguments,
+)
+from edgevpr.train.networks.architecture import Architecture
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run.
+    """One training run: of a gallery network, or with ``features`` of a query network.
 
     Raises:
-        UsageError: a value out of its range; the message names the flag.
+        UsageError: a value out of its range, or two that exclude each other.
     """
 
-    #: folder of training images with place ids.
-    images: Path
+    images: Annotated[Path, Option("Training images with place ids.")]
     architecture: Architecture
-    #: features of those images by the gallery network: with them a query network is trained into
-    #: their space, without them a gallery network is trained by metric learning.
-    features: Path | None = None
-    #: folder with database/ and queries/ to score after every epoch.
-    validation: Path | None = None
-    #: gallery-network features of the validation database (query networks only).
-    validation_features: Path | None = None
-    #: safetensors of a whole network of this architecture to start from.
-    weights: Path | None = None
-    #: safetensors to start the backbone from.
-    backbone_weights: Path | None = None
-    #: model artifact whose aggregator a query network starts from: same kind, same arguments.
-    #: What depends on the backbone's channels starts at random.
-    aggregator_from: Path | None = None
-    #: cities of GSV-Cities to train on; empty: all.
-    cities: tuple[str, ...] = ()
-    #: what a place is: the data set's ids, or cells of a grid with bins of heading (in metres and
-    #: degrees; see ``bank.places_from_positions``).
-    places: Literal["ids", "gps"] = "ids"
-    cell_m: float = 10.0
-    heading_deg: float = 30.0
-    image_size: int = 322
-    epochs: int = 15
-    batch_size: int = 64
-    #: Gallery networks: multi-similarity (the default; with its miner it is what GSV-Cities and BoQ
-    #: train with, from pretrained backbones), supcon (learns faster from random weights) or crls.
-    #: Query networks: implicit (the default, Eq. 8), asymmetric (Eq. 3), explicit (Eq. 5), queue,
-    #: or a baseline. "" is the default of the role.
-    loss: str = ""
-    #: the loss's own numbers, by name; see ``objectives.loss_arguments``.
-    loss_args: dict[str, Any] = field(default_factory=dict)
-    #: gallery whose quantized descriptors a query network is also aligned to (--through-index).
-    through_index: Path | None = None
-    #: images of one place in a batch, for metric learning.
-    images_per_place: int = 4
-    lr: float = 5e-4
-    min_lr: float = 1e-4
-    warmup_steps: int = 0
-    weight_decay: float = 1e-2
-    #: temperature and augmentation strength of Eq. 8.
-    tau: float = 0.05
-    gamma: float = 15.0
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    #: quantization-aware: the INT8 layers of a query network round as an engine's would.
-    qat: bool = False
-    #: processes on each machine, one a GPU where there are some, and machines; they share each
-    #: batch of ``batch_size`` images.
-    devices: int = 1
-    nodes: int = 1
-    workers: int = 2
-    seed: int = 0
-    #: normalization constants; ImageNet's unless the backbone weights ask for others.
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    #: crop and light augmentation; (1.0, 0.0) switches it off.
-    crop: float = 0.75
-    light: float = 0.3
+    features: Annotated[
+        Path | None,
+        Option(
+            "Gallery-network features of these images (edgevpr embed): trains a query network into "
+            "their space. Without it, a gallery network is trained."
+        ),
+    ] = None
+    weights: Annotated[
+        Path | None,
+        Option("Safetensors of a whole network of this architecture to start from."),
+    ] = None
+    backbone_weights: Annotated[
+        Path | None,
+        Option(
+            "Safetensors to start the backbone from; BatchNorm that was folded into its "
+            "convolutions is taken out again, with 256 training images."
+        ),
+    ] = None
+    #: the same kind with the same arguments; layers that depend on the backbone's channels start
+    #: at random.
+    aggregator_from: Annotated[
+        Path | None, Option("Start the aggregator from this model's (the gallery network's).")
+    ] = None
+    loss: Annotated[
+        str,
+        Option(
+            "Gallery networks: multi-similarity (default), supcon or crls. Query networks: "
+            "implicit (default, Eq. 8), asymmetric, explicit, queue, csd, rop, msp, d3still, raml "
+            "or regression."
+        ),
+    ] = ""
+    #: see ``losses.arguments.ARGUMENTS``.
+    loss_args: Annotated[
+        dict[str, Any], Option("A number of the loss, NAME=VALUE; repeatable.")
+    ] = field(default_factory=dict)
+    validation: Annotated[
+        Path | None, Option("Folder with database/ and queries/, scored each epoch.")
+    ] = None
+    validation_features: Annotated[
+        Path | None, Option("Gallery-network features of its database/.")
+    ] = None
+    cities: Annotated[
+        tuple[str, ...], Option("Only this city of GSV-Cities; repeatable.", flag="--city")
+    ] = ()
+    #: see ``place_ids.places_from_positions``.
+    places_from: Annotated[
+        Literal["ids", "gps"], Option("ids, or gps: cells of a grid with bins of heading.")
+    ] = "ids"
+    cell_m: Annotated[float, Option("Side of a cell in metres, for gps.", flag="--cell")] = 10.0
+    heading_deg: Annotated[
+        float,
+        Option("Width of a bin of heading in degrees, for gps.", max=360, flag="--heading-bin"),
+    ] = 30.0
+    image_size: Annotated[int, Option("Height and width in pixels.", min=1)] = 322
+    epochs: Annotated[int, Option("Passes over the images (or places).", min=1)] = 15
+    batch_size: Annotated[int, Option("Images in a step.", min=1)] = 64
+    images_per_place: Annotated[
+        int, Option("Images of one place in a batch (gallery networks).", min=2)
+    ] = 4
+    lr: Annotated[float, Option("Learning rate of AdamW.")] = 5e-4
+    min_lr: Annotated[float, Option("Learning rate at the end of the cosine schedule.", min=0)] = (
+        1e-4
+    )
+    warmup_steps: Annotated[int, Option("Steps of linear warm-up.", min=0)] = 0
+    weight_decay: Annotated[float, Option("Weight decay of AdamW.", min=0)] = 1e-2
+    tau: Annotated[float, Option("Temperature of the loss, Eq. 3 and 8.", max=1)] = 0.05
+    gamma: Annotated[
+        float, Option("Strength of the implicit augmentation, Eq. 8; 0 is Eq. 3.", min=0)
+    ] = 15.0
+    mean: Annotated[
+        tuple[float, float, float], Option("RGB mean, of values in [0, 1].")
+    ] = (0.485, 0.456, 0.406)  # fmt: skip
+    std: Annotated[
+        tuple[float, float, float], Option("RGB standard deviation, of values in [0, 1].")
+    ] = (0.229, 0.224, 0.225)
+    #: crop 1.0 with light 0.0 switches augmentation off.
+    crop: Annotated[float, Option("Smallest random crop, a fraction of a side.", max=1)] = 0.75
+    light: Annotated[
+        float, Option("Largest random change of exposure and contrast, a fraction.", min=0)
+    ] = 0.3
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], Option("auto, fp32, bf16 or fp16.")
+    ] = "auto"
+    qat: Annotated[
+        bool,
+        Option(
+            "Quantization-aware: round the layers that INT8 engines round. Finetunes a trained "
+            "query network (`weights`) that loses recall in INT8."
+        ),
+    ] = False
+    through_index: Annotated[
+        Path | None,
+        Option(
+            "Gallery to train a query network through: also find each image by what this index's "
+            "product quantizer stores of it."
+        ),
+    ] = None
+    devices: Annotated[
+        int, Option("GPUs (or CPU processes) that share each batch, on each machine.", min=1)
+    ] = 1
+    nodes: Annotated[int, Option("Machines; start one command on each.", min=1)] = 1
+    workers: Annotated[int, Option("Processes that read images.", min=0)] = 2
+    seed: Annotated[int, Option("Seed of everything random.", min=0)] = 0
 
     def __post_init__(self) -> None:
         check_temperature(self.tau, self.gamma)
+        self._check_ranges()
+        self._check_loss()
+        self._check_query_only()
+        self._check_batch()
+        if not 0 <= self.min_lr <= self.lr:
+            raise UsageError(
+                f"found `min_lr` {self.min_lr}, expected 0 to `lr` ({self.lr}), where the cosine "
+                "schedule ends: lower `min_lr`"
+            )
+        if self.validation_features is not None and self.validation is None:
+            raise UsageError(
+                "found `validation_features` alone, expected the images that they describe too: "
+                "pass `validation`"
+            )
+
+    def _check_ranges(self) -> None:
+        if not self.lr > 0:
+            raise UsageError(f"found `lr` {self.lr}, expected above 0: pass the paper's `lr` 5e-4")
+        for name, hint in get_type_hints(TrainConfig, include_extras=True).items():
+            for about in getattr(hint, "__metadata__", ()):
+                value = getattr(self, name)
+                low = -float("inf") if about.min is None else about.min
+                high = float("inf") if about.max is None else about.max
+                if (about.min, about.max) != (None, None) and not low <= value <= high:
+                    ends = f"{low:g} or more" if about.min is not None else f"at most {high:g}"
+                    raise UsageError(
+                        f"found `{name}` {value}, expected {ends}: pass `{name}` "
+                        f"{TrainConfig.__dataclass_fields__[name].default}"
+                    )
+
+    def _check_loss(self) -> None:
         choices = GALLERY_LOSSES if self.features is None else QUERY_LOSSES
         if self.loss_name not in choices:
             other = "with" if self.features is None else "without"
             raise UsageError(
-                f"--loss {self.loss}: a {self.role} network is trained with one of "
-                f"{', '.join(choices)} ({other} --features the other kind is trained)"
+                f"found `loss` {self.loss}, expected one of {', '.join(choices)} for a {self.role} "
+                f"network: change it, or train the other kind {other} `features`"
             )
         loss_arguments(self.loss_name, self.loss_args)
-        positive = {
-            "--image-size": self.image_size,
-            "--epochs": self.epochs,
-            "--batch-size": self.batch_size,
-            "--lr": self.lr,
-        }
-        for flag, value in positive.items():
-            if not value > 0:
-                raise UsageError(f"{flag} {value}: expected a number above 0")
-        if self.devices < 1 or self.nodes < 1:
+
+    def _check_query_only(self) -> None:
+        if self.features is not None:
+            return
+        if self.qat:
             raise UsageError(
-                f"--devices {self.devices} --nodes {self.nodes}: expected at least 1 of each"
+                "found `qat` without `features`, expected both, as only query networks are "
+                "compiled to INT8: pass the features it is trained into"
             )
-        if self.qat and self.features is None:
+        if self.through_index is not None:
             raise UsageError(
-                "--qat without --features: only a query network is compiled to INT8; pass the "
-                "features it is trained into"
+                "found `through_index` without `features`, expected both, as only query networks "
+                "search an index: pass the features it is trained into"
             )
-        if self.through_index is not None and self.features is None:
-            raise UsageError(
-                "--through-index without --features: only a query network searches an index; pass "
-                "the features it is trained into"
-            )
+
+    def _check_batch(self) -> None:
+        """Every process takes the same number of images (of whole places, in metric learning)."""
         share = self.batch_size if self.features else self.batch_size // self.images_per_place
-        if share % (self.devices * self.nodes):
+        processes = self.devices * self.nodes
+        if share % processes:
             raise UsageError(
-                f"--batch-size {self.batch_size} does not divide over {self.devices} x "
-                f"{self.nodes} processes (in whole places, for a gallery network): expected a "
-                "multiple"
+                f"found `batch_size` {self.batch_size}, expected a multiple of the {self.devices} "
+                f"x {self.nodes} processes (in whole places, for a gallery network): change "
+                "`batch_size`"
             )
-        if not 0 <= self.min_lr <= self.lr:
-            raise UsageError(
-                f"--min-lr {self.min_lr}: expected between 0 and --lr ({self.lr}), "
-                "the cosine schedule ends there"
-            )
-        if self.images_per_place < 2 and self.features is None:
-            raise UsageError(
-                f"--images-per-place {self.images_per_place}: expected 2 or more, metric learning "
-                "needs positive pairs"
-            )
-        if self.validation_features is not None and self.validation is None:
-            raise UsageError("--validation-features given without --validation: pass both")
 
     @property
     def role(self) -> str:

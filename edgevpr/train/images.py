@@ -1,4 +1,4 @@
-"""Training images: reading, augmentation, and the order they come in.
+"""Training images: reading, augmentation and batches.
 
 Every random choice is drawn from (seed, epoch, position), never from global state, so a run gives
 the same batches with any number of workers and after any interruption.
@@ -79,7 +79,7 @@ def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[
 
 
 def _single_threaded(_: int) -> None:
-    """A worker reads and resizes; it leaves the cores to the network."""
+    """Keep a worker that reads and resizes on one thread; the network takes the cores."""
     import cv2
 
     cv2.setNumThreads(0)
@@ -176,8 +176,8 @@ class PlaceBatches(Sampler[Batch]):
         self.groups = [group for group in groups if len(group) >= images_per_place]
         if len(self.groups) < 2:
             raise DataError(
-                f"{len(self.groups)} place(s) have {images_per_place} images or more, expected at "
-                "least 2: pass --images-per-place with a smaller number"
+                f"found {len(self.groups)} place(s) with {images_per_place} images or more, "
+                "expected 2 or more: pass a smaller `images_per_place`"
             )
         self.images_per_place, self.seed = images_per_place, seed
         self.places_per_batch = min(places_per_batch, len(self.groups))

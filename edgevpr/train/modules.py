@@ -1,4 +1,4 @@
-"""The two training problems as Lightning modules: a gallery network and a query network."""
+"""Lightning modules of the two trainings: a gallery network and a query network."""
 
 import math
 from typing import Any
@@ -47,8 +47,8 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
     def _report(self, loss: Tensor) -> Tensor:
         if not bool(loss.isfinite()):
             raise NumericsError(
-                f"the loss became {loss.item()} at step {self.global_step}; "
-                "train with a lower --lr, a longer --warmup-steps or --precision 32"
+                f"found a loss of {loss.item()} at step {self.global_step}, expected a finite one: "
+                "train with a lower `lr`, more `warmup_steps` or `precision` fp32"
             )
         self.log("loss", loss.detach(), on_step=True, on_epoch=True)
         return loss

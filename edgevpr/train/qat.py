@@ -1,7 +1,7 @@
-"""Quantization-aware finetuning: the rounding of INT8 in the forward pass, gradients around it.
+"""Quantization-aware finetuning: INT8 rounding in the forward pass, straight-through gradients.
 
-The layers are those that ``edgevpr compile --precision int8`` quantizes, and they are rounded the
-way its engines do: weights symmetric with a scale per output channel, activations symmetric with
+The layers are those that ``edgevpr compile`` quantizes for INT8, and they are rounded the way its
+engines do: weights symmetric with a scale per output channel, activations symmetric with
 one scale. A scale per channel makes rounding before batch norm is folded into the weights the same
 as after. Gradients pass through the rounding unchanged, and stop where a value is clipped (Jacob
 et al., CVPR 2018). What is saved is an ordinary network: compile calibrates it as any other.
@@ -53,7 +53,7 @@ class RoundedInput(nn.Module):
         scale = (self.peak / _LARGEST).clamp(min=1e-12)
         zero = torch.zeros((), dtype=torch.int32, device=x.device)
         rounded = torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, -_LARGEST, _LARGEST)
-        # Nothing seen yet, so no range. Chosen on the device: asking here would wait for a GPU.
+        # No range before the first batch; chosen on the device, so that nothing waits for a GPU.
         return torch.where(self.peak == 0, x, rounded.to(x.dtype))
 
 
@@ -68,7 +68,7 @@ def int8_modules(network: Network, image_size: tuple[int, int]) -> list[str]:
     names = {module: name for name, module in network.named_modules()}
     first = True
 
-    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note_layer(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal first
         reads_image, first = first, False
         depth = module.get_parameter("weight")[0].numel()
@@ -84,7 +84,7 @@ def int8_modules(network: Network, image_size: tuple[int, int]) -> list[str]:
 
     for module in names:
         if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(look))
+            handles.append(module.register_forward_hook(note_layer))
     training = network.training
     try:
         with torch.no_grad():
@@ -103,13 +103,14 @@ def rounded_to_int8(network: Network, image_size: tuple[int, int]) -> Iterator[l
     Yields the layers' names. Afterwards the network is as before, with the weights trained.
 
     Raises:
-        UsageError: no layer of this network is worth INT8.
+        UsageError: no layer of this network gains from INT8.
     """
     names = int8_modules(network, image_size)
     if not names:
         raise UsageError(
-            f"--qat: no layer of {network.architecture.backbone} at {image_size[0]} x "
-            f"{image_size[1]} px is worth INT8, expected some: leave out --qat and compile in FP16"
+            f"found no layer of {network.architecture.backbone} at {image_size[0]} x "
+            f"{image_size[1]} px that is faster in INT8, expected some: leave out `qat` and "
+            "compile in FP16"
         )
     layers = [network.get_submodule(name) for name in names]
     handles = []

@@ -1,4 +1,4 @@
-"""Training record: a line a step, kept with the model."""
+"""Training record: loss of every step and validation recall of every epoch."""
 
 import csv
 import io
@@ -15,13 +15,13 @@ from edgevpr.data import read_split
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.train.config import TrainConfig
-from edgevpr.train.embed.embed import describe
+from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.evaluate.evaluate import recall_of
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a training run reports after each step."""
+class TrainingStep:
+    """Report of one training step."""
 
     step: int
     steps: int
@@ -40,7 +40,7 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         config: TrainConfig,
         preprocess: Preprocess,
         space: str | None,
-        on_step: Callable[[Step], None] | None,
+        on_step: Callable[[TrainingStep], None] | None,
     ) -> None:
         self.config, self.preprocess, self.on_step = config, preprocess, on_step
         self.losses: list[float] = []
@@ -69,7 +69,7 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         self.losses.append(float(outputs["loss"]))
         if self.on_step is not None and trainer.is_global_zero:
             self.on_step(
-                Step(
+                TrainingStep(
                     step=trainer.global_step,
                     steps=int(trainer.estimated_stepping_batches),
                     epoch=trainer.current_epoch,
@@ -87,12 +87,12 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         database, queries = self.validation
         root = self.config.validation
         assert root is not None
-        q = describe(module.network, self.preprocess, root, queries, workers=0)
+        q = describe_images(module.network, self.preprocess, root, queries, workers=0)
         if self.stored is not None:
             table, g = self.stored.table, self.stored.descriptors
         else:
             table = database
-            g = describe(module.network, self.preprocess, root, database, workers=0)
+            g = describe_images(module.network, self.preprocess, root, database, workers=0)
         score = recall_of(queries, q, table, g).at[1]
         self.scores[trainer.current_epoch] = score
         if trainer.logger is not None:

@@ -1,4 +1,4 @@
-"""The arithmetic that pixels rest on."""
+"""Random streams, noise and angles with the same bits everywhere."""
 
 import math
 
@@ -8,7 +8,6 @@ from edgevpr.city.exact_math import Dice, fractal_tile, sincos, toss
 
 
 def test_sincos_agrees_with_the_c_library() -> None:
-    """Catches a wrong quadrant or too few terms: a heading that turns the camera elsewhere."""
     for degrees in np.arange(-720, 720, 3.7):
         sine, cosine = sincos(float(degrees))
         assert abs(sine - math.sin(math.radians(degrees))) < 1e-12
@@ -16,7 +15,7 @@ def test_sincos_agrees_with_the_c_library() -> None:
 
 
 def test_named_streams_are_pinned() -> None:
-    """Catches a change of how streams are seeded, which would redraw every city."""
+    """Another seeding of the streams would redraw every city."""
     assert [Dice(0, "a", 1).random() for _ in range(2)] == [Dice(0, "a", 1).random()] * 2
     assert Dice(0, "a").random() != Dice(0, "b").random()
     assert f"{Dice(3, 'house', 7).random():.12f}" == "0.898411566135"
@@ -24,14 +23,14 @@ def test_named_streams_are_pinned() -> None:
 
 
 def test_toss_is_uniform_over_neighbours() -> None:
-    """Catches a hash whose neighbours are alike: parking places that fill in stripes."""
+    """Neighbouring numbers are unlike, or parking places would fill in stripes."""
     values = [toss(5, 1, 0, slot, side) for slot in range(-400, 400) for side in (-1, 1)]
     assert 0.45 < np.mean(values) < 0.55
     assert abs(np.corrcoef(values[:-2], values[2:])[0, 1]) < 0.1
 
 
 def test_noise_is_periodic() -> None:
-    """Catches a seam in tiled textures."""
+    """Tiled textures have no seam."""
     tile = fractal_tile(256, 31)
     step = np.abs(np.diff(tile, axis=0)).max()
     assert np.abs(tile[0] - tile[-1]).max() <= 1.5 * step

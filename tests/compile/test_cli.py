@@ -42,8 +42,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model artifact with a small untrained network."""
     import torch
 
+    from edgevpr.train.networks.architecture import Architecture
     from edgevpr.train.networks.model import save_model
-    from edgevpr.train.networks.network import Architecture, Network
+    from edgevpr.train.networks.network import Network
 
     torch.manual_seed(0)
     arguments = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}

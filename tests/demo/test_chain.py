@@ -9,23 +9,28 @@ pytest.importorskip("torch")
 pytest.importorskip("tensorrt_rtx")
 pytest.importorskip("modelopt")
 
+from edgevpr.cli.main import app
 from edgevpr.demo.chain import CONFIGURATIONS, Budget, run_demo
 from edgevpr.demo.score_drive import drive_score
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable, to_utm
 
 
+def run_verb(words: list[str]) -> None:
+    app(words, standalone_mode=False)
+
+
 def test_the_whole_chain(tmp_path: Path) -> None:
-    """Catches a verb that no longer fits its neighbours, and a summary that misses a number."""
+    """Every verb takes what the one before it wrote, and the summary has all numbers."""
     budget = Budget(
         gallery_epochs=1,
         query_epochs=1,
         city=("--train-cities", "1", "--train-places", "20", "--val-places", "10",
-              "--places", "20", "--drive-frames", "20"),
+              "--test-places", "20", "--drive-frames", "20"),
     )  # fmt: skip
     out = tmp_path / "out"
     lines: list[str] = []
-    run_demo(out, from_scratch=True, budget=budget, say=lines.append)
+    run_demo(out, from_scratch=True, budget=budget, run_verb=run_verb, print_line=lines.append)
     summary = json.loads((out / "summary.json").read_text())
     assert [row["configuration"] for row in summary["rows"]] == list(CONFIGURATIONS)
     for row in summary["rows"]:
@@ -51,15 +56,14 @@ def test_the_whole_chain(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    """Catches a demo that overwrites a user's folder."""
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no demo's output"):
-        run_demo(tmp_path, say=print)
+    with pytest.raises(UsageError, match="expected nothing or an earlier demo's output"):
+        run_demo(tmp_path, run_verb=run_verb, print_line=print)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_drive_score_tells_seen_from_near(tmp_path: Path) -> None:
-    """Catches frames between places counted as misses, and a radius in degrees."""
+    """Frames between places count neither way, and the radius is in metres."""
     east, north, _, _ = to_utm([50.0], [9.0])
     gallery = ImageTable.build(
         ["a.jpg"], place=[7], easting=east, northing=north, zone=[32], letter=["U"],

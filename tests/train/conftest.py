@@ -8,6 +8,8 @@ import pytest
 
 from edgevpr.places.table import ImageTable
 
+from .runs import gallery_config, query_config
+
 
 def _draw(place: int, view: int) -> np.ndarray:
     """A place is a pattern of coloured blocks; a view shifts it and changes the light."""
@@ -40,3 +42,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(root / "val" / "database", range(20, 26), range(2))
     write_images(root / "val" / "queries", range(20, 26), range(2, 4))
     return root
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """gallery/, query/, features/ (training images), database/ (validation gallery)."""
+    import torch
+
+    from edgevpr.train.embed.embed import embed
+    from edgevpr.train.fit import fit
+
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained")
+    fit(gallery_config(tiny), out / "gallery")
+    embed(out / "gallery", tiny / "train", out / "features", workers=0)
+    embed(out / "gallery", tiny / "val" / "database", out / "database", workers=0)
+    fit(query_config(tiny, out), out / "query")
+    return out

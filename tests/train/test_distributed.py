@@ -15,13 +15,13 @@ from edgevpr.errors import UsageError  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
-from edgevpr.train.networks.network import Architecture  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 
 #: No batch normalization: its statistics are those of a process's own share.
 OPTIONS = (
     "--backbone", "convnext_atto", "--out-index", "0", "--aggregator", "gem",
     "--image-size", "32", "--batch-size", "8", "--images-per-place", "2", "--epochs", "1",
-    "--precision", "32", "--workers", "0",
+    "--precision", "fp32", "--workers", "0",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def features(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainConfig(
         images=tiny / "train",
         architecture=Architecture("convnext_atto", 0, aggregator="gem"),
-        image_size=32, epochs=1, batch_size=8, images_per_place=2, precision="32", workers=0,
+        image_size=32, epochs=1, batch_size=8, images_per_place=2, precision="fp32", workers=0,
     )  # fmt: skip
     fit(config, out / "gallery")
     embed(out / "gallery", tiny / "train", out / "features", workers=0)
@@ -49,7 +49,7 @@ def features(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("loss", ["supcon", "implicit", "raml", "csd"])
 def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, loss: str) -> None:
-    """Catches gradients averaged twice, a batch seen by both, or relations within a share only."""
+    """Losses see the whole batch of both processes, and gradients are those of one."""
     options = ["--loss", loss]
     if loss != "supcon":
         options += ["--features", str(features)]
@@ -65,6 +65,5 @@ def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, 
 
 
 def test_a_batch_that_does_not_divide(tiny: Path) -> None:
-    """Catches images dropped in silence."""
-    with pytest.raises(UsageError, match="does not divide over 3 x 1"):
+    with pytest.raises(UsageError, match="expected a multiple of the 3 x 1 processes"):
         TrainConfig(images=tiny, architecture=Architecture("resnet10t"), devices=3)

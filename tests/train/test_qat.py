@@ -16,11 +16,12 @@ from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.export import export_onnx  # noqa: E402
 from edgevpr.train.networks.model import load_model, save_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.qat import RoundedInput, RoundedWeight, int8_modules, rounded_to_int8  # noqa: E402
-from edgevpr.train.record import Step  # noqa: E402
+from edgevpr.train.record import TrainingStep  # noqa: E402
 
 BOQ = {"proj_channels": 64, "num_queries": 4, "num_layers": 1, "row_dim": 2}
 ARCHITECTURE = Architecture("resnet10t", 2, aggregator_args=BOQ)
@@ -58,7 +59,7 @@ def test_gradients_pass_rounding_and_stop_at_the_range() -> None:
 
 
 def test_the_layers_are_those_that_compile_quantizes(tmp_path: Path) -> None:
-    """Finetuning for other layers than the engine rounds would help nobody."""
+    """The layers that are finetuned are those that the engine rounds."""
     onnx = pytest.importorskip("onnx")
     from edgevpr.compile.graph.fuse import clean_up
     from edgevpr.compile.precision.structure import int8_layers
@@ -78,7 +79,7 @@ def test_the_layers_are_those_that_compile_quantizes(tmp_path: Path) -> None:
 
 
 def test_finetuning_wins_back_what_rounding_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights must learn from the rounded pass, not beside it."""
+    """The weights learn from the rounded pass."""
     monkeypatch.setattr("edgevpr.train.qat._LARGEST", 7)  # four bits: a loss worth winning back
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -109,7 +110,7 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
     torch.set_num_threads(1)
     gallery = TrainConfig(
         images=tiny / "train", architecture=ARCHITECTURE, image_size=64, epochs=1, batch_size=8,
-        images_per_place=2, precision="32", workers=0,
+        images_per_place=2, precision="fp32", workers=0,
     )  # fmt: skip
     fit(gallery, tmp_path / "gallery")
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)
@@ -125,7 +126,7 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
     whole = load_file(tmp_path / "tuned/weights.safetensors")
     assert whole.keys() == plain.keys()
 
-    def stop(step: Step) -> None:
+    def stop(step: TrainingStep) -> None:
         if step.epoch == 1:
             raise KeyboardInterrupt
 
@@ -139,6 +140,6 @@ def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> N
 
 
 def test_a_gallery_network_is_refused(tiny: Path) -> None:
-    """Its descriptors define the space; it is not what a robot runs."""
+    """Only query networks are compiled to INT8."""
     with pytest.raises(UsageError, match="pass the features"):
         TrainConfig(images=tiny / "train", architecture=ARCHITECTURE, qat=True)

@@ -1,11 +1,11 @@
-"""A visit: the hour, the season, the weather, the traffic and the state of the camera."""
+"""Conditions of a visit: hour, season, weather, traffic and the state of the camera."""
 
 from dataclasses import dataclass
 
 from edgevpr.city.exact_math import Dice
 from edgevpr.city.layout.style import Colour
 
-#: What a season does to leaves (multiplied, in 1/160): several hues in autumn.
+#: Factors of a season on the colour of leaves, in 1/160.
 LEAVES: dict[str, tuple[Colour, ...]] = {
     "spring": ((176, 178, 130), (188, 176, 150)),
     "summer": ((150, 156, 140), (140, 150, 130)),
@@ -39,7 +39,7 @@ class Conditions:
 
 
 def mild(dice: Dice) -> Conditions:
-    """A day a mapping car would choose: daylight, any green season, little traffic."""
+    """Conditions of a mapping drive: daylight, any green season, little traffic."""
     return Conditions(
         hour="day",
         season=dice.pick(("spring", "summer", "summer", "autumn")),
@@ -58,7 +58,7 @@ def mild(dice: Dice) -> Conditions:
 
 
 def harsh(dice: Dice) -> Conditions:
-    """Whatever a robot meets: any hour, season and weather, traffic, blur and noise."""
+    """Conditions of a query: any hour, season and weather, traffic, blur and noise."""
     hour = dice.pick(("day", "day", "dusk", "night", "night"))
     season = dice.pick(("spring", "summer", "autumn", "winter"))
     snow = dice.between(0.4, 1.0) if season == "winter" and dice.chance(0.6) else 0.0
@@ -85,5 +85,5 @@ def harsh(dice: Dice) -> Conditions:
 
 
 def any_year(dice: Dice) -> Conditions:
-    """A training image: of every three, one on a mild day and two in the whole range."""
+    """Conditions of a training image: mild in one of three, harsh in two."""
     return mild(dice) if dice.chance(0.33) else harsh(dice)

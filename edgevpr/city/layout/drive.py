@@ -1,4 +1,4 @@
-"""A drive: a smooth way through the streets, in the sense of their traffic."""
+"""Route of a drive: a smooth way through the streets, in the sense of their traffic."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ RATE_HZ = 10.0
 SPEED_M_S = 7.0
 CORNER_M = 8.0
 
-#: A late autumn afternoon under broken cloud, people on their way home.
+#: Dusk in late autumn under broken cloud, with busy streets.
 CONDITIONS = Conditions(
     hour="dusk", season="autumn", sun_azimuth=230.0, sun_slope=0.16, cloud=0.45, wet=0.3,
     haze_m=260.0, exposure=1.3, warmth=0.15, noise=4.0, defocus=0.3, motion=1.2, traffic=0.6,
@@ -39,7 +39,7 @@ def frames(plan: Plan, seed: int, name: str, count: int) -> list[tuple[Pose, Con
     phase = sway.between(0, 360)
     result = []
     for number in range(count):
-        x, y, heading = _at(legs, number * step)
+        x, y, heading = _point_at(legs, number * step)
         yaw, _ = sincos(phase + number * 4.0)
         nod, _ = sincos(phase * 2 + number * 11.0)
         roll, _ = sincos(phase * 3 + number * 7.0)
@@ -53,7 +53,7 @@ def _route(plan: Plan, dice: Dice, length: float) -> list[Leg]:
     best: list[Leg] = []
     longest = 0.0
     for _ in range(400):
-        legs = _wander(plan, dice, length)
+        legs = _random_route(plan, dice, length)
         total = sum(leg.length for leg in legs)
         if total > longest:
             best, longest = legs, total
@@ -62,7 +62,7 @@ def _route(plan: Plan, dice: Dice, length: float) -> list[Leg]:
     return best
 
 
-def _wander(plan: Plan, dice: Dice, length: float) -> list[Leg]:
+def _random_route(plan: Plan, dice: Dice, length: float) -> list[Leg]:
     axis = dice.whole(0, 1)
     street = dice.pick(plan.streets[axis])
     others = plan.streets[1 - axis]
@@ -70,7 +70,7 @@ def _wander(plan: Plan, dice: Dice, length: float) -> list[Leg]:
     at = others[index].at
     legs: list[Leg] = []
     total = 0.0
-    x, y = _on(street, at)
+    x, y = _lane_point(street, at)
     while total < length:
         heading = street_heading(street.axis, street.forward)
         ahead = index + street.forward
@@ -84,7 +84,7 @@ def _wander(plan: Plan, dice: Dice, length: float) -> list[Leg]:
         reach = abs(crossing.at - here)
         if not dice.chance(0.55):
             legs.append(Leg(x, y, heading, reach))
-            x, y = _on(street, crossing.at)
+            x, y = _lane_point(street, crossing.at)
             total += reach
             index = ahead
             continue
@@ -105,7 +105,7 @@ def _wander(plan: Plan, dice: Dice, length: float) -> list[Leg]:
     return legs
 
 
-def _on(street: Street, along: float) -> tuple[float, float]:
+def _lane_point(street: Street, along: float) -> tuple[float, float]:
     """A point in the lane of a street."""
     sine, cosine = sincos(street_heading(street.axis, street.forward))
     x, y = (street.at, along) if street.axis == 0 else (along, street.at)
@@ -114,12 +114,12 @@ def _on(street: Street, along: float) -> tuple[float, float]:
 
 def _corner(one: Street, two: Street) -> tuple[float, float]:
     """Where the lanes of two crossing streets meet."""
-    x = _on(one if one.axis == 0 else two, 0.0)[0]
-    y = _on(one if one.axis == 1 else two, 0.0)[1]
+    x = _lane_point(one if one.axis == 0 else two, 0.0)[0]
+    y = _lane_point(one if one.axis == 1 else two, 0.0)[1]
     return x, y
 
 
-def _at(legs: list[Leg], distance: float) -> tuple[float, float, float]:
+def _point_at(legs: list[Leg], distance: float) -> tuple[float, float, float]:
     """Position and heading after ``distance`` metres; the end of the last leg if it is farther."""
     for number, leg in enumerate(legs):
         if distance <= leg.length or number == len(legs) - 1:

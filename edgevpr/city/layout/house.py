@@ -1,4 +1,4 @@
-"""One house: what is drawn from its style, before any texel is painted."""
+"""House of a row: sizes, colours and roof, drawn from a style."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class House:
         return self.eaves_m + self.roof_m
 
 
-def build(seed: tuple[int | str, ...], style: Style, width: float, depth: float) -> House:
+def build_house(seed: tuple[int | str, ...], style: Style, width: float, depth: float) -> House:
     """Draw a house of ``style`` for a lot of ``width`` x ``depth`` metres."""
     dice = Dice(*seed, "house")
     base = dice.pick(style.walls)

@@ -1,4 +1,4 @@
-"""The street plan: straight streets at uneven distances, crossing at right angles.
+"""Street plan: straight streets at uneven distances, crossing at right angles.
 
 Coordinates are local metres; a district turns its plan by an angle of its own when it is placed on
 the map. Axis 0 streets run along y at a fixed x, axis 1 streets along x at a fixed y.

@@ -1,4 +1,4 @@
-"""The camera: where it stands, and how its pixels map to an upright frame.
+"""Camera pose, and the mapping of its pixels to an upright frame.
 
 An upright frame (no pitch, no roll) has walls in columns, which is what makes them cheap to draw.
 Pitch and roll are rotations about the camera's centre, so the tilted picture is an exact lookup
@@ -49,7 +49,7 @@ class View:
         return float(self.m[0]) + 0.5 / self.samples
 
 
-def look(pose: Pose, width: int, height: int, supersample: int) -> View:
+def view_of(pose: Pose, width: int, height: int, supersample: int) -> View:
     """The view of a pose for an output of ``width`` x ``height`` pixels."""
     focal = FOCAL * width
     out_k, out_m = _slopes(pose, width, height, focal, 1)

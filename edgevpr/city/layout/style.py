@@ -1,4 +1,4 @@
-"""Building styles: a district speaks a small vocabulary, so that its houses look alike."""
+"""Building styles: a district has a few of them, so that its houses look alike."""
 
 from dataclasses import dataclass, replace
 

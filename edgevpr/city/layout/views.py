@@ -14,7 +14,7 @@ LANE_M = 1.0  # places lie this far to the right of a street's axis
 
 
 @dataclass(frozen=True)
-class Place:
+class CityPlace:
     """A spot on a street and the direction its images look in: obliquely along the street."""
 
     number: int
@@ -25,8 +25,8 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How far an image strays from its place: metres and degrees, each way."""
+class PoseSpread:
+    """Largest offsets of an image from its place: metres and degrees, each way."""
 
     along_m: float
     across_m: float
@@ -36,8 +36,8 @@ class Spread:
     roll: float
 
 
-GALLERY = Spread(along_m=3.0, across_m=0.9, heading=11.0, eye_m=0.12, pitch=1.0, roll=0.6)
-QUERY = Spread(along_m=4.4, across_m=2.0, heading=18.0, eye_m=0.35, pitch=3.0, roll=2.5)
+GALLERY = PoseSpread(along_m=3.0, across_m=0.9, heading=11.0, eye_m=0.12, pitch=1.0, roll=0.6)
+QUERY = PoseSpread(along_m=4.4, across_m=2.0, heading=18.0, eye_m=0.35, pitch=3.0, roll=2.5)
 
 #: kind of image: (spread, conditions) drawn for it.
 VISITS = {
@@ -48,13 +48,13 @@ VISITS = {
 
 
 def street_heading(axis: int, sense: int) -> float:
-    """Local heading of somebody who goes along a street in the given sense."""
+    """Local heading along a street in the given sense."""
     return (0.0 if sense > 0 else 180.0) if axis == 0 else (90.0 if sense > 0 else 270.0)
 
 
-def candidates(plan: Plan, seed: int, name: str) -> list[Place]:
+def candidate_places(plan: Plan, seed: int, name: str) -> list[CityPlace]:
     """All places a plan has room for, street by street."""
-    found: list[Place] = []
+    found: list[CityPlace] = []
     cells: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for street in (*plan.streets[0], *plan.streets[1]):
         dice = Dice(seed, name, "places", street.axis, int(street.at * 10))
@@ -75,29 +75,29 @@ def candidates(plan: Plan, seed: int, name: str) -> list[Place]:
             ]
             if all((x - a) ** 2 + (y - b) ** 2 >= SPACING_M**2 for a, b in around):
                 cells.setdefault(cell, []).append((x, y))
-                found.append(Place(len(found), x, y, heading + turn, heading))
+                found.append(CityPlace(len(found), x, y, heading + turn, heading))
                 along += SPACING_M
             else:
                 along += 1.5
     return found
 
 
-def settle(seed: int, name: str, count: int) -> tuple[int, int, list[Place]]:
+def choose_places(seed: int, name: str, count: int) -> tuple[int, int, list[CityPlace]]:
     """Streets each way that give room for ``count`` places, and those places, numbered from 0."""
     across = up = 3
     while True:
         plan = lay_out(Dice(seed, name, "plan"), across, up)
-        found = candidates(plan, seed, name)
+        found = candidate_places(plan, seed, name)
         if len(found) >= count:
             break
         across, up = (across + 1, up) if across == up else (across, up + 1)
     dice = Dice(seed, name, "chosen")
     drawn = sorted(range(len(found)), key=lambda i: (dice.random(), i))[:count]
     chosen = [found[i] for i in sorted(drawn)]
-    return across, up, [Place(n, p.x, p.y, p.heading, p.along) for n, p in enumerate(chosen)]
+    return across, up, [CityPlace(n, p.x, p.y, p.heading, p.along) for n, p in enumerate(chosen)]
 
 
-def visit(seed: int, name: str, place: Place, kind: str, index: int) -> tuple[Pose, Conditions]:
+def visit(seed: int, name: str, place: CityPlace, kind: str, index: int) -> tuple[Pose, Conditions]:
     """Pose and conditions of one image of a place.
 
     Args:

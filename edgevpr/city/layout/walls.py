@@ -1,11 +1,11 @@
-"""Everything upright that hides what is behind it: fronts, side walls, fences and hedges."""
+"""Walls that occlude: fronts, side walls, fences and hedges."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgevpr.city.exact_math import F64, I64, Dice
-from edgevpr.city.layout.house import House, build
+from edgevpr.city.layout.house import House, build_house
 from edgevpr.city.layout.plan import Block
 from edgevpr.city.layout.style import Style
 
@@ -19,7 +19,7 @@ class Walls:
     """Upright rectangles standing on the ground, seen from their outer face only.
 
     A wall starts at (ax, ay), runs ``length`` metres along the unit vector (ex, ey), left to right
-    for who looks at it, and is ``height`` metres high where its texture has no skyline.
+    as seen from outside, and is ``height`` metres high where its texture has no skyline.
     """
 
     ax: list[float] = field(default_factory=list)
@@ -72,7 +72,7 @@ def fill_block(block: Block, seed: tuple[int | str, ...], styles: tuple[Style, .
     """Line the four sides of a block with houses, or fence it in when it is a park or a square."""
     dice = Dice(*seed, "block", *block.key)
     x0, y0, x1, y1 = block.x0, block.y0, block.x1, block.y1
-    # Corners as seen by somebody walking around the block with the houses on the left.
+    # Corners in the order of a walk around the block with the houses on the left.
     sides = (
         (x0, y0, 1.0, 0.0, x1 - x0, True),
         (x1, y0, 0.0, 1.0, y1 - y0, False),
@@ -119,7 +119,7 @@ def _row(seed: tuple[int | str, ...], style: Style, styles: tuple[Style, ...], x
             walls.add(x + ex * at, y + ey * at, ex, ey, gap, dice.between(1.2, 2.4), kind, FENCE)
             at += gap
             continue
-        house = build((*seed, count), own, width, depth)
+        house = build_house((*seed, count), own, width, depth)
         number = len(houses)
         houses.append(house)
         back = 0.0 if corners and (first or last) else setback + (

@@ -1,4 +1,4 @@
-"""Light: what the hour, the season and the weather do to surfaces."""
+"""Light on surfaces by hour, season and weather."""
 
 import math
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Light:
     shines: bool  # whether anything glows
 
 
-def of(conditions: Conditions) -> Light:
+def light_of(conditions: Conditions) -> Light:
     """The light of a visit."""
     c, dice = conditions, Dice(conditions.seed, "light")
     sine, cosine = sincos(c.sun_azimuth)

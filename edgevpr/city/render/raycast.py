@@ -1,4 +1,4 @@
-"""Ray casting, a column at a time: who is visible between which rows, then one gather for all.
+"""Ray casting by image column: visible walls and their rows, then one gather of texels.
 
 Walls stand on flat ground, so what a nearer wall hides of a farther one is everything below the
 nearer one's top: a running minimum over the walls of a column, sorted by distance, resolves all
@@ -22,7 +22,7 @@ LAYERS = 14
 
 
 @dataclass
-class Frame:
+class UprightFrame:
     """An upright frame under construction, flat, column by column."""
 
     texels: U32
@@ -69,17 +69,19 @@ class _Hits:
         )  # fmt: skip
 
 
-def empty(view: View) -> Frame:
+def empty_frame(view: View) -> UprightFrame:
     """A frame of sky."""
     size = len(view.k) * len(view.m)
-    return Frame(
+    return UprightFrame(
         np.full(size, SKY << 24, np.uint32),
         np.full(size, np.float32(1e6), np.float32),
         np.zeros(size, np.float32),
     )
 
 
-def draw_ground(frame: Frame, view: View, ground: U8, palette: U32, grain: U8, sun: float) -> None:
+def draw_ground(
+    frame: UprightFrame, view: View, ground: U8, palette: U32, grain: U8, sun: float
+) -> None:
     """Everything below the horizon, before walls cover it."""
     pose, rows = view.pose, len(view.m)
     first = int(np.searchsorted(-view.m, pose.eye / FAR_M))
@@ -100,18 +102,22 @@ def draw_ground(frame: Frame, view: View, ground: U8, palette: U32, grain: U8, s
     frame.sun.reshape(-1, rows)[:, first:] = np.float32(sun)
 
 
-def draw_walls(frame: Frame, view: View, district: District, sun: tuple[float, float]) -> Front:
+def draw_walls(
+    frame: UprightFrame, view: View, district: District, sun: tuple[float, float]
+) -> Front:
     """All walls, each pixel read once. ``sun`` is the horizontal direction towards the sun."""
     walls = _in_view(view, district)
     front = Front(np.full(len(view.k), 1e6), np.full(len(view.k), len(view.m), np.int64))
     if not len(walls):
         return front
     pose, d, atlas = view.pose, district, district.atlas
-    hits = _meet(view, d.ax[walls], d.ay[walls], d.ex[walls], d.ey[walls], d.length[walls])
+    hits = _intersect(view, d.ax[walls], d.ay[walls], d.ex[walls], d.ey[walls], d.length[walls])
     # Sort by column, then distance: the hit's own number makes every key unique.
     keys = (hits.column << 40) | ((hits.depth * 256).astype(np.int64) << 20)
     hits = hits.take(np.sort(keys | np.arange(len(keys))) & ((1 << 20) - 1))
-    hits = hits.take(np.flatnonzero(_maybe_seen(hits, d.height[walls], d.reach[walls], pose.eye)))
+    hits = hits.take(
+        np.flatnonzero(_may_be_visible(hits, d.height[walls], d.reach[walls], pose.eye))
+    )
     painted = np.unique(hits.plane)
     numbers = np.zeros(len(walls), np.int64)
     numbers[painted] = d.textures(walls[painted])
@@ -151,12 +157,14 @@ def draw_walls(frame: Frame, view: View, district: District, sun: tuple[float, f
     return front
 
 
-def draw_planes(frame: Frame, view: View, atlas: Atlas, planes: Planes, front: Front) -> None:
+def draw_planes(
+    frame: UprightFrame, view: View, atlas: Atlas, planes: Planes, front: Front
+) -> None:
     """Cut-outs over what is there, far ones first; CLEAR texels and hidden ones are left out."""
     if not len(planes.ax):
         return
     pose, rows = view.pose, len(view.m)
-    hits = _meet(view, planes.ax, planes.ay, planes.ex, planes.ey, planes.length)
+    hits = _intersect(view, planes.ax, planes.ay, planes.ex, planes.ey, planes.length)
     if not len(hits.column):
         return
     keys = ((1 << 20) - (hits.depth * 256).astype(np.int64)) << 24 | np.arange(len(hits.depth))
@@ -233,7 +241,7 @@ def _layers(column: I64) -> I64:
     return layer
 
 
-def _maybe_seen(hits: _Hits, low: F64, high: F64, eye: float) -> NDArray[np.bool_]:
+def _may_be_visible(hits: _Hits, low: F64, high: F64, eye: float) -> NDArray[np.bool_]:
     """False where a hit is hidden for certain: its highest is under a nearer wall's lowest.
 
     Args:
@@ -272,7 +280,7 @@ def _in_view(view: View, district: District) -> I64:
     return walls
 
 
-def _meet(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
+def _intersect(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
     """All meetings of image columns with upright rectangles, rectangle by rectangle."""
     pose = view.pose
     dx, dy = ax - pose.x, ay - pose.y
@@ -287,7 +295,7 @@ def _meet(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
     k0 = (l0 + (l1 - l0) * cut0) / np.maximum(t0 + (t1 - t0) * cut0, NEAR_M)
     k1 = (l1 + (l0 - l1) * cut1) / np.maximum(t1 + (t0 - t1) * cut1, NEAR_M)
     left = float(view.k[0])
-    # A hair of overlap keeps neighbouring walls from letting the sky through.
+    # A small overlap keeps sky from showing between neighbouring walls.
     low = np.ceil((np.minimum(k0, k1) - left) * view.samples - 1e-3)
     high = np.floor((np.maximum(k0, k1) - left) * view.samples + 1e-3)
     columns = len(view.k)

@@ -1,4 +1,4 @@
-"""One image: ``render(district, pose, conditions)``."""
+"""Renderer of one image: ``render(district, pose, conditions)``."""
 
 import functools
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from edgevpr.city.exact_math import F32, U8
 from edgevpr.city.layout.conditions import Conditions
-from edgevpr.city.layout.pose import Pose, View, look
+from edgevpr.city.layout.pose import Pose, View, view_of
 from edgevpr.city.render import light, raycast, sensor, sky, traffic
 from edgevpr.city.surfaces import ground
 from edgevpr.city.surfaces.atlas import SKY
@@ -22,7 +22,7 @@ def _grain() -> U8:
 
 def render(district: District, pose: Pose, conditions: Conditions, width: int = 160,
            height: int = 120) -> U8:  # fmt: skip
-    """What a camera sees.
+    """The image of a district from a pose.
 
     Args:
         district: the scene.
@@ -33,18 +33,18 @@ def render(district: District, pose: Pose, conditions: Conditions, width: int = 
     Returns:
         (height, width, 3) uint8 RGB, the same bits on every machine.
     """
-    view = look(pose, width, height, SUPERSAMPLE)
-    lit = light.of(conditions)
-    frame = raycast.empty(view)
+    view = view_of(pose, width, height, SUPERSAMPLE)
+    lit = light.light_of(conditions)
+    frame = raycast.empty_frame(view)
     palette = ground.palette(lit.leaf, conditions.snow, conditions.wet)
     raycast.draw_ground(frame, view, district.ground, palette, _grain(), lit.sun_up)
     front = raycast.draw_walls(frame, view, district, (lit.sun_x, lit.sun_y))
-    planes = traffic.around(district, view, conditions, (lit.sun_x, lit.sun_y))
+    planes = traffic.cutouts_in_view(district, view, conditions, (lit.sun_x, lit.sun_y))
     raycast.draw_planes(frame, view, district.atlas, planes, front)
     return sensor.develop(_shade(frame, view, district, lit, conditions), conditions)
 
 
-def _shade(frame: raycast.Frame, view: View, district: District, lit: light.Light,
+def _shade(frame: raycast.UprightFrame, view: View, district: District, lit: light.Light,
            conditions: Conditions) -> list[F32]:  # fmt: skip
     """Linear colour planes (H, W) of a drawn frame."""
     texels = frame.texels[view.lookup]
@@ -61,7 +61,7 @@ def _shade(frame: raycast.Frame, view: View, district: District, lit: light.Ligh
     lamps = light.lamp_light(district, view, x, y, z) if lit.lamps[0] > 0 else np.float32(0)
     hazy = reach * reach / (reach * reach + np.float32(conditions.haze_m * conditions.haze_m))
     open_sky = np.flatnonzero(solid < 1)
-    heavens = sky.paint(view, open_sky, district.horizon, conditions)
+    heavens = sky.paint_sky(view, open_sky, district.horizon, conditions)
     through = 1 - solid.ravel()[open_sky]
     haze = sky.colours(conditions)[1]
     # Few samples have a code that matters: those are looked up one by one.

@@ -1,4 +1,4 @@
-"""The camera's own marks: smear, defocus, exposure, noise, eight bits."""
+"""Sensor model: motion blur, defocus, exposure, noise, eight bits."""
 
 import numpy as np
 

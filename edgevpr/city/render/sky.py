@@ -1,4 +1,4 @@
-"""The sky and the far skyline."""
+"""Sky and far skyline."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def colours(conditions: Conditions) -> tuple[Triple, Triple]:
     return mixed[0], mixed[1]  # type: ignore[return-value]
 
 
-def paint(view: View, where: I64, horizon: F32, conditions: Conditions) -> list[F32]:
+def paint_sky(view: View, where: I64, horizon: F32, conditions: Conditions) -> list[F32]:
     """Linear colours of the sky, hills included, at the output pixels listed in ``where``."""
     dice = Dice(conditions.seed, "sky")
     slope, k = view.out_m.ravel()[where], view.out_k.ravel()[where]

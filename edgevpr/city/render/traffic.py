@@ -17,8 +17,9 @@ SPEED = 7.0  # of vehicles, metres a second
 Row = tuple[float, float, float, float, float, float, int, float]
 
 
-def around(district: District, view: View, conditions: Conditions,
-           sun: tuple[float, float]) -> Planes:  # fmt: skip
+def cutouts_in_view(
+    district: District, view: View, conditions: Conditions, sun: tuple[float, float]
+) -> Planes:
     """Every cut-out the camera may see."""
     pose, fixed = view.pose, district.fixtures
     rows: list[Row] = []
@@ -30,13 +31,13 @@ def around(district: District, view: View, conditions: Conditions,
         if abs(off) < 25:
             _people(district, view, conditions, street, rows)
     moving = np.array([r[:6] for r in rows], np.float64).reshape(-1, 6)
-    near = _ahead(view, fixed.x, fixed.y, fixed.width)
+    near = _in_view(view, fixed.x, fixed.y, fixed.width)
     half = fixed.width[near] / 2
     bare = conditions.season == "winter"
     count = int(near.sum())
     flat = np.full(count, 0.62)
     p = fixed.panels
-    panel = _ahead(view, p[:, 0], p[:, 1], p[:, 4] * 2) if len(p) else np.zeros(0, bool)
+    panel = _in_view(view, p[:, 0], p[:, 1], p[:, 4] * 2) if len(p) else np.zeros(0, bool)
     p = p[panel]
     facing = np.maximum(p[:, 3] * sun[0] - p[:, 2] * sun[1], 0)
     return Planes(
@@ -54,7 +55,7 @@ def around(district: District, view: View, conditions: Conditions,
     )  # fmt: skip
 
 
-def _ahead(view: View, x: F64, y: F64, width: F64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _in_view(view: View, x: F64, y: F64, width: F64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which points, give or take ``width``, are in the horizontal view and in reach."""
     dx, dy = x - view.pose.x, y - view.pose.y
     forward, right = dx * view.fx + dy * view.fy, dx * view.rx + dy * view.ry
@@ -86,7 +87,7 @@ def _parked(district: District, view: View, conditions: Conditions, street: Stre
                 continue
             dice = Dice(*where)
             vehicle = dice.pick(district.trucks[:4] if dice.chance(0.12) else district.cars)
-            _stand(rows, view, vehicle, street.axis, x, y, -side * street.forward, sun)
+            _add_vehicle(rows, view, vehicle, street.axis, x, y, -side * street.forward, sun)
 
 
 def _moving(district: District, view: View, conditions: Conditions, street: Street,
@@ -111,11 +112,11 @@ def _moving(district: District, view: View, conditions: Conditions, street: Stre
             off = lane * (1.5 if street.road_half < 4 else 1.8) + dice.between(-0.3, 0.3)
             x, y = (street.at + off, along) if street.axis == 0 else (along, street.at + off)
             dx, dy = x - pose.x, y - pose.y
-            # A large one right ahead would hide the place altogether; a driver would wait.
+            # A large vehicle right ahead would hide the place altogether.
             if dx * dx + dy * dy < (13.0 if large else 6.5) ** 2:
                 continue
             if _visible(view, x, y, vehicle.length):
-                _stand(rows, view, vehicle, street.axis, x, y, sense, sun)
+                _add_vehicle(rows, view, vehicle, street.axis, x, y, sense, sun)
 
 
 def _visible(view: View, x: float, y: float, size: float) -> bool:
@@ -125,8 +126,16 @@ def _visible(view: View, x: float, y: float, size: float) -> bool:
     return forward > -size and abs(right) < edge and forward < REACH_M
 
 
-def _stand(rows: list[Row], view: View, vehicle: Vehicle, axis: int, x: float, y: float,
-           sense: int, sun: tuple[float, float]) -> None:  # fmt: skip
+def _add_vehicle(
+    rows: list[Row],
+    view: View,
+    vehicle: Vehicle,
+    axis: int,
+    x: float,
+    y: float,
+    sense: int,
+    sun: tuple[float, float],
+) -> None:
     """The planes of a vehicle centred at (x, y), its nose towards ``sense`` along the axis."""
     ex, ey = (0.0, float(sense)) if axis == 0 else (float(sense), 0.0)
     sx, sy = ey, -ex  # to its right

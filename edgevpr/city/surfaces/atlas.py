@@ -23,7 +23,7 @@ EVERGREEN = 211
 ROOF = 220  # catches snow
 GROUND = 221
 SKY = 254
-CLEAR = 255  # nothing here: look through
+CLEAR = 255  # transparent
 
 
 def pack(red: float, green: float, blue: float, code: int = PLAIN) -> int:
@@ -77,11 +77,11 @@ class Atlas:
         return self._used
 
     def mark(self) -> tuple[int, int, int]:
-        """What is stored so far, for ``rewind``."""
+        """End of the textures stored so far, for ``rewind``."""
         return self.count, self._used, self._used_skyline
 
     def rewind(self, mark: tuple[int, int, int]) -> None:
-        """Forget every texture added since ``mark``."""
+        """Drop every texture added since ``mark``."""
         self.count, self._used, self._used_skyline = mark
 
     def add(self, texels: U32, per_m: float, skyline: F32 | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A texture being painted, measured in metres, origin at the lower left."""
+"""Canvas for painting a texture in metres, origin at the lower left."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Canvas:
         part[...] = (part & 0xFF000000) | red_blue | green
 
     def paste(self, u: int, v: int, patch: U32) -> None:
-        """Put a patch with its lower left corner at a texel; its CLEAR texels leave what is."""
+        """Put a patch with its lower left corner at a texel; its CLEAR texels are skipped."""
         a, b = max(u, 0), max(v, 0)
         room = self.texels[a : u + patch.shape[0], b : v + patch.shape[1]]
         piece = patch[a - u : a - u + room.shape[0], b - v : b - v + room.shape[1]]

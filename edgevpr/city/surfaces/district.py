@@ -1,4 +1,4 @@
-"""A district: streets, houses, trees and lamps, all drawn from one seed."""
+"""District: streets, houses, trees and lamps, all drawn from one seed."""
 
 from dataclasses import dataclass, replace
 
@@ -11,9 +11,9 @@ from edgevpr.city.layout.style import vocabulary
 from edgevpr.city.layout.walls import CORNER, FENCE, FRONT, Lot, Walls, fill_block
 from edgevpr.city.surfaces import facade, fences, furniture, ground, vehicles
 from edgevpr.city.surfaces.atlas import Atlas
-from edgevpr.city.surfaces.planting import Fixture, plant
+from edgevpr.city.surfaces.planting import Fixture, place_fixtures
 
-#: Texels of house fronts kept painted, 128 MB; beyond it they are all forgotten and painted anew.
+#: Texels of house fronts kept painted, 128 MB; beyond it all are dropped and painted anew.
 KEPT_TEXELS = 1 << 25
 
 #: Texels a metre of the map of roof heights that throws shadows.
@@ -22,7 +22,7 @@ SHADOW_PER_M = 2
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a district lies on the map: its local origin and how far its plan is turned."""
+    """Map position of a district: its local origin and the rotation of its plan."""
 
     easting: float
     northing: float
@@ -71,19 +71,19 @@ class District:
         self.ax, self.ay, self.ex, self.ey, self.length, self.height = columns[:6]
         self.owner, self.face = columns[6:]
         self.nx, self.ny = self.ey, -self.ex
-        # What a wall may reach with its roof and chimneys, before its texture is painted.
+        # Greatest height of a wall with roof and chimneys, before its texture is painted.
         ridge = np.array([h.ridge_m for h in self.houses] or [0.0])
         fence = self.face == FENCE
         self.reach: F64 = np.where(fence, self.height, ridge[self.owner * ~fence] + 1.5)
         self.bx, self.by = self.ax + self.ex * self.length, self.ay + self.ey * self.length
         self.texture: I64 = np.full(len(self.ax), -1, np.int64)
-        self.ground: U8 = ground.paint(self.plan, key)
+        self.ground: U8 = ground.paint_ground(self.plan, key)
         self.roofs: F32 = self._roofs()
         self.atlas = Atlas()
-        self.props = furniture.props(self.atlas, Dice(*key, "props"))
+        self.props = furniture.make_props(self.atlas, Dice(*key, "props"))
         self.cars, self.trucks = vehicles.fleet(self.atlas)
         self._fences = [fences.texture(self.atlas, i) for i in range(3)]
-        self.fixtures: Fixture = plant(
+        self.fixtures: Fixture = place_fixtures(
             self.plan, key, self.houses, self.lots, self.props, self.atlas
         )
         self._props_end = self.atlas.mark()

@@ -1,4 +1,4 @@
-"""Street fronts: walls, rhythm of windows, roofs, and what makes one house its own."""
+"""Street fronts: walls, rows of windows, roofs, and rare details."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def front(house: House) -> tuple[U32, F32]:
         _timber(canvas, house, dice)
     _ornaments(canvas, house, dice)
     _openings(canvas, house, dice)
-    _oddities(canvas, house, dice)
+    _add_details(canvas, house, dice)
     line = skyline(house, canvas.width, PER_M)
     roof(canvas, house, line, dice)
     chimneys(canvas, house, line, dice)
@@ -39,8 +39,9 @@ def side(house: House, depth: float) -> tuple[U32, F32 | None]:
     canvas = Canvas(depth, house.ridge_m if gabled else house.eaves_m, PER_M / 2)
     _wall(canvas, house, house.ridge_m, dice)
     if dice.chance(0.5):
-        pane = windows.make(dice, 0.9, 1.2, PER_M / 2, house.frame, house.style.trim, False,
-                            (1, 2), False)  # fmt: skip
+        pane = windows.make_window(
+            dice, 0.9, 1.2, PER_M / 2, house.frame, house.style.trim, False, (1, 2), False
+        )
         for floor in range(house.floors):
             for u in (depth * 0.3, depth * 0.65):
                 if dice.chance(0.5):
@@ -133,11 +134,14 @@ def _openings(canvas: Canvas, house: House, dice: Dice) -> None:
     across = 1 if w < 0.95 else dice.pick((2, 2, 2, 3) if w > 1.3 else (1, 2, 2))
     panes = (across, dice.pick((1, 2, 2, 3, 4)))
     arch = dice.chance(style.arch)
-    pane = windows.make(dice, w, h, PER_M, house.frame, style.trim, arch, panes,
-                        dice.chance(0.45))  # fmt: skip
+    pane = windows.make_window(
+        dice, w, h, PER_M, house.frame, style.trim, arch, panes, dice.chance(0.45)
+    )
     upper = pane
     if dice.chance(0.35):  # the top floor has smaller windows
-        upper = windows.make(dice, w, h * 0.7, PER_M, house.frame, style.trim, False, panes, False)
+        upper = windows.make_window(
+            dice, w, h * 0.7, PER_M, house.frame, style.trim, False, panes, False
+        )
     shutter = (
         dice.pick(shopfront.DOORS) if dice.chance(style.shutters) and w < step * 0.55 else None
     )
@@ -149,18 +153,7 @@ def _openings(canvas: Canvas, house: House, dice: Dice) -> None:
     sill = dice.between(0.7, 0.95)
     door_bay = dice.whole(0, bays - 1)
     if house.shop:
-        margin = dice.between(0.1, 0.4)
-        left, right = margin, house.width - margin
-        if house.width > 6.5 and dice.chance(0.75):
-            u = margin + 0.2 if dice.chance(0.5) else house.width - 1.7
-            shopfront.door(canvas, u, dice, style.trim)
-            left, right = (left + 1.8, right) if u < 2 else (left, right - 1.8)
-        cut = (left + right) / 2
-        if right - left > 9:
-            shopfront.shop(canvas, left, cut - 0.15, house.ground_m - 0.35, dice)
-            shopfront.shop(canvas, cut + 0.15, right, house.ground_m - 0.35, dice)
-        else:
-            shopfront.shop(canvas, left, right, house.ground_m - 0.35, dice)
+        _shops(canvas, house, dice)
     for floor in range(house.floors):
         if floor == 0 and house.shop:
             continue
@@ -190,8 +183,24 @@ def _openings(canvas: Canvas, house: House, dice: Dice) -> None:
                 windows.railing(canvas, u - 0.3, u + w + 0.3, v - 0.1, (44, 44, 48))
 
 
-def _oddities(canvas: Canvas, house: House, dice: Dice) -> None:
-    """Pipes, ivy, graffiti, a mural, a banner: rare, and seen from afar."""
+def _shops(canvas: Canvas, house: House, dice: Dice) -> None:
+    """The ground floor of a house with shops: one or two of them, and now and then a door."""
+    margin = dice.between(0.1, 0.4)
+    left, right = margin, house.width - margin
+    if house.width > 6.5 and dice.chance(0.75):
+        u = margin + 0.2 if dice.chance(0.5) else house.width - 1.7
+        shopfront.door(canvas, u, dice, house.style.trim)
+        left, right = (left + 1.8, right) if u < 2 else (left, right - 1.8)
+    cut = (left + right) / 2
+    if right - left > 9:
+        shopfront.shop(canvas, left, cut - 0.15, house.ground_m - 0.35, dice)
+        shopfront.shop(canvas, cut + 0.15, right, house.ground_m - 0.35, dice)
+    else:
+        shopfront.shop(canvas, left, right, house.ground_m - 0.35, dice)
+
+
+def _add_details(canvas: Canvas, house: House, dice: Dice) -> None:
+    """Rare details: pipes, ivy, graffiti, a mural, a banner."""
     if dice.chance(0.5):
         u = dice.pick((0.2, house.width - 0.35))
         canvas.rect(u, 0, u + 0.12, house.eaves_m, texel((86, 88, 86)))

@@ -1,4 +1,4 @@
-"""What stands on pavements, as flat cut-outs that face the viewer; and people."""
+"""Street furniture and people, as flat cut-outs that face the viewer."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def _disc(canvas: Canvas, u: float, v: float, radius: float, ink: int) -> None:
 
 
 def lamp_post(atlas: Atlas, dice: Dice) -> Cutout:
-    """A street lamp; one make a district."""
+    """A street lamp, of one make throughout a district."""
     high = dice.between(4.6, 6.0)
     canvas = Canvas(1.6, high + 0.3, PER_M, CLEAR << 24)
     ink = texel(dice.pick((STEEL, (50, 54, 52), (40, 62, 54))))
@@ -74,7 +74,7 @@ def traffic_sign(atlas: Atlas, dice: Dice) -> Cutout:
     return _store(atlas, canvas)
 
 
-def street_thing(atlas: Atlas, dice: Dice) -> Cutout:
+def street_object(atlas: Atlas, dice: Dice) -> Cutout:
     """A bin, bollard, cabinet, letter box, planter, advertising column, shelter or kiosk."""
     kind = dice.whole(0, 7)
     colour = dice.pick(DOORS if kind not in (3, 5) else SIGNS)
@@ -145,7 +145,7 @@ class Props:
     shop_signs: tuple[Cutout, ...]
 
 
-def props(atlas: Atlas, dice: Dice) -> Props:
+def make_props(atlas: Atlas, dice: Dice) -> Props:
     """Make all cut-outs of a district."""
     pairs = []
     for i in range(6):
@@ -162,7 +162,7 @@ def props(atlas: Atlas, dice: Dice) -> Props:
     return Props(
         lamp=lamp_post(atlas, dice),
         signs=tuple(traffic_sign(atlas, dice) for _ in range(4)),
-        things=tuple(street_thing(atlas, dice) for _ in range(14)),
+        things=tuple(street_object(atlas, dice) for _ in range(14)),
         people=tuple(person(atlas, Dice("person", i)) for i in range(14)),
         trees=tuple(pairs),
         shop_signs=tuple(_shop_sign(atlas, dice) for _ in range(10)),

@@ -1,4 +1,4 @@
-"""The ground: a map of kinds at eight texels a metre, and how each kind looks in a season."""
+"""Ground: a map of kinds at eight texels a metre, and the look of each kind in a season."""
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def grain() -> U8:
     return shades
 
 
-def paint(plan: Plan, seed: tuple[int | str, ...]) -> U8:
+def paint_ground(plan: Plan, seed: tuple[int | str, ...]) -> U8:
     """(width * 8, height * 8) kinds times SHADES, x first."""
     shape = (int(plan.width * PER_M) + 1, int(plan.height * PER_M) + 1)
     kinds = np.zeros(shape, np.uint8)

@@ -1,4 +1,4 @@
-"""What stands still in the streets: trees, lamps, signs, benches, awnings, balconies."""
+"""Fixtures of the streets: trees, lamps, signs, benches, awnings, balconies."""
 
 from dataclasses import dataclass
 
@@ -33,8 +33,14 @@ class Fixture:
     panel_texture: I64
 
 
-def plant(plan: Plan, seed: tuple[int | str, ...], houses: list[House], lots: list[Lot],
-          props: Props, atlas: Atlas) -> Fixture:  # fmt: skip
+def place_fixtures(
+    plan: Plan,
+    seed: tuple[int | str, ...],
+    houses: list[House],
+    lots: list[Lot],
+    props: Props,
+    atlas: Atlas,
+) -> Fixture:
     """Place all fixtures of a district."""
     rows: list[tuple[float, float, Cutout, Cutout]] = []
     lamps: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""Roof lines: what stands against the sky."""
+"""Roof lines: ridges, gables, chimneys and parapets."""
 
 import numpy as np
 

@@ -39,7 +39,7 @@ def garage(canvas: Canvas, u0: float, u1: float, high: float, dice: Dice) -> Non
 
 def lettering(canvas: Canvas, u0: float, u1: float, v0: float, v1: float, ink: int,
               dice: Dice) -> None:  # fmt: skip
-    """Something that reads as a name from across the street: strokes of random letters."""
+    """Lettering of a sign: strokes of random letters."""
     high, u = v1 - v0, u0
     while u + high * 0.5 < u1:
         if dice.chance(0.14):

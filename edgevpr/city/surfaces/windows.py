@@ -38,7 +38,7 @@ def arched(columns: int, rows: int, rise: int) -> U32:
     return (np.arange(rows)[None, :] + 0.5 < top[:, None]).astype(np.uint32)
 
 
-def make(
+def make_window(
     dice: Dice, width: float, height: float, per_m: float, frame: Colour, trim: Colour,
     arch: bool, mullions: tuple[int, int], surround: bool,
 ) -> Window:  # fmt: skip

@@ -1,32 +1,29 @@
-"""Descriptors of images: the features artifact that ``edgevpr embed`` writes."""
+"""Descriptors of a folder of images by a network, as a features artifact (``edgevpr embed``)."""
 
-import contextlib
-import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import Artifact, read_json, write_json
-from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
+from edgevpr.artifacts.manifest import read_json, write_json
+from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
-from edgevpr.errors import EdgeVPRError, NumericsError
-from edgevpr.files import alone
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
+from edgevpr.train.embed.staging import check_descriptors, open_staging, plan_of, write_features
 from edgevpr.train.images import Images, InOrder, loader
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
 
+#: Rows after which a run notes how far it has come.
+_NOTE_EVERY = 2048
 
-def describe(
+
+def describe_images(
     network: Network,
     preprocess: Preprocess,
     root: Path,
@@ -44,7 +41,7 @@ def describe(
     Args:
         out: where to write them, for example a memory map; made when None.
         rows: (start, stop) of the rows to describe; all of them when None.
-        on_rows: told after each batch up to which row ``out`` is filled.
+        on_rows: called after each batch with the row up to which ``out`` is filled.
 
     Raises:
         NumericsError: the network gave NaN or infinity; names the image.
@@ -58,38 +55,20 @@ def describe(
     if out is None:
         out = np.empty((len(table), network.dim), np.float16)
     with torch.inference_mode():
-        for pixels, rows_ in track(batches, "embedding images", len(batches)):
+        for pixels, batch in track(batches, "embedding images", len(batches)):
             values = network(pixels.to(device)).float().cpu().numpy()
-            if not np.isfinite(values).all():
-                bad = table.paths[int(rows_[int((~np.isfinite(values)).any(1).argmax())])]
-                raise NumericsError(
-                    f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
-                    "check the image, or train the network again"
-                )
-            out[rows_.numpy()] = values
+            check_descriptors(values, batch.numpy(), table.paths)
+            out[batch.numpy()] = values
             if on_rows is not None:
-                on_rows(int(rows_[-1]) + 1)
+                on_rows(int(batch[-1]) + 1)
     network.train(training)
     return out
 
 
-class _Plan(msgspec.Struct, frozen=True):
-    """What unfinished descriptors are of; a run goes on from those of the same plan only."""
-
-    model_digest: str
-    source: str
-    paths_digest: str
-    count: int
-    dim: int
-    shards: int
-
-
 class _Done(msgspec.Struct, frozen=True):
+    """Row up to which a shard is described."""
+
     row: int
-
-
-#: Rows after which a run notes how far it has come.
-_NOTE_EVERY = 2048
 
 
 def embed(
@@ -102,10 +81,10 @@ def embed(
     shard: tuple[int, int] = (0, 1),
     track: Track = silent,
 ) -> FeaturesRecord | None:
-    """``edgevpr embed``: describe every image below ``images`` and write the features artifact.
+    """Describe every image below ``images`` and write the features artifact.
 
-    Descriptors go straight into a memory-mapped file, so memory does not grow with their number.
-    An interrupted run leaves that file beside ``out``, and the same command goes on from it.
+    Descriptors go straight into a memory-mapped file. An interrupted run leaves that file beside
+    ``out``, and the same command goes on from it.
 
     Args:
         shard: (i, n): describe the i-th of n equal parts, i from 0. Processes on one or several
@@ -117,21 +96,12 @@ def embed(
     network, about, opened = load_model(model)
     table = read_images(images)
     number, shards = shard
-    plan = _Plan(
-        model_digest=opened.digest,
-        source=str(images),
-        paths_digest=hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
-        count=len(table),
-        dim=about.dim,
-        shards=shards,
-    )
     staging = out.absolute().with_name(f".{out.name}.partial")
-    _stage(staging, plan)
-    start, stop = (len(table) * i // shards for i in (number, number + 1))
+    descriptors = open_staging(staging, plan_of(opened, images, table, shards))
+    stops = [len(table) * i // shards for i in range(shards + 1)]
+    start, stop = stops[number : number + 2]
     done = staging / f"done-{number}.json"
-    first = read_json(done, _Done).row if done.is_file() else start
-    descriptors = np.load(staging / "descriptors.npy", mmap_mode="r+", allow_pickle=False)
-    noted = first
+    noted = first = read_json(done, _Done).row if done.is_file() else start
 
     def on_rows(row: int) -> None:
         nonlocal noted
@@ -140,7 +110,7 @@ def embed(
             write_json(done, _Done(row))
             noted = row
 
-    describe(
+    describe_images(
         network,
         about.preprocess,
         images,
@@ -155,63 +125,20 @@ def embed(
     if start == stop:  # more shards than images
         write_json(done, _Done(stop))
     descriptors.flush()
-    for i in range(shards):
-        other = staging / f"done-{i}.json"
-        if not other.is_file() or read_json(other, _Done).row < len(table) * (i + 1) // shards:
-            return None
+    if not _all_done(staging, stops[1:]):
+        return None
     whole = staging.with_name(f"{staging.name}-whole")
     try:
         staging.rename(whole)  # of two that finish together, one gets to write
     except FileNotFoundError:
         return None
-    config = {"batch_size": batch_size, "shards": shards}
-    record = write_features(out, whole / "descriptors.npy", table, opened, images, config)
-    shutil.rmtree(whole, ignore_errors=True)
-    return record
+    return write_features(whole, out, table, opened, images, batch_size=batch_size, shards=shards)
 
 
-def write_features(
-    out: Path,
-    descriptors: Path,
-    table: ImageTable,
-    model: Artifact,
-    images: Path,
-    config: dict[str, Any],
-) -> FeaturesRecord:
-    """The features artifact at ``out``, from a finished (N, D) float16 file, which is moved there.
-
-    Args:
-        model: the artifact whose network described the images of ``table`` below ``images``.
-        config: how; the model and the images are added.
-    """
-    about = model.read("model.json", ModelRecord)
-    record = FeaturesRecord(
-        role=about.role,
-        model_digest=model.digest,
-        preprocess=about.preprocess,
-        count=len(table),
-        dim=about.dim,
-        source=str(images),
-    )
-    with write_artifact(out, "features", space=model.space) as folder:
-        descriptors.rename(folder / "descriptors.npy")
-        table.save(folder / "images.csv")
-        write_json(folder / "features.json", record)
-        everything = {"model": str(model.path), "images": str(images), **config}
-        write_json(folder / "config.json", everything)
-    return record
-
-
-def _stage(staging: Path, plan: _Plan) -> None:
-    """The folder of unfinished descriptors: of this plan, or new; shards may come together."""
-    staging.parent.mkdir(parents=True, exist_ok=True)
-    with alone(staging.parent):
-        with contextlib.suppress(EdgeVPRError):
-            if read_json(staging / "plan.json", _Plan) == plan:
-                return
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        np.lib.format.open_memmap(
-            staging / "descriptors.npy", "w+", np.float16, (plan.count, plan.dim)
-        )
-        write_json(staging / "plan.json", plan)
+def _all_done(staging: Path, stops: list[int]) -> bool:
+    """Whether every shard has come to its last row."""
+    for number, stop in enumerate(stops):
+        done = staging / f"done-{number}.json"
+        if not done.is_file() or read_json(done, _Done).row < stop:
+            return False
+    return True

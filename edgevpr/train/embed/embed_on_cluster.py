@@ -1,30 +1,30 @@
-"""Descriptors by many machines: ``edgevpr embed --cluster`` hands batches out through Ray Data.
+"""Descriptors by many machines: batches handed out through Ray Data.
 
 The machines see the images and the model under the same paths; only the one that starts the run
 writes. Ray starts workers, gives each its share, and repeats what a lost one had in hand.
 """
 
 import functools
-import hashlib
 import io
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.manifest import read_json, write_json
-from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
+from edgevpr.artifacts.manifest import Artifact
+from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
-from edgevpr.errors import DataError, NumericsError
+from edgevpr.errors import DataError
 from edgevpr.files import write_atomic
+from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.ray_cluster import connect, raising_plainly, workers_of
-from edgevpr.train.embed.embed import write_features
+from edgevpr.train.embed.staging import check_descriptors, open_staging, plan_of, write_features
 from edgevpr.train.images import Images
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
@@ -45,14 +45,12 @@ class Describer:
         network, about, opened = load_model(self.model)
         if opened.digest != self.digest:
             raise DataError(
-                f"the model at {self.model} differs between machines, expected one and the same: "
-                "copy it to where all of them see it"
+                f"found another model at {self.model} on a worker, expected the same on all "
+                "machines: copy it to where all of them see it"
             )
         return network.to(best_device()), about.preprocess
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        import torch
-
         network, preprocess = self._loaded
         images = Images(self.root, [str(path) for path in batch["path"]], preprocess)
         pixels, _ = images[[(0, row) for row in range(len(images))]]
@@ -61,21 +59,12 @@ class Describer:
         return {"row": batch["row"], "descriptor": values.astype(np.float16)}
 
 
-class _Plan(msgspec.Struct, frozen=True):
-    """What unfinished descriptors are of."""
-
-    model_digest: str
-    paths_digest: str
-    count: int
-    dim: int
-
-
 def embed_on_cluster(
     model: Path,
     images: Path,
     out: Path,
     *,
-    address: str,
+    cluster: str,
     batch_size: int = 64,
     track: Track = silent,
 ) -> FeaturesRecord:
@@ -85,77 +74,77 @@ def embed_on_cluster(
     them, on any number of machines.
 
     Args:
-        address: of the cluster's head, ``auto`` for the one this machine belongs to, ``local``
-            for workers on this machine alone.
+        cluster: address of its head, ``auto`` for the one this machine belongs to, ``local`` for
+            workers on this machine alone.
 
     Raises:
         TargetError: no cluster answers there.
         NumericsError: the network gave NaN or infinity; names the image.
     """
-    ray = connect(address)
+    ray = connect(cluster)
     opened = open_artifact(model, "model")
-    about = opened.read("model.json", ModelRecord)
     table = read_images(images)
-    paths_digest = hashlib.sha256("\n".join(table.paths).encode()).hexdigest()
-    plan = _Plan(opened.digest, paths_digest, len(table), about.dim)
     staging = out.absolute().with_name(f".{out.name}.cluster")
-    descriptors, done = _stage(staging, plan)
+    descriptors = open_staging(staging, plan_of(opened, images, table))
+    done = _read_done(staging, len(table))
     todo = np.flatnonzero(~done)
+    described = _describe(ray, opened, images, table, todo, batch_size, track)
+    for number, (rows, values) in enumerate(described):
+        descriptors[rows] = values
+        done[rows] = True
+        if number % _NOTE_EVERY == _NOTE_EVERY - 1:
+            _note(staging, descriptors, done)
+    _note(staging, descriptors, done)
+    return write_features(
+        staging, out, table, opened, images, batch_size=batch_size, cluster=cluster
+    )
+
+
+def _describe(
+    ray: Any,
+    model: Artifact,
+    images: Path,
+    table: ImageTable,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    track: Track,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """(B,) rows and their (B, D) descriptors, in whatever order the workers answer."""
+    if not len(rows):
+        return
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = gpus or workers_of(ray)
-    if len(todo):
-        results = ray.data.from_items(
-            [{"row": int(row), "path": table.paths[row]} for row in todo]
-        ).map_batches(
-            Describer,
-            fn_constructor_args=(str(model.resolve()), str(images.resolve()), opened.digest),
-            batch_size=batch_size,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
-            num_gpus=1 if gpus else 0,
-        )
-        batches = results.iter_batches(batch_size=batch_size, batch_format="numpy")
-        total = -(-len(todo) // batch_size)
-        counted = enumerate(track(batches, f"embedding on {workers} workers", total))
-        with raising_plainly():
-            for number, batch in counted:
-                rows, values = batch["row"], batch["descriptor"]
-                finite = np.isfinite(values).all(1)
-                if not finite.all():
-                    bad = table.paths[int(rows[int(finite.argmin())])]
-                    raise NumericsError(
-                        f"the network gave NaN or infinity for {bad}, expected finite descriptors; "
-                        "check the image, or train the network again"
-                    )
-                descriptors[rows] = values
-                done[rows] = True
-                if number % _NOTE_EVERY == _NOTE_EVERY - 1:
-                    _note(staging, descriptors, done)
-    _note(staging, descriptors, done)
-    config = {"batch_size": batch_size, "cluster": address}
-    record = write_features(out, staging / "descriptors.npy", table, opened, images, config)
-    shutil.rmtree(staging, ignore_errors=True)
-    return record
+    results = ray.data.from_items(
+        [{"row": int(row), "path": table.paths[row]} for row in rows]
+    ).map_batches(
+        Describer,
+        fn_constructor_args=(str(model.path.resolve()), str(images.resolve()), model.digest),
+        batch_size=batch_size,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+        num_gpus=1 if gpus else 0,
+    )
+    batches = results.iter_batches(batch_size=batch_size, batch_format="numpy")
+    total = -(-len(rows) // batch_size)
+    with raising_plainly():
+        for batch in track(batches, f"embedding on {workers} workers", total):
+            check_descriptors(batch["descriptor"], batch["row"], table.paths)
+            yield batch["row"], batch["descriptor"]
 
 
-def _stage(staging: Path, plan: _Plan) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """Descriptors so far, memory-mapped, and which rows are done."""
-    file, stamp = staging / "descriptors.npy", staging / "plan.json"
-    if file.is_file() and stamp.is_file() and read_json(stamp, _Plan) == plan:
-        done = np.load(staging / "done.npy", allow_pickle=False)
-        return np.load(file, mmap_mode="r+", allow_pickle=False), done
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    descriptors = np.lib.format.open_memmap(file, "w+", np.float16, (plan.count, plan.dim))
-    done = np.zeros(plan.count, np.bool_)
-    _note(staging, descriptors, done)
-    write_json(stamp, plan)
-    return descriptors, done
+def _read_done(staging: Path, count: int) -> NDArray[np.bool_]:
+    """(N,) which rows an earlier run has described."""
+    file = staging / "done.npy"
+    done: NDArray[np.bool_] = (
+        np.load(file, allow_pickle=False) if file.is_file() else np.zeros(count, np.bool_)
+    )
+    return done
 
 
-def _note(staging: Path, descriptors: NDArray[np.float16], done: NDArray[np.bool_]) -> None:
+def _note(
+    staging: Path, descriptors: "np.memmap[Any, np.dtype[np.float16]]", done: NDArray[np.bool_]
+) -> None:
     """Note which rows are done, after they are on disk."""
-    if isinstance(descriptors, np.memmap):
-        descriptors.flush()
+    descriptors.flush()
     text = io.BytesIO()
     np.save(text, done)
     write_atomic(staging / "done.npy", text.getvalue())

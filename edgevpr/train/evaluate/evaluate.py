@@ -20,17 +20,17 @@ from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
-from edgevpr.train.embed.embed import describe
+from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.networks.model import load_model
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What one model answered to each query.
+    """Answers of one model to each query.
 
     ``rows`` and ``similarity`` (Q, K): gallery rows, best first, and their inner products;
-    ``positives``: the gallery rows that would answer each query; ``root``: what the paths of both
-    tables are relative to; descriptors (Q, D) and (N, D) float16.
+    ``positives``: the gallery rows of the same place as each query; ``root``: folder that the paths
+    of both tables are relative to; descriptors (Q, D) and (N, D) float16.
     """
 
     recall: Recall
@@ -90,7 +90,7 @@ def evaluate(
     batch_size: int = 64,
     track: Track = silent,
 ) -> Evaluated:
-    """``edgevpr eval``: R@K of ``data/queries`` against ``data/database``.
+    """R@K of ``data/queries`` against ``data/database``.
 
     Args:
         model: describes the queries and, without ``features``, the database too (symmetric).
@@ -115,12 +115,16 @@ def evaluate(
         good = opened_data.positives()
     if features is None and about.role == "query":
         raise UsageError(
-            f"{model} is a query network, its gallery is described by the gallery network: "
-            "pass --features with the folder that edgevpr embed wrote of the database"
+            f"found a query network at {model}, expected the database's descriptors by the "
+            "gallery network too: pass `features`, the folder that edgevpr embed wrote of it"
         )
-    q = describe(network, about.preprocess, root, queries, batch_size=batch_size, track=track)
+    q = describe_images(
+        network, about.preprocess, root, queries, batch_size=batch_size, track=track
+    )
     if features is None:
-        g = describe(network, about.preprocess, root, database, batch_size=batch_size, track=track)
+        g = describe_images(
+            network, about.preprocess, root, database, batch_size=batch_size, track=track
+        )
     else:
         stored = Features(features)
         check_same_space(opened.space, str(model), stored.space, str(features))
@@ -157,9 +161,8 @@ def _as_stored(
         rows.append(row)
     if len(database) != len(stored.table) or min(rows) < 0:
         raise DataError(
-            f"{features} describes {len(stored.table)} images, the database has {len(database)}, "
-            "and the lists differ; expected the features of these very images: run edgevpr embed "
-            "on the database again"
+            f"found features of {len(stored.table)} images at {features}, expected those of the "
+            f"{len(database)} images of the database: run edgevpr embed on the database again"
         )
     to_stored = np.array(rows)
     order = np.argsort(to_stored)

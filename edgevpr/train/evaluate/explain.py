@@ -1,4 +1,4 @@
-"""Where a network looks, and what it takes for alike.
+"""Grad-CAM of networks, a map of the places, and the places nearest to each.
 
 Grad-CAM (Selvaraju et al., ICCV 2017) with the memory bank as a linear classifier, as in Fig. 3 of
 Kim, Cho and Yoon; a map of the places; and each place's nearest ones by cosine of their weights.
@@ -27,9 +27,9 @@ from edgevpr.train.losses.bank import Bank, build_bank
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network
 
-Method = Literal["pca", "tsne"]
+Layout = Literal["pca", "tsne"]
 #: Maps of the places by name.
-METHODS: dict[str, Method] = {"pca": "pca", "tsne": "tsne"}
+LAYOUTS: dict[str, Layout] = {"pca": "pca", "tsne": "tsne"}
 _WIDTH = 200
 
 
@@ -39,7 +39,7 @@ def grad_cam(
     """(B, 3, H, W) images and (B, D) centroids of their places -> (B, h, w) maps in [0, 1].
 
     The class score is the descriptor's inner product with the centroid; its gradient, averaged over
-    the feature map, weighs the map's channels, and what speaks for the place is kept.
+    the feature map, weighs the map's channels; positive values are kept.
     """
     network.eval()
     with torch.enable_grad():
@@ -66,7 +66,7 @@ def nearest_places(weights: NDArray[np.floating], count: int) -> NDArray[np.int6
 
 
 def place_map(
-    centroids: NDArray[np.floating], method: Method = "pca", seed: int = 0
+    centroids: NDArray[np.floating], layout: Layout = "pca", seed: int = 0
 ) -> NDArray[np.float64]:
     """(M, D) centroids -> (M, 2) coordinates of a map of the places.
 
@@ -75,7 +75,7 @@ def place_map(
     centred = np.asarray(centroids, np.float64) - centroids.mean(0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     scores = left * values
-    if method == "pca" or len(centroids) < 4:
+    if layout == "pca" or len(centroids) < 4:
         return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))[:, :2]
     from edgevpr.optional import require
 
@@ -86,28 +86,28 @@ def place_map(
 
 @dataclass(frozen=True)
 class Explained:
-    """Files that were written."""
+    """Files that ``explain_networks`` wrote."""
 
     gradcam: Path
     places: Path
     nearest: Path
 
 
-def explain(
+def explain_networks(
     models: list[Path],
     images: Path,
     features: Path,
     out: Path,
     *,
     count: int = 6,
-    method: Method = "pca",
+    layout: Layout = "pca",
 ) -> Explained:
     """Write gradcam.jpg (a row an image, a column a network), places.csv and nearest.csv.
 
     Args:
         models: networks of one descriptor space, the gallery network and query networks.
-        images: folder the features are of; its images are looked at.
-        features: gallery-network features of those images: they make the bank.
+        images: folder of the images that the features describe.
+        features: gallery-network features of those images, for the memory bank.
         out: folder to write to.
         count: images in the picture, of places spread over the data set.
 
@@ -116,13 +116,13 @@ def explain(
         DataError: the features are of other images.
     """
     if not models:
-        raise UsageError("explain of no model: expected at least one")
+        raise UsageError("found no model, expected one or more: pass a model artifact")
     stored = Features(features)
     table = read_images(images)
     if table.paths != stored.table.paths:
         raise DataError(
-            f"{features} describes other images than {images} holds; expected the features of "
-            f"these very images: run edgevpr embed on {images}"
+            f"found features of other images at {features}, expected those of {images}: run "
+            f"edgevpr embed GALLERY_MODEL {images} -o {features}"
         )
     bank = build_bank(stored.descriptors, table.place)
     opened = [(path, *load_model(path)) for path in models]
@@ -140,7 +140,7 @@ def explain(
     done, data = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR))
     assert done
     write_atomic(out / "gradcam.jpg", data.tobytes())
-    write_atomic(out / "places.csv", _places_csv(table, bank, method).encode())
+    write_atomic(out / "places.csv", _places_csv(table, bank, layout).encode())
     write_atomic(out / "nearest.csv", _nearest_csv(bank).encode())
     return Explained(out / "gradcam.jpg", out / "places.csv", out / "nearest.csv")
 
@@ -166,11 +166,11 @@ def _overlaid(
     return np.asarray(mixed, np.uint8)
 
 
-def _places_csv(table: ImageTable, bank: Bank, method: Method) -> str:
-    where = place_map(bank.centroids, method)
+def _places_csv(table: ImageTable, bank: Bank, layout: Layout) -> str:
+    where = place_map(bank.centroids, layout)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["place", "images", f"{method}_1", f"{method}_2", "spread", "first_image"])
+    writer.writerow(["place", "images", f"{layout}_1", f"{layout}_2", "spread", "first_image"])
     spread = np.sqrt(bank.variances.sum(1))
     for i, place in enumerate(bank.places):
         first = table.paths[int(np.flatnonzero(table.place == place)[0])]

@@ -1,4 +1,4 @@
-"""A picture sheet of an evaluation: queries with what was answered, hits and misses."""
+"""Picture of an evaluation: queries with their best answers, misses beside hits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from edgevpr.preprocess import read_image
 from edgevpr.retrieval.recall import hits
 from edgevpr.train.evaluate.evaluate import Evaluated
 
-#: Tiles in pixels; the frame around one says what it is.
+#: Sizes in pixels, and colours of the frames: query, right, wrong, missed.
 _TILE, _FRAME, _ANSWERS = 144, 6, 3
 _BLUE, _GREEN, _RED, _GREY = (70, 110, 200), (40, 160, 70), (200, 60, 50), (150, 150, 150)
 
@@ -39,13 +39,13 @@ def draw_sheet(result: Evaluated, count: int = 8) -> NDArray[np.uint8]:
     return np.hstack([blocks[0], gap, blocks[1]])
 
 
-def save_sheet(result: Evaluated, path: Path) -> None:
-    """Write the sheet as .jpg or .png."""
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise UsageError(f"--sheet {path}: expected a .jpg or .png file")
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(draw_sheet(result), cv2.COLOR_RGB2BGR))
+def save_sheet(result: Evaluated, sheet: Path) -> None:
+    """Write the picture as .jpg or .png."""
+    if sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise UsageError(f"found `sheet` {sheet}, expected a .jpg or .png file: change its ending")
+    done, data = cv2.imencode(sheet.suffix, cv2.cvtColor(draw_sheet(result), cv2.COLOR_RGB2BGR))
     assert done
-    write_atomic(path, data.tobytes())
+    write_atomic(sheet, data.tobytes())
 
 
 def _line(result: Evaluated, row: int, found: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -18,21 +18,6 @@ from edgevpr.errors import UsageError
 BLOCK = 2048
 
 
-def check_temperature(tau: float, gamma: float) -> None:
-    """Refuse a temperature or an augmentation strength outside its range.
-
-    Raises:
-        UsageError: tau is not in (0, 1], or gamma is negative or not finite.
-    """
-    if not 0 < tau <= 1:
-        raise UsageError(f"--tau {tau}: expected a temperature in (0, 1], the paper's is 0.05")
-    if not 0 <= gamma < float("inf"):
-        raise UsageError(
-            f"--gamma {gamma}: expected a finite number >= 0 (the paper's is 15; "
-            "0 is the loss without augmentation, Eq. 3)"
-        )
-
-
 class _NegativeLogSumExp(torch.autograd.Function):
     """(B, D) queries -> (B,) log of the sum over the bank, without the own place, of e^{q.c/tau}.
 
@@ -156,7 +141,9 @@ def explicit(
         UsageError: fewer than one sample.
     """
     if samples < 1:
-        raise UsageError(f"--samples {samples}: expected at least 1 augmented embedding (Eq. 5)")
+        raise UsageError(
+            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 5"
+        )
     with torch.autocast(query.device.type, enabled=False):
         q, g, s = _lifted(query, gallery, variance)
         negative = negatives(q, centroids, own, tau, block)
@@ -181,7 +168,7 @@ class QueueBank(nn.Module):
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         if size < 1:
-            raise UsageError(f"--queue-size {size}: expected at least 1 embedding")
+            raise UsageError(f"found size {size}, expected a queue of 1 or more: pass size 4096")
         self.register_buffer("entries", torch.zeros(size, dim))
         self.register_buffer("places", torch.full((size,), -1))
         self.register_buffer("next", torch.zeros((), dtype=torch.long))

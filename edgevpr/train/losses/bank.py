@@ -1,22 +1,23 @@
-"""The geographical memory bank: what the gallery network says of each place.
+"""Geographical memory bank: mean and variance of the gallery descriptors of each place.
 
 Eq. 2 of Kim, Cho and Yoon, "Towards Test-time Efficient Visual Place Recognition via Asymmetric
 Query Processing": a centroid per place, the mean of the gallery descriptors of its images; with
-it the diagonal of the place's covariance, which Eq. 8 needs. One streaming pass over the features,
+it the diagonal of the place's covariance for Eq. 8. One streaming pass over the features,
 no nearest neighbours.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edgevpr.errors import DataError, UsageError
-from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track, silent
 
 
@@ -52,7 +53,7 @@ def build_bank(
     """One pass over (N, D) descriptors (memory maps welcome) -> the bank.
 
     Memory is the bank's, a quarter as much again for float16, and a few blocks, whatever N is.
-    Sums are kept relative to the first descriptor of each place: float32 does not cancel.
+    Sums are relative to the first descriptor of each place: float32 does not cancel.
 
     Args:
         descriptors: (N, D) gallery descriptors.
@@ -65,19 +66,72 @@ def build_bank(
     ids, counts = np.unique(places[places >= 0], return_counts=True)
     if len(ids) < 2:
         raise DataError(
-            f"the features name {len(ids)} place(s), expected at least 2 to contrast: embed a "
+            f"found {len(ids)} place(s) in the features, expected 2 or more to contrast: embed a "
             "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
-    dim = descriptors.shape[1]
-    # Sums are kept relative to the first descriptor of each place, which is exact in its own type.
-    # First touches of memory cost as much as reading N: numpy asks the system for huge pages, and
-    # every block goes through the same buffers.
-    origin = torch.from_numpy(np.zeros((len(ids), dim), descriptors.dtype))
-    total, squares = (torch.from_numpy(np.zeros((len(ids), dim), np.float32)) for _ in range(2))
-    values, before = (torch.empty(block, dim) for _ in range(2))
-    picked = torch.empty(block, dim, dtype=origin.dtype)
-    pages = [np.empty((block, dim), descriptors.dtype) for _ in range(2)]
-    seen = np.zeros(len(ids), bool)
+    sums = _Sums(len(ids), descriptors.shape[1], descriptors.dtype, block)
+    with contextlib.closing(_read_ahead(descriptors, block)) as blocks:
+        for start in track(range(0, len(places), block), "memory bank"):
+            found = torch.from_numpy(next(blocks))
+            of_block = places[start : start + block]
+            known = np.flatnonzero(of_block >= 0)
+            if len(known) < len(of_block):
+                found = found[torch.from_numpy(known)]
+            sums.add(np.searchsorted(ids, of_block[known]), found)
+    centroids, variances = sums.moments(counts)
+    return Bank(places=ids, centroids=centroids, variances=variances, counts=counts)
+
+
+class _Sums:
+    """Sums and squares of M places, relative to the first descriptor of each.
+
+    First touches of memory cost as much as reading N descriptors: numpy asks the system for huge
+    pages, and every block goes through the same buffers.
+    """
+
+    def __init__(self, count: int, dim: int, dtype: Any, block: int) -> None:
+        # In the descriptors' own type, in which the first ones are exact.
+        self.origin = torch.from_numpy(np.zeros((count, dim), dtype))
+        self.total = torch.from_numpy(np.zeros((count, dim), np.float32))
+        self.squares = torch.from_numpy(np.zeros((count, dim), np.float32))
+        self._seen = np.zeros(count, bool)
+        self._values, self._before = (torch.empty(block, dim) for _ in range(2))
+        self._picked = torch.empty(block, dim, dtype=self.origin.dtype)
+
+    def add(self, rows: NDArray[np.int64], found: Tensor) -> None:
+        """Add a block of descriptors (B, D) to the places ``rows`` (B,)."""
+        fresh, first = np.unique(rows, return_index=True)
+        new = ~self._seen[fresh]
+        self.origin[torch.from_numpy(fresh[new])] = found[torch.from_numpy(first[new])]
+        self._seen[fresh] = True
+        index = torch.from_numpy(rows)
+        x, zero = self._values[: len(rows)], self._before[: len(rows)]
+        picked = self._picked[: len(rows)]
+        zero.copy_(torch.index_select(self.origin, 0, index, out=picked))
+        x.copy_(found).sub_(zero)
+        self.total.index_add_(0, index, x)
+        self.squares.index_add_(0, index, x.square_())
+
+    def moments(self, counts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(M, D) means and biased variances, which take the sums' place."""
+        for low in range(0, len(counts), 256):  # in parts: the whole would be copied
+            part = slice(low, low + 256)
+            n = torch.from_numpy(counts[part]).float()[:, None]
+            mean = self.total[part].div_(n)
+            self.squares[part].div_(n).sub_(mean.square()).clamp_min_(0)
+            mean.add_(self.origin[part])
+        return self.total.numpy(), self.squares.numpy()
+
+
+def _read_ahead(
+    descriptors: NDArray[np.floating], block: int
+) -> Generator[NDArray[np.floating], None, None]:
+    """Blocks of rows, one read while the one before it is added up, each on one thread.
+
+    More threads would spin while they wait for the disk, on the core that reads. A block is valid
+    until the next but one is asked for.
+    """
+    pages = [np.empty((block, descriptors.shape[1]), descriptors.dtype) for _ in range(2)]
 
     def read(start: int) -> NDArray[np.floating]:
         rows = descriptors[start : start + block]
@@ -85,35 +139,12 @@ def build_bank(
         np.copyto(page, rows)
         return page
 
-    # One block is read while the one before it is added up, each on one thread: more would spin
-    # while they wait for the disk, on the core that reads.
     with ThreadPoolExecutor(1) as ahead, _one_thread():
         waiting = ahead.submit(read, 0)
-        for start in track(range(0, len(places), block), "memory bank"):
-            found = torch.from_numpy(waiting.result())
+        for start in range(0, len(descriptors), block):
+            page = waiting.result()
             waiting = ahead.submit(read, start + block)
-            of_block = places[start : start + block]
-            known = np.flatnonzero(of_block >= 0)
-            if len(known) < len(of_block):
-                found = found[torch.from_numpy(known)]
-            rows = np.searchsorted(ids, of_block[known])
-            fresh, first = np.unique(rows, return_index=True)
-            new = ~seen[fresh]
-            origin[torch.from_numpy(fresh[new])] = found[torch.from_numpy(first[new])]
-            seen[fresh] = True
-            index = torch.from_numpy(rows)
-            x, zero = values[: len(rows)], before[: len(rows)]
-            zero.copy_(torch.index_select(origin, 0, index, out=picked[: len(rows)]))
-            x.copy_(found).sub_(zero)
-            total.index_add_(0, index, x)
-            squares.index_add_(0, index, x.square_())
-    for low in range(0, len(ids), 256):  # in parts: the whole would be copied
-        part = slice(low, low + 256)
-        n = torch.from_numpy(counts[part]).float()[:, None]
-        mean = total[part].div_(n)
-        squares[part].div_(n).sub_(mean.square()).clamp_min_(0)
-        mean.add_(origin[part])
-    return Bank(places=ids, centroids=total.numpy(), variances=squares.numpy(), counts=counts)
+            yield page
 
 
 @contextlib.contextmanager
@@ -139,8 +170,8 @@ def covariances(
     count, dim = bank.centroids.shape
     if count * dim**2 * 8 > 4e9:
         raise UsageError(
-            f"full covariances of {count} places at D = {dim} take {count * dim**2 * 8 / 1e9:.0f} "
-            "GB, expected at most 4: take fewer places, or project the descriptors first"
+            f"found {count * dim**2 * 8 / 1e9:.0f} GB of full covariances for {count} places, D = "
+            f"{dim}, expected at most 4 GB: take fewer places, or project the descriptors first"
         )
     result = np.zeros((count, dim, dim))
     for row, place in enumerate(bank.places):
@@ -148,40 +179,3 @@ def covariances(
         centred = members - members.mean(0)
         result[row] = centred.T @ centred / len(members)
     return result
-
-
-def places_from_positions(
-    table: ImageTable, *, cell_m: float = 10.0, heading_deg: float = 30.0
-) -> NDArray[np.int64]:
-    """(N,) place ids from positions: a grid of square cells, and bins of heading inside each.
-
-    As CosPlace cuts a city into classes (Berton et al., CVPR 2022): two images of a street corner
-    that look different ways are different places. Images without a heading share one bin of their
-    cell; images without a position are -1.
-
-    Args:
-        cell_m: side of a cell, metres.
-        heading_deg: width of a bin, degrees; 360 ignores headings.
-
-    Raises:
-        UsageError: a cell or a bin that is not above 0, or a bin above 360.
-    """
-    if not (cell_m > 0 and 0 < heading_deg <= 360):
-        raise UsageError(
-            f"cells of {cell_m:g} m and bins of {heading_deg:g} degrees: expected above 0, and at "
-            "most 360 degrees"
-        )
-    located = table.located
-    heading = np.where(np.isfinite(table.heading), table.heading % 360, -heading_deg)
-    key = np.stack(
-        [
-            table.zone,
-            np.floor(np.where(located, table.easting, 0) / cell_m).astype(np.int64),
-            np.floor(np.where(located, table.northing, 0) / cell_m).astype(np.int64),
-            np.floor(heading / heading_deg).astype(np.int64),
-        ],
-        axis=1,
-    )
-    ids = np.full(len(table), -1, np.int64)
-    ids[located] = np.unique(key[located], axis=0, return_inverse=True)[1].reshape(-1)
-    return ids

@@ -1,8 +1,7 @@
 """Class-relational label smoothing: training a gallery network to classify places.
 
-Research 1 of Kim's thesis talk, "Resource-aware and Robust Visual Place Recognition": a small part
-of the label's mass goes to the places that look like the true one, found from the classifier's own
-weights as it trains.
+Research 1 of Kim's thesis talk, "Resource-aware and Robust Visual Place Recognition": a small share
+of the label goes to the places most similar to the true one by the classifier's own weights.
 """
 
 import torch
@@ -51,13 +50,16 @@ class ClassRelational(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= alpha < 1:
-            raise UsageError(f"CRLS alpha={alpha}: expected a share in [0, 1)")
+            raise UsageError(f"found alpha {alpha}, expected a share in [0, 1): pass alpha 0.1")
         if relation_tau <= 0 or temperature <= 0:
             raise UsageError(
-                f"CRLS relation_tau={relation_tau}, temperature={temperature}: expected above 0"
+                f"found relation_tau {relation_tau} and temperature {temperature}, expected above "
+                "0: pass relation_tau 0.1 and temperature 0.05"
             )
         if classes < 2:
-            raise UsageError(f"CRLS of {classes} place(s): expected at least 2 to tell apart")
+            raise UsageError(
+                f"found {classes} place(s), expected 2 or more classes: pass images of more places"
+            )
         self.weight = nn.Parameter(nn.init.normal_(torch.empty(classes, dim), std=0.01))
         self.alpha, self.relation_tau, self.temperature = alpha, relation_tau, temperature
 

@@ -1,4 +1,4 @@
-"""The baselines: losses of other asymmetric-retrieval papers.
+"""Baselines: losses of other asymmetric-retrieval papers.
 
 Each takes (B, D) query-network and gallery-network descriptors of the same images, unnormalized or
 not, and the parameters of its paper. With ``neighbours`` (B, K, D), the gallery descriptors of
@@ -26,7 +26,7 @@ def _ranked(
         UsageError: fewer than two neighbours.
     """
     if top_k < 2:
-        raise UsageError(f"--top-k {top_k}: expected at least 2 neighbours to rank")
+        raise UsageError(f"found top_k {top_k}, expected 2 or more neighbours to rank: raise top_k")
     s, t = _unit(query), _unit(gallery)
     if neighbours is None:
         of_gallery = t @ t.T
@@ -159,7 +159,7 @@ def d3still(
 
     def part(mask: Tensor) -> Tensor:
         rows = torch.where(mask, terms, torch.zeros_like(terms)).flatten(1)
-        # The norm's gradient at a row of zeros is 0 / 0; such a row has nothing to say.
+        # The norm's gradient at a row of zeros is 0 / 0; such a row adds nothing.
         squares = rows.square().sum(1)
         there = squares > 0
         norms = torch.where(there, squares, torch.ones_like(squares)).sqrt() * there
@@ -188,7 +188,9 @@ def raml(
     """
     s, t = _unit(query), _unit(gallery)
     if len(s) < 2:
-        raise UsageError("RAML of one image: expected a batch of at least 2, it compares images")
+        raise UsageError(
+            f"found a batch of {len(s)}, expected 2 or more images for RAML: raise `batch_size`"
+        )
     regression_term = (1 - (s * t).sum(1) + eps).square().mean()
     other = ~torch.eye(len(s), dtype=torch.bool, device=s.device)
 

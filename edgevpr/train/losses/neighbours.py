@@ -1,7 +1,7 @@
 """Nearest neighbours of every training image in the gallery network's space.
 
-What the k-NN baselines (CSD, ROP, MSP, D3still) compute and store before training, over all images
-and exactly, so that its cost can be set beside the memory bank's.
+The k-NN baselines (CSD, ROP, MSP, D3still) rank them. They are computed before training, over all
+images and exactly, and their cost is reported beside the memory bank's.
 """
 
 import time
@@ -71,7 +71,7 @@ def precompute_neighbours(
 def stored_neighbours(
     path: Path, features: NDArray[np.float16], *, wait_s: float = 86400.0
 ) -> Neighbours:
-    """What another process is precomputing at ``path``, once it is there.
+    """Neighbours that another process precomputes at ``path``, once they are there.
 
     Raises:
         DataError: it did not come in time.
@@ -79,6 +79,8 @@ def stored_neighbours(
     until = time.monotonic() + wait_s
     while not path.is_file():
         if time.monotonic() > until:
-            raise DataError(f"{path} did not appear within {wait_s:g} s: see the first process")
+            raise DataError(
+                f"found no {path} after {wait_s:g} s, expected it of the first process: see there"
+            )
         time.sleep(0.2)
     return Neighbours(np.load(path, mmap_mode="r"), features)

@@ -1,6 +1,5 @@
-"""What a training run minimizes, by name: losses with whatever they keep between steps."""
+"""Training objectives by name: a loss with its memory bank, queue or neighbours."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +8,13 @@ from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor, nn
 
-from edgevpr.errors import UsageError
 from edgevpr.train.losses import asymmetric, distillation
+from edgevpr.train.losses.arguments import loss_arguments
 from edgevpr.train.losses.bank import Bank
 from edgevpr.train.losses.crls import ClassRelational
 from edgevpr.train.losses.neighbours import Neighbours
 
-#: Losses of a gallery network. Multi-similarity is what GSV-Cities and BoQ train with (Wang et al.,
-#: CVPR 2019; Ali-bey et al., 2022); supervised contrastive as Khosla et al., NeurIPS 2020; CRLS
-#: classifies places.
-GALLERY_LOSSES = ("multi-similarity", "supcon", "crls")
-
-#: Losses against the geographical memory bank (Eq. 8, 3 and 5), against a queue, and the baselines.
-BANK_LOSSES = ("implicit", "asymmetric", "explicit")
+#: Losses of other papers by name.
 BASELINES: dict[str, Callable[..., Tensor]] = {
     "csd": distillation.csd,
     "rop": distillation.rop,
@@ -30,35 +23,6 @@ BASELINES: dict[str, Callable[..., Tensor]] = {
     "raml": distillation.raml,
     "regression": distillation.regression,
 }
-#: Those that rank each image's nearest neighbours in the whole gallery.
-NEIGHBOUR_LOSSES = ("csd", "rop", "msp", "d3still")
-QUERY_LOSSES = (*BANK_LOSSES, "queue", *BASELINES)
-
-#: Arguments of a loss that --loss-args may set.
-_OWN: dict[str, dict[str, float]] = {
-    "explicit": {"samples": 5},
-    "queue": {"size": 4096},
-    "supcon": {"temperature": 0.07},
-    "multi-similarity": {"alpha": 1.0, "beta": 50.0, "base": 0.0, "epsilon": 0.1},
-    "crls": {"alpha": 0.1, "relation_tau": 0.1, "temperature": 0.05},
-}
-
-
-def loss_arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a loss with their values: its defaults, and what was given.
-
-    Raises:
-        UsageError: the loss has no such argument, or takes it as a number and got none.
-    """
-    known: dict[str, Any] = {**_OWN.get(name, {})}
-    if name in BASELINES:
-        parameters = inspect.signature(BASELINES[name]).parameters.values()
-        known = {p.name: p.default for p in parameters if isinstance(p.default, int | float)}
-    for key, value in given.items():
-        if key not in known or not isinstance(value, int | float):
-            names = ", ".join(known) or "none"
-            raise UsageError(f"--loss-args {key}={value}: loss {name} takes these numbers: {names}")
-    return known | given
 
 
 class GalleryObjective(nn.Module):

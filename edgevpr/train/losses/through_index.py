@@ -1,4 +1,4 @@
-"""Training through the index: the query network meets the gallery as it is deployed.
+"""Loss term that trains a query network against the quantized gallery of an index.
 
 A product quantizer moves every gallery descriptor to the nearest of its codes, and a query is
 compared with those codes (asymmetric distance; Jégou et al., 2011). The term is the cross-entropy
@@ -26,10 +26,10 @@ _BLOCK = 8192
 
 
 class ThroughIndex(nn.Module):
-    """``objective`` plus the term above.
+    """``objective`` plus the term of this module.
 
     Args:
-        codes: (N, d) what the index makes of the gallery descriptors of the training images.
+        codes: (N, d) gallery descriptors of the training images as the index stores them.
         projection: (d, D), of the gallery; None: the index works in the full space.
         tau: temperature of the softmax.
     """
@@ -90,7 +90,7 @@ def through_index(
 
 
 def _quantizer(path: Path, factory: str) -> Any:
-    """A function from (n, d) vectors to what the index at ``path`` would store of them."""
+    """A function from (n, d) vectors to their quantized form in the index at ``path``."""
     import faiss
 
     whole: Any = faiss.read_index(str(path))
@@ -105,8 +105,8 @@ def _quantizer(path: Path, factory: str) -> Any:
     codebook = getattr(index, "pq", None)
     if codebook is None:
         raise UsageError(
-            f"--through-index needs a gallery with a product quantizer, but {path.parent} has "
-            f"{factory}: build one with edgevpr index --kind ivfpq"
+            f"found {factory} in `through_index` {path.parent}, expected an index with a product "
+            "quantizer: build one with edgevpr index FEATURES --kind ivfpq"
         )
     coarse: Any = None
     if getattr(index, "by_residual", False):

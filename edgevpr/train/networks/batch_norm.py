@@ -1,8 +1,8 @@
-"""Weights whose batch normalization was folded away, made fit for training again.
+"""Unfolding of batch normalization that was folded into the convolutions of published weights.
 
-Networks published for deployment have their BatchNorm in the convolutions: what is left of it has
-mean 0, variance 1 and a bias. Such weights describe images as they should, but the first training
-step normalizes each channel by the batch's own statistics, and all that was learned is gone.
+The BatchNorm left in such networks has mean 0, variance 1 and a bias. The network computes the
+right features, but the first training step normalizes each channel by the batch's own statistics
+and destroys what was learned.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def unfold_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> int:
     """Give folded BatchNorm layers the statistics of (B, 3, H, W) ``batches``, and scale and bias
-    that undo them: the network computes what it did, and in training nearly the same.
+    that undo them: the outputs stay as they were, and nearly so in training.
 
     Nothing is done where a layer has statistics of its own.
 
@@ -43,7 +43,7 @@ def unfold_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> int:
 
 
 class _Sums:
-    """Of a layer's input, by channel, in float64."""
+    """Sums and squares of a layer's input by channel, in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -64,7 +64,7 @@ def _is_folded(layer: nn.BatchNorm2d) -> bool:
 
 
 def _unfold(layer: nn.BatchNorm2d, sums: _Sums) -> None:
-    if not sums.count:  # not a part of the features that are used
+    if not sums.count:  # not part of the features in use
         return
     mean = sums.total / sums.count
     variance = (sums.squares / sums.count - mean.square()).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects: tensors by name, and nothing else."""
+"""Reader of other projects' checkpoints: tensors by name, nothing unpickled."""
 
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise DataError(
-            f"{path} is no checkpoint of tensors alone ({first}); expected the published file, "
-            "or a .safetensors of its state dict"
+            f"found no checkpoint of tensors alone at {path} ({first}), expected the published "
+            "file: pass it, or a .safetensors of its state dict"
         ) from error
     state: dict[str, Tensor] | Any = loaded
     if isinstance(loaded, dict) and "state_dict" in loaded:
         state = loaded["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} holds no state dict of tensors; expected the published file")
+        raise DataError(
+            f"found no state dict of tensors in {path}, expected the published file: pass it"
+        )
     return state

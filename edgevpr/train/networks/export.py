@@ -1,4 +1,4 @@
-"""A trained model as an ONNX graph that takes what a camera gives."""
+"""ONNX export of a trained model, from uint8 images to descriptors."""
 
 import contextlib
 import logging
@@ -76,8 +76,8 @@ def export_onnx(model: Path, out: Path) -> float:
         worst = max(worst, float(np.abs(found - expected).max()))
     if not worst <= PARITY:
         raise NumericsError(
-            f"the exported graph differs from torch by {worst:.1e}, expected at most {PARITY:.0e}; "
-            "report the backbone's name, its operators export wrongly"
+            f"found a difference of {worst:.1e} between the exported graph and torch, expected at "
+            f"most {PARITY:.0e}: report the backbone's name, its operators export wrongly"
         )
     return worst
 

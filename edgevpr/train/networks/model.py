@@ -1,4 +1,4 @@
-"""The model artifact: weights without pickle, and what they are."""
+"""Model artifacts: saving, loading, and starting a network from another's weights."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,8 @@ from edgevpr.artifacts.space import space_id
 from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
 from edgevpr.files import write_atomic
 from edgevpr.preprocess import Preprocess
-from edgevpr.train.networks.network import Architecture, Network
+from edgevpr.train.networks.architecture import Architecture
+from edgevpr.train.networks.network import Network
 
 
 def save_model(
@@ -43,8 +44,8 @@ def save_model(
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise NumericsError(
-                f"weights {name} hold NaN or infinite values, expected finite ones; "
-                "train again with a lower --lr or with --precision 32"
+                f"found NaN or infinite values in the weights {name}, expected finite ones: train "
+                "again with a lower `lr` or with `precision` fp32"
             )
     weights = save(state)
     if role == "gallery":
@@ -76,8 +77,8 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, Artifact]:
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise CorruptArtifactError(
-            f"the weights in {path} do not fit the architecture in its model.json ({first}): "
-            "write the model again with edgevpr train"
+            f"found weights of another architecture in {path} ({first}), expected those of its "
+            "model.json: write the model again with edgevpr train"
         ) from error
     return network.eval(), record, opened
 
@@ -93,17 +94,17 @@ def start_from(path: Path, network: Network) -> None:
     except (SafetensorError, RuntimeError, OSError) as error:
         first = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path} does not hold the weights of this network ({first}): expected a safetensors "
-            "file of the same backbone and aggregator arguments"
+            f"found no weights of this network in {path} ({first}), expected a safetensors file of "
+            "the same backbone and aggregator arguments: pass other `weights`"
         ) from error
 
 
 def copy_aggregator(source: Path, network: Network) -> int:
     """Start a network's aggregator from another model's; returns how many tensors were copied.
 
-    The query network answers in the gallery network's words: queries, attention and output
-    weights of the same shape mean the same there. The first projection, whose shape follows the
-    backbone, stays as it is where the channels differ.
+    Both networks answer in one descriptor space, so queries, attention and output weights of the
+    same shape carry over. The first projection, whose shape follows the backbone, stays as it is
+    where the channels differ.
 
     Raises:
         UsageError: the aggregators are of another kind or have other arguments.
@@ -112,9 +113,9 @@ def copy_aggregator(source: Path, network: Network) -> int:
     theirs, ours = other.architecture, network.architecture
     if (theirs.aggregator, theirs.aggregator_args) != (ours.aggregator, ours.aggregator_args):
         raise UsageError(
-            f"--aggregator-from {source} has {theirs.aggregator} {theirs.aggregator_args}, this "
-            f"network {ours.aggregator} {ours.aggregator_args}; expected the same: pass the "
-            "same --aggregator-args"
+            f"found {theirs.aggregator} {theirs.aggregator_args} in `aggregator_from` {source}, "
+            f"expected {ours.aggregator} {ours.aggregator_args} as in this network: pass the same "
+            "`aggregator` and `aggregator_args`"
         )
     own = network.aggregator.state_dict()
     state = other.aggregator.state_dict()

@@ -1,15 +1,14 @@
-"""A place-recognition network: a backbone's features, aggregated into one descriptor."""
+"""Place-recognition network: a backbone's features, aggregated into one descriptor."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from edgevpr.errors import UsageError
 from edgevpr.train.networks.aggregators import MLP, SALAD, BoQ, GeM, SuperVLAD
+from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.networks.backbones import DINOv2Features, TimmFeatures
 
 #: Aggregators by name: (input channels, arguments) -> module with a ``dim``.
@@ -20,31 +19,6 @@ AGGREGATORS: dict[str, Callable[..., Any]] = {
     "gem": GeM,
     "mlp": MLP,
 }
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What it takes to build a network; stored in ``model.json``."""
-
-    #: a timm model, or dinov2_vits14, dinov2_vitb14, dinov2_vitl14.
-    backbone: str
-    #: which of the backbone's feature levels; -1 is the deepest.
-    out_index: int = -1
-    #: further arguments of the backbone.
-    backbone_args: dict[str, Any] = field(default_factory=dict)
-    aggregator: str = "boq"
-    #: arguments of the aggregator other than its input channels.
-    aggregator_args: dict[str, Any] = field(default_factory=dict)
-    #: "instance" standardizes each image's channels before the backbone: day and night come closer
-    #: without being learned. Published weights need "none".
-    input_norm: Literal["none", "instance"] = "none"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Architecture":
-        return msgspec.convert(record, cls)
 
 
 class Network(nn.Module):
@@ -65,7 +39,9 @@ class Network(nn.Module):
         super().__init__()
         if architecture.aggregator not in AGGREGATORS:
             known = ", ".join(sorted(AGGREGATORS))
-            raise UsageError(f"unknown aggregator {architecture.aggregator!r}; known: {known}")
+            raise UsageError(
+                f"found `aggregator` {architecture.aggregator}, expected one of {known}: change it"
+            )
         self.architecture = architecture
         self.standardize = (
             nn.InstanceNorm2d(3) if architecture.input_norm == "instance" else nn.Identity()
@@ -76,8 +52,8 @@ class Network(nn.Module):
             self.aggregator = aggregator(self.backbone.channels, **architecture.aggregator_args)
         except TypeError as error:
             raise UsageError(
-                f"aggregator {architecture.aggregator} with {architecture.aggregator_args}: "
-                f"{error}; see --aggregator-args"
+                f"found `aggregator_args` {architecture.aggregator_args}, expected arguments of "
+                f"{architecture.aggregator} ({error}): change `aggregator_args`"
             ) from error
         self.dim: int = self.aggregator.dim
         if image_size is not None:
@@ -95,10 +71,10 @@ class Network(nn.Module):
             if rows * columns <= clusters:
                 side = self.backbone.reduction * (int(clusters**0.5) + 1)
                 raise UsageError(
-                    f"SALAD with {clusters} clusters on {height} x {width} px: "
-                    f"{self.architecture.backbone} gives {rows} x {columns} = {rows * columns} "
-                    f"patches, expected more than {clusters}; take --image-size {side} or larger, "
-                    "or a shallower --out-index"
+                    f"found {rows} x {columns} = {rows * columns} patches of "
+                    f"{self.architecture.backbone} at {height} x {width} px, expected more than "
+                    f"SALAD's {clusters} clusters: pass `image_size` {side} or larger, or a "
+                    "smaller `out_index`"
                 )
 
 
@@ -118,7 +94,10 @@ def _backbone(architecture: Architecture) -> TimmFeatures | DINOv2Features:
             **architecture.backbone_args,
         )
     except TypeError as error:
-        raise UsageError(f"{architecture.backbone}: {error}; see --backbone-args") from error
+        raise UsageError(
+            f"found `backbone_args` {architecture.backbone_args}, expected arguments of "
+            f"{architecture.backbone} ({error}): change `backbone_args`"
+        ) from error
 
 
 def parameters_m(network: nn.Module) -> float:

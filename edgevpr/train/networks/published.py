@@ -14,9 +14,10 @@ from edgevpr.errors import DataError, UsageError
 from edgevpr.files import cache_folder
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
+from edgevpr.train.networks.architecture import Architecture
 from edgevpr.train.networks.checkpoint import read_checkpoint
 from edgevpr.train.networks.model import save_model
-from edgevpr.train.networks.network import Architecture, Network, parameters_m
+from edgevpr.train.networks.network import Network, parameters_m
 
 #: Aggregator arguments with which the published networks, and query networks for them, are built.
 BOQ_12288 = {"proj_channels": 384, "num_queries": 64, "num_layers": 2, "row_dim": 32}
@@ -62,18 +63,18 @@ TABLE_2 = {
 
 
 def import_published(
-    name: str,
+    published: str,
     out: Path,
     *,
-    weights: Path | None = None,
+    checkpoint: Path | None = None,
     sha256: str | None = None,
     track: Track = silent,
 ) -> float:
     """Write a published gallery network as a model artifact; returns its millions of parameters.
 
     Args:
-        name: of ``PUBLISHED``.
-        weights: the published file, when it is on disk already; any digest is taken then, unless
+        published: a name of ``PUBLISHED``.
+        checkpoint: the published file, if on disk already; any digest is taken then, unless
             ``sha256`` demands one.
         sha256: expected digest of the file; by default the one known for the URL.
 
@@ -81,24 +82,26 @@ def import_published(
         UsageError: no such network.
         DataError: no network connection, another digest, or another network's weights.
     """
-    if name not in PUBLISHED:
-        raise UsageError(f"unknown gallery network {name!r}; known: {', '.join(PUBLISHED)}")
-    about = PUBLISHED[name]
-    if weights is None:
+    if published not in PUBLISHED:
+        raise UsageError(
+            f"found `published` {published}, expected one of {', '.join(PUBLISHED)}: change it"
+        )
+    about = PUBLISHED[published]
+    if checkpoint is None:
         expected = sha256 or about.sha256
-        weights = _downloaded(about.url, expected, track)
+        checkpoint = _downloaded(about.url, expected, track)
     elif sha256 is not None:
-        _check_digest(weights, sha256)
+        _check_digest(checkpoint, sha256)
     size = (PREPROCESS.height, PREPROCESS.width)
     network = Network(about.architecture, size)
-    _fill(network, read_checkpoint(weights), weights, name)
+    _fill(network, read_checkpoint(checkpoint), checkpoint, published)
     save_model(
         out,
         network,
         role="gallery",
         preprocess=PREPROCESS,
-        training={"published": name, "url": about.url, "sha256": sha256_file(weights)},
-        config={"gallery": name, "weights": str(weights)},
+        training={"published": published, "url": about.url, "sha256": sha256_file(checkpoint)},
+        config={"published": published, "checkpoint": str(checkpoint)},
     )
     return parameters_m(network)
 
@@ -110,14 +113,14 @@ def _fill(network: Network, state: dict[str, Tensor], path: Path, name: str) -> 
     if missing or extra or shapes:
         first = (missing + extra + shapes)[0]
         raise DataError(
-            f"{path} is not {name}: {len(missing)} tensors missing, {len(extra)} unknown, "
-            f"{len(shapes)} of another shape ({first}); pass the file of that network"
+            f"found {len(missing)} tensors missing, {len(extra)} unknown and {len(shapes)} of "
+            f"another shape in {path} ({first}), expected those of {name}: pass its `checkpoint`"
         )
     network.load_state_dict(state)
 
 
 def _downloaded(url: str, expected: str, track: Track) -> Path:
-    """The file of a URL from the cache, fetched first where it is not there."""
+    """The file of a URL, from the cache or fetched into it."""
     path = cache_folder() / url.rpartition("/")[2]
     if path.is_file():
         _check_digest(path, expected)
@@ -136,14 +139,14 @@ def _downloaded(url: str, expected: str, track: Track) -> Path:
                 out.write(data)
         if digest.hexdigest() != expected:
             raise DataError(
-                f"{url} has SHA-256 {digest.hexdigest()}, expected {expected}: the file was "
-                "replaced or damaged on its way; check its source, then pass --sha256"
+                f"found SHA-256 {digest.hexdigest()} at {url}, expected {expected}: check whether "
+                "its authors replaced it, then pass its `sha256`"
             )
         partial.replace(path)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise DataError(
-            f"{url} could not be fetched ({error}); fetch it on a connected machine and pass it "
-            f"with --weights, or put it at {path}"
+            f"found no way to {url} ({error}), expected a download: fetch it on a connected "
+            f"machine and pass it as `checkpoint`, or put it at {path}"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -154,6 +157,6 @@ def _check_digest(path: Path, expected: str) -> None:
     found = sha256_file(path)
     if found != expected.lower():
         raise DataError(
-            f"{path} has SHA-256 {found}, expected {expected}: remove it to fetch it again, or "
-            "pass --sha256 with the digest you trust"
+            f"found SHA-256 {found} at {path}, expected {expected}: remove it to fetch it again, "
+            "or pass the digest you trust as `sha256`"
         )

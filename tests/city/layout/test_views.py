@@ -6,16 +6,15 @@ import pytest
 from edgevpr.city.exact_math import Dice
 from edgevpr.city.layout import drive
 from edgevpr.city.layout.plan import lay_out
-from edgevpr.city.layout.views import SPACING_M, settle, visit
+from edgevpr.city.layout.views import SPACING_M, choose_places, visit
+from edgevpr.city.size import TRAIN_CITIES
 from edgevpr.city.surfaces import facade
 from edgevpr.city.surfaces.district import District
-from edgevpr.city.worker import TRAIN_CITIES
 
 
 @pytest.mark.parametrize("name", ["test", "val", TRAIN_CITIES[0]])
 def test_images_within_25_m_show_the_same_place(name: str) -> None:
-    """Catches places set so close, or jitter so wide, that a positive is another place."""
-    _, _, places = settle(0, name, 120)
+    _, _, places = choose_places(0, name, 120)
     centres = np.array([(p.x, p.y) for p in places])
     gaps = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     assert gaps[gaps > 0].min() >= SPACING_M
@@ -36,14 +35,14 @@ def test_images_within_25_m_show_the_same_place(name: str) -> None:
 
 
 def test_numbers_of_places_are_met_exactly() -> None:
-    """Catches a plan that stops growing too early, or place ids with holes."""
+    """Places are numbered without holes."""
     for count in (1, 40, 250):
-        _, _, places = settle(7, "test", count)
+        _, _, places = choose_places(7, "test", count)
         assert [p.number for p in places] == list(range(count))
 
 
 def test_districts_share_no_building() -> None:
-    """Catches a seed that does not reach the houses: training on what is tested."""
+    """Training districts show no house of the test district."""
     seen: dict[bytes, str] = {}
     for name in (*TRAIN_CITIES[:2], "val", "test"):
         district = District(0, name, 3, 3)
@@ -54,7 +53,7 @@ def test_districts_share_no_building() -> None:
 
 
 def test_a_district_has_confusable_houses() -> None:
-    """Catches a vocabulary so wide that a wall's colour alone tells a place."""
+    """A wall's colour alone does not identify a place."""
     district = District(0, "test", 4, 4)
     colours = {house.style.walls for house in district.houses}
     assert len(colours) <= 5
@@ -62,8 +61,7 @@ def test_a_district_has_confusable_houses() -> None:
 
 
 def test_the_drive_is_smooth_and_on_the_road() -> None:
-    """Catches jumps at corners and a way that leaves the streets."""
-    across, up, _ = settle(0, "test", 250)
+    across, up, _ = choose_places(0, "test", 250)
     plan = lay_out(Dice(0, "test", "plan"), across, up)
     way = drive.frames(plan, 0, "test", 300)
     xy = np.array([(p.x, p.y) for p, _ in way])

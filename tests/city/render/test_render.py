@@ -10,7 +10,7 @@ import pytest
 
 from edgevpr.city.layout.conditions import Conditions
 from edgevpr.city.layout.pose import FOCAL, Pose
-from edgevpr.city.layout.views import settle, visit
+from edgevpr.city.layout.views import choose_places, visit
 from edgevpr.city.render.render import render
 from edgevpr.city.surfaces import district as city
 from edgevpr.city.surfaces.district import District
@@ -22,9 +22,9 @@ SCRIPT = """
 import hashlib
 from edgevpr.city.surfaces.district import District
 from edgevpr.city.render.render import render
-from edgevpr.city.layout.views import settle, visit
+from edgevpr.city.layout.views import choose_places, visit
 
-across, up, places = settle(0, "pinned", 12)
+across, up, places = choose_places(0, "pinned", 12)
 district = District(0, "pinned", across, up)
 digest = hashlib.sha256()
 for place in places:
@@ -36,7 +36,7 @@ print(digest.hexdigest())
 
 @pytest.fixture(scope="module")
 def district() -> District:
-    across, up, _ = settle(0, "pinned", 12)
+    across, up, _ = choose_places(0, "pinned", 12)
     return District(0, "pinned", across, up)
 
 
@@ -49,7 +49,7 @@ def _digest(**environment: str) -> str:
 
 
 def test_pixels_are_pinned() -> None:
-    """Catches any change of the drawing, and any operation that a process or a CPU may vary.
+    """The drawing is the same in any process, on any CPU.
 
     The hash was the same with numpy 1.26, 2.0 and 2.4, Python 3.10 to 3.12, with and without AVX.
     """
@@ -57,24 +57,23 @@ def test_pixels_are_pinned() -> None:
 
 
 def test_pixels_do_not_depend_on_the_cpu() -> None:
-    """Catches arithmetic whose result depends on the width of SIMD or on fused multiply-add."""
+    """Neither the width of SIMD nor fused multiply-add changes a pixel."""
     off = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX2 FMA3 X86_V3 X86_V4"
     assert _digest(NPY_DISABLE_CPU_FEATURES=off, PYTHONWARNINGS="ignore") == PINNED
 
 
 def test_frames_do_not_depend_on_what_was_drawn_before(district: District) -> None:
-    """Catches textures that differ with the order in which they are painted."""
-    _, _, places = settle(0, "pinned", 12)
+    _, _, places = choose_places(0, "pinned", 12)
     shots = [visit(0, "pinned", place, "queries", 0) for place in places[:5]]
     forward = [render(district, *shot) for shot in shots]
-    again = District(0, "pinned", *settle(0, "pinned", 12)[:2])
+    again = District(0, "pinned", *choose_places(0, "pinned", 12)[:2])
     backward = [render(again, *shot) for shot in reversed(shots)][::-1]
     for one, two in zip(forward, backward, strict=True):
         assert np.array_equal(one, two)
 
 
 def test_a_turn_moves_the_picture_by_the_focal_length(district: District) -> None:
-    """Catches a mirrored or wrongly scaled camera: turning right moves the scene to the left."""
+    """Turning right moves the scene to the left."""
     street = district.plan.streets[0][1]
     still = Conditions(noise=0.0, traffic=0.0, people=0.0, parked=0.0, cloud=1.0)
     pose = Pose(street.at, 70.0, 5.0, pitch=0.0)
@@ -91,7 +90,6 @@ def test_a_turn_moves_the_picture_by_the_focal_length(district: District) -> Non
 
 
 def test_night_is_darker_and_still_shows_structure(district: District) -> None:
-    """Catches a night too dark to recognise anything in."""
     street = district.plan.streets[0][1]
     pose = Pose(street.at, 70.0, 25.0)
     quiet = {"noise": 0.0, "traffic": 0.0, "people": 0.0, "parked": 0.0}
@@ -104,7 +102,6 @@ def test_night_is_darker_and_still_shows_structure(district: District) -> None:
 
 
 def test_size_is_free(district: District) -> None:
-    """Catches a renderer that only works at the default size."""
     pose = Pose(district.plan.streets[1][1].at + 30, district.plan.streets[1][1].at, 90.0, roll=3.0)
     assert render(district, pose, Conditions(), 96, 64).shape == (64, 96, 3)
     image = render(district, pose, Conditions(snow=1.0, season="winter"), 320, 240)
@@ -115,8 +112,8 @@ def test_size_is_free(district: District) -> None:
 def test_forgotten_textures_are_painted_alike(
     district: District, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a texture memory that hands out stale numbers after it was emptied."""
-    _, _, places = settle(0, "pinned", 12)
+    """Numbers of textures are valid again after the memory was emptied."""
+    _, _, places = choose_places(0, "pinned", 12)
     shots = [visit(0, "pinned", place, "database", 0) for place in places[:4]]
     kept = [render(district, *shot) for shot in shots]
     monkeypatch.setattr(city, "KEPT_TEXELS", 0)

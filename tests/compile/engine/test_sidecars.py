@@ -62,8 +62,9 @@ def network(backbone: str, aggregator: str) -> onnx.ModelProto:
     import torch
 
     from edgevpr.preprocess import Preprocess
+    from edgevpr.train.networks.architecture import Architecture
     from edgevpr.train.networks.export import Deployed, _quiet
-    from edgevpr.train.networks.network import Architecture, Network
+    from edgevpr.train.networks.network import Network
 
     torch.manual_seed(0)
     architecture = Architecture(

@@ -62,9 +62,10 @@ def test_boqs_own_queries_become_constants(tmp_path: Path) -> None:
     """
     import torch
 
+    from edgevpr.train.networks.architecture import Architecture
     from edgevpr.train.networks.export import export_onnx
     from edgevpr.train.networks.model import save_model
-    from edgevpr.train.networks.network import Architecture, Network
+    from edgevpr.train.networks.network import Network
 
     torch.manual_seed(0)
     arguments = {"proj_channels": 64, "num_queries": 4, "num_layers": 2, "row_dim": 2}

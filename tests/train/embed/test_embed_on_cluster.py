@@ -1,6 +1,5 @@
 """Descriptors through a real Ray cluster of two workers on this machine."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,17 @@ torch = pytest.importorskip("torch")
 ray = pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
 from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.artifacts.folder import open_artifact  # noqa: E402
 from edgevpr.errors import DataError, TargetError  # noqa: E402
 from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.preprocess import Preprocess  # noqa: E402
 from edgevpr.ray_cluster import connect, raising_plainly  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
-from edgevpr.train.embed.embed_on_cluster import Describer, _note, _Plan, _stage, embed_on_cluster  # noqa: E402
+from edgevpr.train.embed.embed_on_cluster import Describer, _note, embed_on_cluster  # noqa: E402
+from edgevpr.train.embed.staging import open_staging, plan_of  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.model import save_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_describes_as_one_process_does(model: Path, tiny: Path, tmp_path: Path) -> None:
-    """Workers answer in any order: a row in another's place would go unseen without this."""
+    """Workers answer in any order; each row is its own image's descriptor."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
     record = embed_on_cluster(
-        model, tiny / "train", tmp_path / "many", address="local", batch_size=5
+        model, tiny / "train", tmp_path / "many", cluster="local", batch_size=5
     )
     one, many = Features(tmp_path / "one"), Features(tmp_path / "many")
     assert record.count == len(many.table) == 32
@@ -54,10 +56,10 @@ def test_an_interrupted_run_goes_on(model: Path, tiny: Path, tmp_path: Path) -> 
     """Rows noted as done are neither described again nor lost."""
     embed(model, tiny / "train", tmp_path / "one", workers=0)
     one = Features(tmp_path / "one")
-    digest = hashlib.sha256("\n".join(one.table.paths).encode()).hexdigest()
-    plan = _Plan(one.record.model_digest, digest, len(one.table), one.record.dim)
-    descriptors, done = _stage(tmp_path / ".f.cluster", plan)
-    descriptors[:20], done[:20] = one.descriptors[:20], True
+    plan = plan_of(open_artifact(model, "model"), tiny / "train", one.table)
+    descriptors = open_staging(tmp_path / ".f.cluster", plan)
+    descriptors[:20] = one.descriptors[:20]
+    done = np.arange(len(one.table)) < 20
     _note(tmp_path / ".f.cluster", descriptors, done)
     described: list[int] = []
 
@@ -67,7 +69,7 @@ def test_an_interrupted_run_goes_on(model: Path, tiny: Path, tmp_path: Path) -> 
             yield batch
 
     embed_on_cluster(
-        model, tiny / "train", tmp_path / "f", address="local", batch_size=5, track=watch
+        model, tiny / "train", tmp_path / "f", cluster="local", batch_size=5, track=watch
     )
     assert sorted(described) == list(range(20, 32))
     found = np.asarray(Features(tmp_path / "f").descriptors, np.float32)
@@ -84,26 +86,26 @@ def test_what_a_worker_finds_wrong_is_one_sentence(model: Path, tmp_path: Path) 
     (folder / "2.png").write_bytes(b"no image")
     ImageTable.build([f"{i}.png" for i in range(3)], place=[0, 0, 1]).save(folder / "images.csv")
     with pytest.raises(DataError, match=r"^\S*2\.png \(8 bytes\) is not a readable image[^\n]+$"):
-        embed_on_cluster(model, folder, tmp_path / "f", address="local")
+        embed_on_cluster(model, folder, tmp_path / "f", cluster="local")
     assert not (tmp_path / "f").exists()
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_another_model_on_a_worker(model: Path, tiny: Path) -> None:
-    """Its descriptors would be wrong without a word; a constructor's error would be Ray's own."""
+    """A model that differs on a worker is refused with an error of ours, not Ray's."""
     connect("local")
     blocks = ray.data.from_items([{"row": 0, "path": "a.jpg"}]).map_batches(
         Describer,
         fn_constructor_args=(str(model), str(tiny / "train"), "0" * 64),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=1),
     )
-    with pytest.raises(DataError, match="differs between machines"), raising_plainly():
+    with pytest.raises(DataError, match="found another model at"), raising_plainly():
         blocks.take_all()
 
 
 def test_no_cluster_is_one_sentence(model: Path, tiny: Path, tmp_path: Path) -> None:
-    """Ray's own error is a page long, after half a minute of trying."""
+    """An address without a cluster is refused within seconds."""
     if ray.is_initialized():
         ray.shutdown()
-    with pytest.raises(TargetError, match="pass --cluster local"):
-        embed_on_cluster(model, tiny / "train", tmp_path / "f", address="127.0.0.1:1")
+    with pytest.raises(TargetError, match="pass `cluster` local"):
+        embed_on_cluster(model, tiny / "train", tmp_path / "f", cluster="127.0.0.1:1")

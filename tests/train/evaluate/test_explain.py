@@ -13,13 +13,14 @@ pytest.importorskip("lightning")
 from edgevpr.errors import DataError  # noqa: E402
 from edgevpr.train.config import TrainConfig  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
-from edgevpr.train.evaluate.explain import explain, grad_cam, nearest_places, place_map  # noqa: E402
+from edgevpr.train.evaluate.explain import explain_networks, grad_cam, nearest_places, place_map  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 
 
-def test_grad_cam_finds_the_patch_that_speaks_for_the_place() -> None:
-    """Catches gradients of another layer, or maps with rows and columns exchanged.
+def test_grad_cam_lights_up_the_patch_of_the_place() -> None:
+    """The map is that of the last features, rows and columns in order.
 
     With mean-pooled features as descriptor, the channel that the centroid asks for is lit up by one
     bright corner of the image only.
@@ -42,13 +43,12 @@ def test_grad_cam_finds_the_patch_that_speaks_for_the_place() -> None:
 
 
 def test_nearest_places_by_cosine() -> None:
-    """Catches the inner product for the cosine, and a place as its own neighbour."""
+    """By cosine, not by inner product, and without the place itself."""
     weights = np.array([[1.0, 0.0], [10.0, 12.0], [0.9, 0.1], [0.0, 1.0]])
     assert nearest_places(weights, 2).tolist() == [[2, 1], [3, 2], [0, 1], [1, 2]]
 
 
 def test_map_keeps_distances_of_a_plane() -> None:
-    """Catches a map of something else: points of a plane keep their distances."""
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(20, 2))
     basis = np.linalg.qr(rng.normal(size=(9, 9)))[0][:2]
@@ -61,17 +61,19 @@ def test_map_keeps_distances_of_a_plane() -> None:
 
 
 def test_files(tiny: Path, tmp_path: Path) -> None:
-    """Catches a picture without a column for each network."""
+    """The picture has a row for each image, a column for the image and for each network."""
     config = TrainConfig(
         images=tiny / "train", architecture=Architecture("resnet10t", 1, aggregator="gem"),
-        image_size=64, epochs=1, batch_size=8, images_per_place=2, precision="32", workers=0,
+        image_size=64, epochs=1, batch_size=8, images_per_place=2, precision="fp32", workers=0,
     )  # fmt: skip
     fit(config, tmp_path / "gallery")
     embed(tmp_path / "gallery", tiny / "train", tmp_path / "features", workers=0)
-    made = explain(
+    made = explain_networks(
         [tmp_path / "gallery"] * 2, tiny / "train", tmp_path / "features", tmp_path / "out", count=3
     )
     assert cv2.imread(str(made.gradcam)).shape == (600, 600, 3)
     assert len(list(csv.DictReader(made.places.open()))) == 8
     with pytest.raises(DataError, match="other images"):
-        explain([tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features", tmp_path)
+        explain_networks(
+            [tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features", tmp_path
+        )

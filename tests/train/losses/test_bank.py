@@ -8,8 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from edgevpr.errors import DataError, UsageError
-from edgevpr.places.table import ImageTable
-from edgevpr.train.losses.bank import build_bank, covariances, places_from_positions
+from edgevpr.train.losses.bank import build_bank, covariances
 
 
 def _features(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -19,7 +18,7 @@ def _features(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_bank_is_mean_and_variance_of_each_place(block: int) -> None:
-    """Catches a place split over blocks being counted twice or forgotten (Eq. 2)."""
+    """Also where a place is split over blocks (Eq. 2)."""
     rng = np.random.default_rng(0)
     places = rng.integers(10, 30, 200)
     places[::17] = -1
@@ -34,14 +33,13 @@ def test_bank_is_mean_and_variance_of_each_place(block: int) -> None:
 
 
 def test_a_place_with_one_image_has_no_variance() -> None:
-    """Catches rounding noise becoming a covariance where there is none."""
     x = _features(np.random.default_rng(1), 3, 8)
     bank = build_bank(x, np.array([4, 9, 9]))
     assert (bank.variances[0] == 0).all()
 
 
 def test_small_variance_does_not_cancel() -> None:
-    """Catches E[x^2] - E[x]^2 in float32: here it would lose every digit."""
+    """E[x^2] - E[x]^2 in float32 would lose every digit here."""
     base = np.float32(0.5)
     x = base + np.arange(1000, dtype=np.float32)[:, None] * 1e-6 * np.ones((1, 2), np.float32)
     places = np.zeros(1000, int)
@@ -50,7 +48,7 @@ def test_small_variance_does_not_cancel() -> None:
 
 
 def test_equation_9() -> None:
-    """Catches a diagonal that is not the covariance's: q^T S q is the sum over eigenvectors."""
+    """q^T S q is the sum over eigenvectors."""
     rng = np.random.default_rng(4)
     places = rng.integers(0, 4, 80)
     x = _features(rng, 80, 6)
@@ -67,32 +65,13 @@ def test_equation_9() -> None:
         covariances(x, places, wide)
 
 
-def test_places_from_positions() -> None:
-    """Catches headings of 359 and 1 degree in one bin of 30, and unknown ones in the first."""
-    table = ImageTable.build(
-        ["a", "b", "c", "d", "e", "f"],
-        easting=[1, 9, 11, 1, 1, np.nan],
-        northing=[1, 1, 1, 1, 1, 1],
-        zone=[33] * 6,
-        heading=[1, 29, 1, 359, np.nan, 1],
-    )
-    ids = places_from_positions(table, cell_m=10, heading_deg=30)
-    assert ids[0] == ids[1]
-    assert len({ids[0], ids[2], ids[3], ids[4]}) == 4
-    assert ids[5] == -1
-    assert len(set(places_from_positions(table, heading_deg=360)[[0, 3]])) == 1
-    with pytest.raises(UsageError, match="0 m"):
-        places_from_positions(table, cell_m=0)
-
-
 def test_one_place_is_refused() -> None:
-    """Catches a contrastive loss without negatives."""
-    with pytest.raises(DataError, match="at least 2"):
+    """A contrastive loss needs negatives."""
+    with pytest.raises(DataError, match="expected 2 or more"):
         build_bank(_features(np.random.default_rng(2), 4, 8), np.zeros(4, int))
 
 
 def test_rows_of_an_unknown_place() -> None:
-    """Catches an image silently trained against another place's statistics."""
     bank = build_bank(_features(np.random.default_rng(3), 4, 8), np.array([1, 1, 3, 3]))
     assert bank.rows(np.array([3, 1])).tolist() == [1, 0]
     with pytest.raises(ValueError, match="not in the bank"):

@@ -10,7 +10,7 @@ from edgevpr.train.losses.crls import ClassRelational, smoothed_labels  # noqa: 
 
 
 def test_labels_follow_the_formula() -> None:
-    """Catches the label among its own relations, or unnormalized weights."""
+    """The label is not among its own relations, and weights are normalized."""
     weight = np.random.default_rng(0).normal(size=(5, 4))
     labels, alpha, tau = [3, 0], 0.2, 0.5
     unit = weight / np.linalg.norm(weight, axis=1, keepdims=True)
@@ -26,7 +26,6 @@ def test_labels_follow_the_formula() -> None:
 
 
 def test_alpha_0_is_cross_entropy() -> None:
-    """Catches soft labels that change the plain loss."""
     torch.manual_seed(0)
     loss = ClassRelational(6, 4, alpha=0)
     x, labels = torch.randn(3, 4), torch.tensor([1, 5, 2])
@@ -37,7 +36,7 @@ def test_alpha_0_is_cross_entropy() -> None:
 
 
 def test_relations_take_no_gradient() -> None:
-    """Catches the classifier learning to make its own targets easy."""
+    """The classifier cannot make its own targets easy."""
     loss = ClassRelational(3, 4, alpha=0.5)
     x = torch.randn(2, 4)
     loss(x, torch.tensor([0, 1])).backward()
@@ -55,6 +54,5 @@ def test_relations_take_no_gradient() -> None:
     "bad", [{"alpha": 1.0}, {"relation_tau": 0}, {"temperature": -1}, {"classes": 1}]
 )
 def test_out_of_range(bad: dict[str, float]) -> None:
-    """Catches labels without mass on the truth."""
     with pytest.raises(UsageError, match="expected"):
         ClassRelational(**({"classes": 3, "dim": 2} | bad))

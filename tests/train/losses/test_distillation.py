@@ -21,7 +21,6 @@ def _case(seed: int = 0, b: int = 6, d: int = 5) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", ["csd", "csd_paper_temperatures", "rop", "d3still", "raml"])
 def test_public_value(shared: Path, name: str) -> None:
-    """Catches another normalization, ranking or mean than the papers' public code has."""
     vectors = np.load(shared / "parity" / "distillation_losses.npz", allow_pickle=False)
     given = json.loads(str(vectors["expected"]))[name]
     value = given.pop("value")
@@ -32,7 +31,7 @@ def test_public_value(shared: Path, name: str) -> None:
 
 
 def test_regression_is_the_squared_distance() -> None:
-    """Catches a mean over dimensions, which would shrink with D."""
+    """A sum over dimensions, a mean over the batch."""
     q, g = _case(1)
     s, t = (x / x.norm(dim=1, keepdim=True) for x in (q, g))
     direct = np.mean([np.sum((a - b) ** 2) for a, b in zip(s.numpy(), t.numpy(), strict=True)])
@@ -40,7 +39,7 @@ def test_regression_is_the_squared_distance() -> None:
 
 
 def test_msp_direct() -> None:
-    """Catches the map applied to the query's side."""
+    """The monotone map applies to the gallery's side."""
     q, g = _case(2)
     s, t = (x.numpy() / np.linalg.norm(x.numpy(), axis=1, keepdims=True) for x in (q, g))
     mapping = MonotoneMap(4).double()
@@ -61,7 +60,6 @@ def test_msp_direct() -> None:
 
 
 def test_the_monotone_map_starts_as_the_identity_and_never_falls() -> None:
-    """Catches a first step from nonsense, and a map that reverses ranks."""
     x = torch.linspace(-1, 1, 101)
     mapping = MonotoneMap()
     torch.testing.assert_close(mapping(x), x, atol=1e-5, rtol=0)
@@ -72,7 +70,7 @@ def test_the_monotone_map_starts_as_the_identity_and_never_falls() -> None:
 
 @pytest.mark.parametrize("name", ["csd", "rop", "msp", "d3still"])
 def test_neighbours_of_the_batch_are_the_same_loss(name: str) -> None:
-    """Catches precomputed neighbours being ranked or normalized differently."""
+    """Precomputed neighbours are ranked and normalized like those of the batch."""
     q, g = _case(3)
     unit = g / g.norm(dim=1, keepdim=True)
     near = unit[(unit @ unit.T).argsort(1, descending=True)[:, :4]]
@@ -84,14 +82,12 @@ def test_neighbours_of_the_batch_are_the_same_loss(name: str) -> None:
 
 @pytest.mark.parametrize("loss", [csd, d3still, raml, msp, regression])
 def test_gradient_against_finite_differences(loss: Any) -> None:
-    """Catches a term that no longer reaches the query network."""
     q, g = _case(4, b=4)
     assert torch.autograd.gradcheck(lambda x: loss(x, g), (q.requires_grad_(True),))
 
 
 @pytest.mark.parametrize("loss", [csd, d3still, raml, msp, regression, distillation.rop])
 def test_equal_descriptors_have_finite_gradients(loss: Any) -> None:
-    """Catches 0 / 0 in a norm's gradient where nothing is wrong."""
     g = next(iter(_case(5))).float()
     q = g.clone().requires_grad_(True)
     loss(q, g).backward()
@@ -99,9 +95,8 @@ def test_equal_descriptors_have_finite_gradients(loss: Any) -> None:
 
 
 def test_refusals() -> None:
-    """Catches an empty ranking or a mean of nothing becoming NaN."""
     q, g = _case(6)
-    with pytest.raises(UsageError, match="--top-k 1"):
+    with pytest.raises(UsageError, match="top_k 1"):
         csd(q, g, top_k=1)
-    with pytest.raises(UsageError, match="batch of at least 2"):
+    with pytest.raises(UsageError, match="batch of 1, expected 2 or more"):
         raml(q[:1], g[:1])

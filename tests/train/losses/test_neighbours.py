@@ -12,7 +12,7 @@ from edgevpr.train.losses.neighbours import precompute_neighbours
 
 @pytest.mark.parametrize("block", [7, 1000])
 def test_nearest_first_and_the_image_itself_leads(tmp_path: Path, block: int) -> None:
-    """Catches a block's neighbours shadowing another's, and a duplicate before the image."""
+    """Over all blocks, and the image itself before a duplicate of it."""
     x = np.random.default_rng(0).normal(size=(30, 6))
     x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16)
     x[20] = x[4]
@@ -28,6 +28,6 @@ def test_nearest_first_and_the_image_itself_leads(tmp_path: Path, block: int) ->
 
 
 def test_more_neighbours_than_images(tmp_path: Path) -> None:
-    """Catches rows of -1 for images that do not exist."""
+    """No row is -1."""
     found = precompute_neighbours(np.eye(3, dtype=np.float16), 256, tmp_path / "n.npy")
     assert np.sort(found.rows, 1).tolist() == [[0, 1, 2]] * 3

@@ -39,7 +39,7 @@ def test_the_network_computes_what_it_did() -> None:
 
 
 def test_in_training_too() -> None:
-    """Left as it is, training normalizes everything away: the error is as large as the output."""
+    """Without unfolding, the error in training is as large as the output."""
     x = batches()
     lost, kept = folded(), folded()
     right = kept(x[0])

@@ -1,4 +1,4 @@
-"""Published networks: their parameters, their checkpoints, and what is said without a network."""
+"""Published networks: their parameters, their checkpoints, and refusals without a connection."""
 
 import hashlib
 import json
@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 
 from edgevpr.errors import DataError, UsageError  # noqa: E402
 from edgevpr.train.networks import published  # noqa: E402
+from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.cost import cost_of  # noqa: E402
 from edgevpr.train.networks.model import load_model  # noqa: E402
-from edgevpr.train.networks.network import Architecture, Network  # noqa: E402
+from edgevpr.train.networks.network import Network  # noqa: E402
 from edgevpr.train.networks.published import PUBLISHED, TABLE_2, Published, import_published  # noqa: E402
 
 #: A network of the same kind as the published ones that is quick to build.
@@ -32,7 +33,7 @@ SMALL = Architecture(
     [("boq-dinov2", "boq_dinov2_12288"), ("salad-dinov2", "salad_dinov2_8448")],
 )
 def test_state_dict_is_the_published_one(shared: Path, name: str, keys: str) -> None:
-    """Catches a parameter that published weights would not fill."""
+    """Published weights fill every parameter."""
     record = json.loads((shared / "parity" / f"{keys}.keys.json").read_text())
     with torch.device("meta"):
         network = Network(PUBLISHED[name].architecture)
@@ -51,12 +52,11 @@ def test_state_dict_is_the_published_one(shared: Path, name: str, keys: str) -> 
     ],
 )
 def test_parameters_are_table_2(name: str, millions: float) -> None:
-    """Catches another feature level, or an aggregator of another size, than the paper's."""
     assert round(cost_of(TABLE_2[name]).parameters_m, 1) == millions
 
 
 def test_multiply_adds_count_attention_and_convolutions() -> None:
-    """Catches a counter that misses a kind of layer: within a tenth of the paper's figures."""
+    """Within a tenth of the paper's figures."""
     for name, paper in {
         "efficientvit_b2+boq": 4.4,
         "mobilevitv2_100+salad": 3.4,
@@ -96,7 +96,7 @@ def small(
 
 
 def test_fetched_once_and_checked(small: Published, tmp_path: Path, checkpoint: Path) -> None:
-    """Catches a second download, and weights that are not those of the file."""
+    """A second import takes the file from the cache; weights are those of the file."""
     import_published("small", tmp_path / "a")
     cached = tmp_path / "cache" / "net.ckpt"
     first = cached.stat().st_mtime_ns
@@ -112,7 +112,6 @@ def test_fetched_once_and_checked(small: Published, tmp_path: Path, checkpoint: 
 
 
 def test_another_digest_is_refused_and_nothing_is_kept(small: Published, tmp_path: Path) -> None:
-    """Catches a replaced release being trusted, now or on the next run."""
     with pytest.raises(DataError, match="expected 00ff"):
         import_published("small", tmp_path / "a", sha256="00ff")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -126,26 +125,26 @@ def test_another_digest_is_refused_and_nothing_is_kept(small: Published, tmp_pat
 def test_offline_says_where_to_put_the_file(
     small: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a traceback of urllib on a machine without network."""
+    """Without network, one sentence says where to put the file."""
     gone = Published(SMALL, "http://127.0.0.1:9/net2.ckpt", "0", "")
     monkeypatch.setitem(published.PUBLISHED, "small", gone)
-    with pytest.raises(DataError, match=r"--weights, or put it at .*net2\.ckpt"):
+    with pytest.raises(DataError, match=r"`checkpoint`, or put it at .*net2\.ckpt"):
         import_published("small", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
 def test_weights_of_another_network(checkpoint: Path, tmp_path: Path, small: Published) -> None:
-    """Catches half of a network being filled, and a pickle being run."""
+    """Other tensors are refused as a whole, and a pickle is not run."""
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     state.pop("aggregator.fc.weight")
     other = tmp_path / "other.pth"
     torch.save(state, other)
     with pytest.raises(DataError, match=r"1 tensors missing.*aggregator\.fc\.weight"):
-        import_published("small", tmp_path / "a", weights=other)
+        import_published("small", tmp_path / "a", checkpoint=other)
     torch.save({"state_dict": Path}, other)
     with pytest.raises(DataError, match="no checkpoint of tensors alone"):
-        import_published("small", tmp_path / "a", weights=other)
+        import_published("small", tmp_path / "a", checkpoint=other)
     with pytest.raises(DataError, match="found nothing"):
-        import_published("small", tmp_path / "a", weights=tmp_path / "none")
+        import_published("small", tmp_path / "a", checkpoint=tmp_path / "none")
     with pytest.raises(UsageError, match="boq-dinov2"):
         import_published("big", tmp_path / "a")

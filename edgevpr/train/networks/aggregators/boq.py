@@ -59,8 +59,9 @@ class BoQ(nn.Module):
         super().__init__()
         if proj_channels < 64 or proj_channels % 64:
             raise UsageError(
-                f"BoQ with proj_channels={proj_channels}: expected a multiple of 64 (one attention "
-                f"head per 64 channels), for example {max(64, round(proj_channels / 64) * 64)}"
+                f"found proj_channels {proj_channels}, expected a multiple of 64 for BoQ (one "
+                "attention head per 64 channels): pass proj_channels "
+                f"{max(64, round(proj_channels / 64) * 64)}"
             )
         self.proj_c = nn.Conv2d(in_channels, proj_channels, kernel_size=3, padding=1)
         self.norm_input = nn.LayerNorm(proj_channels)

@@ -95,6 +95,6 @@ def check_patches(patches: int, clusters: int) -> None:
     """Refuse an image with too few patches for optimal transport with a dustbin."""
     if patches <= clusters:
         raise UsageError(
-            f"SALAD with {clusters} clusters on {patches} patches: expected more patches than "
-            "clusters; take larger images, a shallower --out-index or fewer num_clusters"
+            f"found {patches} patches for {clusters} clusters of SALAD, expected more patches than "
+            "clusters: take larger images, a smaller `out_index` or fewer num_clusters"
         )

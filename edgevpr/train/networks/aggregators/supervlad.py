@@ -1,4 +1,4 @@
-"""SuperVLAD: VLAD without cluster centres, and a ghost cluster for what describes no place.
+"""SuperVLAD: VLAD without cluster centres, with a ghost cluster for uninformative features.
 
 "SuperVLAD: Compact and Robust Image Descriptors for Visual Place Recognition", Lu et al.,
 NeurIPS 2024. Parameter names are those of the published weights.

@@ -193,7 +193,9 @@ class DINOv2Features(nn.Module):
     ) -> None:
         super().__init__()
         if name not in SIZES:
-            raise UsageError(f"unknown DINOv2 {name!r}; known: {', '.join(SIZES)}")
+            raise UsageError(
+                f"found `backbone` {name}, expected one of {', '.join(SIZES)}: change it"
+            )
         dim, depth, heads = SIZES[name]
         network = DINOv2(embed_dim=dim, depth=depth, num_heads=heads)
         setattr(self, attribute, network)
@@ -226,8 +228,8 @@ class DINOv2Features(nn.Module):
         except RuntimeError as error:
             first = " ".join(str(error).split())[:200]
             raise DataError(
-                f"{path} does not fit this DINOv2 ({first}): pass the pretrained weights of the "
-                "backbone named by --backbone, without registers"
+                f"found other weights in {path} ({first}), expected those of this DINOv2 without "
+                "registers: pass the `backbone_weights` of this `backbone`"
             ) from error
         return len(state)
 
@@ -246,6 +248,6 @@ def check_sides(height: int, width: int, patch: int) -> None:
     if height % patch or width % patch:
         near = [max(patch, round(side / patch) * patch) for side in (height, width)]
         raise UsageError(
-            f"DINOv2 on {height} x {width} px: expected sides that are multiples of {patch}, "
-            f"for example {near[0]} x {near[1]} (--image-size)"
+            f"found images of {height} x {width} px, expected sides that are multiples of {patch} "
+            f"for DINOv2: pass another `image_size`, for example {near[0]} x {near[1]}"
         )

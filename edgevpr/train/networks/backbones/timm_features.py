@@ -1,4 +1,4 @@
-"""Any timm backbone as a feature extractor."""
+"""timm backbones as feature extractors."""
 
 from pathlib import Path
 
@@ -27,7 +27,9 @@ class TimmFeatures(nn.Module):
         super().__init__()
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:5]) or "timm's list"
-            raise UsageError(f"timm knows no backbone {name!r}; try one of: {near}")
+            raise UsageError(
+                f"found `backbone` {name}, expected a model that timm knows: try one of {near}"
+            )
         try:
             self.body = timm.create_model(
                 name, pretrained=False, features_only=True, out_indices=(out_index,),
@@ -35,8 +37,8 @@ class TimmFeatures(nn.Module):
             )  # fmt: skip
         except (IndexError, AssertionError, RuntimeError, ValueError) as error:
             raise UsageError(
-                f"backbone {name!r} has no feature level {out_index} ({error}); "
-                "pass --out-index with a smaller number"
+                f"found `out_index` {out_index}, expected a feature level of {name} ({error}): "
+                "pass a smaller `out_index`"
             ) from error
         self.channels: int = self.body.feature_info.channels()[-1]
         self.reduction: int = self.body.feature_info.reduction()[-1]
@@ -71,8 +73,9 @@ class TimmFeatures(nn.Module):
         if not wanted <= set(fitting):
             missing = sorted(wanted - set(fitting))
             raise DataError(
-                f"{path} fills {len(fitting)} of {len(wanted)} tensors of this backbone (missing "
-                f"{missing[0]} and others): pass the weights of the backbone named by --backbone"
+                f"found {len(fitting)} of the {len(wanted)} tensors of this backbone in {path}, "
+                f"expected all ({missing[0]} is missing): pass the `backbone_weights` of this "
+                "`backbone`"
             )
         self.body.load_state_dict(fitting, strict=False)
         return len(fitting)

@@ -18,7 +18,6 @@ from edgevpr.train.networks.aggregators.salad import sinkhorn  # noqa: E402
     ("name", "kind"), [("boq", BoQ), ("salad", SALAD), ("supervlad", SuperVLAD)]
 )
 def test_matches_the_reference(shared: Path, name: str, kind: Any) -> None:
-    """Catches a renamed parameter, another normalization order, or a wrong head count."""
     vectors = np.load(shared / "parity" / f"{name}.npz", allow_pickle=False)
     network = kind(**json.loads(str(vectors["config"]))).eval()
     state = {
@@ -35,7 +34,7 @@ def test_matches_the_reference(shared: Path, name: str, kind: Any) -> None:
 
 
 def test_sinkhorn_keeps_the_mass() -> None:
-    """Catches a wrong marginal: patches give one unit each, a cluster takes one at most."""
+    """Patches give one unit each, a cluster takes one at most."""
     scores = torch.randn(2, 6, 40, dtype=torch.float64, generator=torch.manual_seed(0))
     assignment = sinkhorn(scores, torch.tensor(1.0, dtype=torch.float64), iterations=200).exp()
     # Rows of clusters hold 1 each after scaling by n + m; columns at most 1, the dustbin the rest.
@@ -46,14 +45,12 @@ def test_sinkhorn_keeps_the_mass() -> None:
 
 
 def test_salad_without_a_token_takes_the_mean_patch() -> None:
-    """Catches a query backbone without a class token failing, or getting a constant."""
     network = SALAD(8, num_clusters=4, cluster_dim=3, token_dim=2).eval()
     x = torch.randn(2, 8, 3, 3, generator=torch.manual_seed(1))
     torch.testing.assert_close(network(x), network(x, x.mean((2, 3))))
 
 
 def test_gem_is_a_generalized_mean() -> None:
-    """Catches the exponent applied on one side only."""
     x = torch.rand(2, 5, 4, 4, generator=torch.manual_seed(2)) + 0.1
     unit = (x / x.norm(dim=1, keepdim=True)).double().numpy()
     direct = (unit**3).mean((2, 3)) ** (1 / 3)
@@ -63,18 +60,17 @@ def test_gem_is_a_generalized_mean() -> None:
 
 
 def test_mlp_reaches_the_gallery_width() -> None:
-    """Catches a descriptor that is not unit length."""
+    """Descriptors have unit length."""
     y = MLP(5, dim=11)(torch.randn(2, 5, 4, 4))
     torch.testing.assert_close(y.norm(dim=1), torch.ones(2))
 
 
 def test_boq_refuses_a_width_without_whole_heads() -> None:
-    """Catches a torch assertion reaching the user instead of a sentence."""
     with pytest.raises(UsageError, match="multiple of 64"):
         BoQ(proj_channels=100)
 
 
 def test_salad_refuses_too_few_patches() -> None:
-    """Catches log of a negative number becoming NaN descriptors."""
-    with pytest.raises(UsageError, match="64 clusters on 49 patches"):
+    """Fewer patches than clusters would give NaN descriptors."""
+    with pytest.raises(UsageError, match="49 patches for 64 clusters"):
         SALAD(8)(torch.zeros(1, 8, 7, 7))

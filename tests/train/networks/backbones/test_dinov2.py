@@ -13,7 +13,6 @@ from edgevpr.train.networks.backbones import DINOv2, DINOv2Features  # noqa: E40
 
 
 def test_matches_the_reference(shared: Path) -> None:
-    """Catches another resampling of the position embedding, or the final norm misplaced."""
     vectors = np.load(shared / "parity" / "dinov2.npz", allow_pickle=False)
     network = DINOv2(**json.loads(str(vectors["config"]))).eval()
     state = {k[2:]: torch.from_numpy(vectors[k]) for k in vectors.files if k[:2] == "w:"}
@@ -33,7 +32,7 @@ def test_matches_the_reference(shared: Path) -> None:
 
 
 def test_features_are_the_patches_in_their_places() -> None:
-    """Catches rows and columns exchanged, or the class token among the patches."""
+    """Rows and columns are those of the image, and the class token is apart."""
     with torch.device("meta"):
         features = DINOv2Features("dinov2_vits14", with_token=True)
         patches, token = features(torch.empty(2, 3, 28, 42))
@@ -42,7 +41,6 @@ def test_features_are_the_patches_in_their_places() -> None:
 
 
 def test_only_the_last_blocks_are_trained() -> None:
-    """Catches a frozen backbone that still takes gradients."""
     with torch.device("meta"):
         features = DINOv2Features("dinov2_vits14", trained_blocks=2)
     trained = {name.split(".")[2] for name, p in features.named_parameters() if p.requires_grad}
@@ -50,7 +48,7 @@ def test_only_the_last_blocks_are_trained() -> None:
 
 
 def test_refuses_sides_that_are_no_multiple_of_the_patch() -> None:
-    """Catches a cut border instead of a sentence with a size that works."""
+    """The message names a size that works."""
     with pytest.raises(UsageError, match=r"320 x 300 px.*322 x 294"):
         DINOv2(embed_dim=48, depth=1, num_heads=3)(torch.zeros(1, 3, 320, 300))
     with pytest.raises(UsageError, match="dinov2_vitb14"):

@@ -1,0 +1,105 @@
+"""Staging of unfinished descriptors beside the features artifact that they become.
+
+A folder with ``plan.json`` and ``descriptors.npy``, (N, D) float16 as a memory map: memory does not
+grow with N, and an interrupted run goes on from the rows on disk.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.manifest import Artifact, read_json, write_json
+from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
+from edgevpr.errors import EdgeVPRError, NumericsError
+from edgevpr.files import alone
+from edgevpr.places.table import ImageTable
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Identity of unfinished descriptors; a run goes on from those of the same plan only."""
+
+    model_digest: str
+    source: str
+    paths_digest: str
+    count: int
+    dim: int
+    shards: int
+
+
+def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -> Plan:
+    """The plan of describing the images of ``table`` below ``images`` with ``model``."""
+    return Plan(
+        model_digest=model.digest,
+        source=str(images),
+        paths_digest=hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
+        count=len(table),
+        dim=model.read("model.json", ModelRecord).dim,
+        shards=shards,
+    )
+
+
+def open_staging(folder: Path, plan: Plan) -> "np.memmap[Any, np.dtype[np.float16]]":
+    """(N, D) descriptors at ``folder``, writable: those of the same plan, or new ones.
+
+    Several processes may open the same folder at once.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone(folder.parent):
+        if not _is_of(folder, plan):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            np.lib.format.open_memmap(
+                folder / "descriptors.npy", "w+", np.float16, (plan.count, plan.dim)
+            )
+            write_json(folder / "plan.json", plan)
+    return np.lib.format.open_memmap(folder / "descriptors.npy", "r+")
+
+
+def _is_of(folder: Path, plan: Plan) -> bool:
+    with contextlib.suppress(EdgeVPRError):
+        return read_json(folder / "plan.json", Plan) == plan
+    return False
+
+
+def check_descriptors(
+    values: NDArray[np.floating], rows: NDArray[np.int64], paths: Sequence[str]
+) -> None:
+    """Refuse NaN and infinity in (B, D) descriptors of the images ``paths[rows]``.
+
+    Raises:
+        NumericsError: names the first image.
+    """
+    finite = np.isfinite(values).all(1)
+    if not finite.all():
+        raise NumericsError(
+            f"found NaN or infinity describing {paths[int(rows[int(finite.argmin())])]}, expected "
+            "finite descriptors: check the image, or train the network again"
+        )
+
+
+def write_features(
+    folder: Path, out: Path, table: ImageTable, model: Artifact, images: Path, **config: Any
+) -> FeaturesRecord:
+    """Move the finished descriptors of ``folder`` into the features artifact at ``out``."""
+    about = model.read("model.json", ModelRecord)
+    record = Features.write(
+        out,
+        folder / "descriptors.npy",
+        table,
+        space=model.space,
+        model_digest=model.digest,
+        preprocess=about.preprocess,
+        source=str(images),
+        role=about.role,
+        config={"model": str(model.path), "images": str(images), **config},
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return record
