@@ -258,7 +258,7 @@ def _prepare(out: Path) -> None:
     marker = out / "demo"
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise UsageError(
-            f"found something else at {out}, expected nothing or an earlier demo's output: choose "
-            "another folder (nothing was changed)"
+            f"found something else at {out}, expected nothing or an earlier demo's output: pass "
+            "another `out` (nothing was changed)"
         )
     write_atomic(marker, b"edgevpr demo\n")
