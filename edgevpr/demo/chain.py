@@ -227,7 +227,7 @@ def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
     }
     records = []
     for name, (bundle, configuration, exact_name) in measured.items():
-        exact = ("--exact", full, "--exact-name", exact_name) if exact_name else ()
+        exact = ("--features", full, "--exact-name", exact_name) if exact_name else ()
         chain.device_verb(
             "profile", queries, "--bundle", bundles / bundle, "--gallery", out / "gallery",
             "--name", configuration, *exact, "-o", out / "profiles" / name,
