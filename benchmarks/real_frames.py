@@ -153,7 +153,7 @@ def main() -> None:
             ("query-fp32", "query-ivfpq", ""),
             ("query-int8", "query-int8-ivfpq", ""),
         ):
-            options = ["--exact", out / "features", "--exact-name", exact] if exact else []
+            options = ["--features", out / "features", "--exact-name", exact] if exact else []
             told = json.loads(verb(
                 "profile", data / part / "queries", "--bundle", out / "bundles" / bundle,
                 "--gallery", out / "gallery", "--name", name, *options, "--json",

@@ -69,8 +69,8 @@ def _refuse_strangers(path: Path) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     raise UsageError(
-        f"found something else at {path}, expected nothing or an earlier city: choose another "
-        "folder (nothing was changed)"
+        f"found something else at {path}, expected nothing or an earlier city: pass another "
+        "`out` (nothing was changed)"
     )
 
 

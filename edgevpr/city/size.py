@@ -12,7 +12,7 @@ TRAIN_CITIES = ("Aldermoor", "Brackwater", "Corvendale", "Dunhollow", "Eastmere"
 
 @dataclass(frozen=True)
 class CitySize:
-    """How much of a city to draw; fields without an ``Option`` are for programs.
+    """Amounts of everything in a city; fields without an ``Option`` are for programs.
 
     Attributes:
         train_views: images of each training place.

@@ -227,7 +227,7 @@ def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
     }
     records = []
     for name, (bundle, configuration, exact_name) in measured.items():
-        exact = ("--exact", full, "--exact-name", exact_name) if exact_name else ()
+        exact = ("--features", full, "--exact-name", exact_name) if exact_name else ()
         chain.device_verb(
             "profile", queries, "--bundle", bundles / bundle, "--gallery", out / "gallery",
             "--name", configuration, *exact, "-o", out / "profiles" / name,
@@ -258,7 +258,7 @@ def _prepare(out: Path) -> None:
     marker = out / "demo"
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise UsageError(
-            f"found something else at {out}, expected nothing or an earlier demo's output: choose "
-            "another folder (nothing was changed)"
+            f"found something else at {out}, expected nothing or an earlier demo's output: pass "
+            "another `out` (nothing was changed)"
         )
     write_atomic(marker, b"edgevpr demo\n")

@@ -55,7 +55,7 @@ def test_the_whole_chain(tmp_path: Path) -> None:
     assert len(engines) == 2
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_another_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected nothing or an earlier demo's output"):
         run_demo(tmp_path, run_verb=run_verb, print_line=print)

@@ -105,7 +105,7 @@ def test_finetuning_wins_back_what_rounding_cost(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_finetuned_network_is_an_ordinary_one(tiny: Path, tmp_path: Path) -> None:
-    """Nothing of the rounding may end up in the artifact that compile reads; an interrupted run
+    """Nothing of the rounding ends up in the artifact that compile reads, and an interrupted run
     goes on with the ranges it had seen."""
     torch.set_num_threads(1)
     gallery = TrainConfig(

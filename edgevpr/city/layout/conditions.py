@@ -16,7 +16,7 @@ LEAVES: dict[str, tuple[Colour, ...]] = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything about an image that is not the place."""
+    """Properties of an image that are not the place's."""
 
     hour: str = "day"  # day, dusk or night
     season: str = "summer"

@@ -113,7 +113,7 @@ def _lane_point(street: Street, along: float) -> tuple[float, float]:
 
 
 def _corner(one: Street, two: Street) -> tuple[float, float]:
-    """Where the lanes of two crossing streets meet."""
+    """Crossing point of the lanes of two streets."""
     x = _lane_point(one if one.axis == 0 else two, 0.0)[0]
     y = _lane_point(one if one.axis == 1 else two, 0.0)[1]
     return x, y

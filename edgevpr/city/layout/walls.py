@@ -57,7 +57,7 @@ class Walls:
 
 @dataclass(frozen=True)
 class Lot:
-    """Where a house stands: the left end of its front and the direction the front runs."""
+    """Position of a house: the left end of its front and the direction the front runs."""
 
     house: int
     x: float

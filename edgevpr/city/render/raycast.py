@@ -54,7 +54,7 @@ class Front:
 
 @dataclass(frozen=True)
 class _Hits:
-    """Where image columns meet upright rectangles."""
+    """Intersections of image columns with upright rectangles."""
 
     column: I64
     plane: I64
@@ -82,7 +82,7 @@ def empty_frame(view: View) -> UprightFrame:
 def draw_ground(
     frame: UprightFrame, view: View, ground: U8, palette: U32, grain: U8, sun: float
 ) -> None:
-    """Everything below the horizon, before walls cover it."""
+    """Draw the ground up to the horizon, before walls cover it."""
     pose, rows = view.pose, len(view.m)
     first = int(np.searchsorted(-view.m, pose.eye / FAR_M))
     depth = (pose.eye / -view.m[first:]).astype(np.float32)
@@ -236,7 +236,7 @@ class _Spans:
 
 
 def _layers(column: I64) -> I64:
-    """How many hits of the same column stand before each, in sorted order."""
+    """Number of hits of the same column before each, in sorted order."""
     layer: I64 = np.arange(len(column)) - np.searchsorted(column, column)
     return layer
 
@@ -281,7 +281,7 @@ def _in_view(view: View, district: District) -> I64:
 
 
 def _intersect(view: View, ax: F64, ay: F64, ex: F64, ey: F64, length: F64) -> _Hits:
-    """All meetings of image columns with upright rectangles, rectangle by rectangle."""
+    """All intersections of image columns with upright rectangles, rectangle by rectangle."""
     pose = view.pose
     dx, dy = ax - pose.x, ay - pose.y
     # Both ends in camera terms: t forward, l to the right; the part behind the camera is cut off.

@@ -56,7 +56,7 @@ def cutouts_in_view(
 
 
 def _in_view(view: View, x: F64, y: F64, width: F64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which points, give or take ``width``, are in the horizontal view and in reach."""
+    """True for points that, give or take ``width``, are in the horizontal view and in reach."""
     dx, dy = x - view.pose.x, y - view.pose.y
     forward, right = dx * view.fx + dy * view.fy, dx * view.rx + dy * view.ry
     limit = np.maximum(forward, 0) * float(view.k[-1]) + width * 1.5
