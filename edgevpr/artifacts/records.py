@@ -257,8 +257,8 @@ class ProfileRow(msgspec.Struct, frozen=True):
     #: what it is: target, precision, index, network and the like.
     facts: dict[str, str]
     #: where the gallery has a confidence model for this network and the images have positions:
-    #: right answers told more surely than every wrong one, and answers called known, as shares of the
-    #: images whose place is in the map; right ones as a share of those called known.
+    #: right answers told more surely than every wrong one, and answers called known, as shares of
+    #: the images whose place is in the map; right ones as a share of those called known.
     r_at_100p: float | None = None
     coverage: float | None = None
     precision_known: float | None = None

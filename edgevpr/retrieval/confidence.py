@@ -1,9 +1,9 @@
 """How likely the best answer of a search is right: evidence that costs nothing, and its figures.
 
 ``edgevpr index`` fits the ``ConfidenceModel`` on held-out images, the runtime applies it; the
-evidence must be the same numbers in both, so it is computed here. Margins to the runner-up as evidence of
-a match, and recall at 100 % precision: Cummins and Newman, FAB-MAP (IJRR 2008); Schubert et al.,
-Visual Place Recognition: A Tutorial (RAM 2024).
+evidence must be the same numbers in both, so it is computed here. Margins to the runner-up as
+evidence of a match, and recall at 100 % precision: Cummins and Newman, FAB-MAP (IJRR 2008);
+Schubert et al., Visual Place Recognition: A Tutorial (RAM 2024).
 """
 
 import math

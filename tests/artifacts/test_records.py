@@ -46,12 +46,12 @@ def test_every_required_field_is_checked(record: msgspec.Struct) -> None:
     """Catches an artifact of an older writer accepted with a field missing or of another type."""
     whole = msgspec.to_builtins(record)
     for field in msgspec.structs.fields(type(record)):
-        without = {k: v for k, v in whole.items() if k != field.name}
+        without = {k: v for k, v in whole.items() if k != field.encode_name}
         if field.required:
             with pytest.raises(msgspec.ValidationError):
                 msgspec.convert(without, type=type(record))
         with pytest.raises(msgspec.ValidationError):
-            msgspec.convert({**whole, field.name: object}, type=type(record))
+            msgspec.convert({**whole, field.encode_name: object}, type=type(record))
 
 
 def test_provenance_has_three_values() -> None:
