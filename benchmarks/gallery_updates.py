@@ -33,12 +33,12 @@ from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.places.near import Near
 from edgevpr.places.table import ImageTable
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import l2_normalize
 from edgevpr.runtime import Gallery
 
 VIEWS, APART_M, SPACE = 4, 2.0, "boq-{dim}-0123456789ab"
-METRES_A_DEGREE = 111_319.49  # of longitude, on the equator
 
 
 class Road:
@@ -63,7 +63,7 @@ class Road:
             [f"{path.name}/{i:07d}.jpg" for i in images],
             place=images // VIEWS,
             lat=np.zeros(len(images)),
-            lon=images * APART_M / METRES_A_DEGREE,
+            lon=images * APART_M / METRES_PER_DEGREE,
         ).with_positions()
         space = SPACE.format(dim=self.dim)
         Features.write(
@@ -81,7 +81,7 @@ class Road:
         return path
 
     def near(self, image: int, radius: float) -> Near:
-        return Near(0.0, image * APART_M / METRES_A_DEGREE, radius)
+        return Near(0.0, image * APART_M / METRES_PER_DEGREE, radius)
 
 
 def timed(what: str, work: Callable[[], object]) -> str:
@@ -118,7 +118,7 @@ def main() -> None:
         changes.append(timed(f"add {more}", lambda: change.add(gallery, new)))
         drift = stats(gallery).changes[-1].drift
         added = Gallery(gallery)
-        removed_place = Near(0.0, count * APART_M / METRES_A_DEGREE / 2, more * APART_M / 2)
+        removed_place = Near(0.0, count * APART_M / METRES_PER_DEGREE / 2, more * APART_M / 2)
         changes.append(timed(f"remove {more}", lambda: change.remove(gallery, near=removed_place)))
         both = Gallery(gallery)
         grown = stats(gallery).bytes_of_earlier

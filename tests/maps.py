@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
 from edgevpr.places.table import ImageTable
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import l2_normalize
 
@@ -29,7 +30,7 @@ def place_vectors(places: range, *, dim: int = DIM, noise: float = 0.35) -> NDAr
 def table(places: range, prefix: str = "map") -> ImageTable:
     """VIEWS images a place, ``PREFIX/00012-1.jpg``."""
     place = np.repeat(np.array(places), VIEWS)
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     return ImageTable.build(
         [f"{prefix}/{p:05d}-{i % VIEWS}.jpg" for i, p in enumerate(place)],
         place=place,

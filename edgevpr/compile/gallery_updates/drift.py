@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import Drift
-from edgevpr.artifacts.manifest import Artifact
-from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.compile.index.residuals import load_residuals
 from edgevpr.progress import Track
@@ -36,18 +35,14 @@ _BLOCK = 65536
 
 
 def measure_drift(
-    index: Any,
-    live: NDArray[np.bool_],
-    added: NDArray[np.float32],
-    added_live: NDArray[np.bool_],
-    gallery: Artifact,
-    track: Track,
+    gallery: GalleryFiles, index: Any, added: NDArray[np.float32], track: Track
 ) -> Drift | None:
     """Compare added with own images; ``index`` holds both afterwards.
 
     Args:
-        index: the gallery's, N rows of which ``live`` (N,) are answered.
-        added: (M, d) all that was added; rows past the end of ``added_live`` are live.
+        gallery: as it is, before ``added`` is published.
+        index: its FAISS index, in memory.
+        added: (M, d) images already added, then new ones.
 
     Returns:
         None where the index stores too little of a vector to know what exact search would find.
@@ -55,20 +50,19 @@ def measure_drift(
     import faiss
 
     store = store_of(index)
-    if store is None or not live.any():
-        return None
-    record = gallery.read("gallery.json", GalleryRecord)
-    rng = np.random.default_rng(0)
     count = index.ntotal
-    own_rows = _sample(np.flatnonzero(live), rng)
+    if store is None or not gallery.live[:count].any():
+        return None
+    rng = np.random.default_rng(0)
+    own_rows = _sample(np.flatnonzero(gallery.live[:count]), rng)
     newer = np.ones(len(added), np.bool_)
-    newer[: len(added_live)] = added_live
+    newer[: len(gallery.added)] = gallery.live[count:]
     new_rows = count + _sample(np.flatnonzero(newer), rng)
     with one_thread():
         index.add(added)
         space: Any = faiss.ParameterSpace()
-        space.set_index_parameters(index, record.chosen.parameters)
-        residuals = load_residuals(gallery, added.shape[1])
+        space.set_index_parameters(index, gallery.record.chosen.parameters)
+        residuals = load_residuals(gallery.artifact, added.shape[1])
         rows = np.concatenate([own_rows, new_rows])
         vectors = store.reconstruct_batch(rows)
         # the same displacements for both kinds

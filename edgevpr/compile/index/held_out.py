@@ -14,6 +14,7 @@ from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH, exact_search
+from edgevpr.retrieval.own_rows import positives_without_own, without_own
 from edgevpr.retrieval.recall import recall_at
 
 #: Held-out queries measured with; more only sharpen the second decimal.
@@ -92,14 +93,6 @@ def nearest(
     return without_own(np.vstack(blocks), own)
 
 
-def without_own(rows: NDArray[np.integer], own: NDArray[np.int64] | None) -> NDArray[np.integer]:
-    """(Q, K) ranked rows -> (Q, K - 1) with each query's own row taken out (or else the last)."""
-    if own is None or rows.shape[1] < 2:
-        return rows
-    order = np.argsort(rows == own[:, None], axis=1, kind="stable")
-    return np.take_along_axis(rows, order[:, :-1], axis=1)
-
-
 def judge(ranked: NDArray[np.integer], held: HeldOut, gallery: NDArray[np.floating]) -> Quality:
     """Compare (Q, K) rows, best first, with the exact answers and the positives, if any.
 
@@ -146,16 +139,15 @@ def held_out(
     rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
     descriptors = np.asarray(source.descriptors[rows], np.float32)
     check_finite(descriptors, source, rows)
+    own = rows if queries is None else None
     good = positives(source.table.take(rows), gallery.table, radius_m)
-    if queries is None:
-        good = [found[found != row] for found, row in zip(good, rows, strict=True)]
+    good = positives_without_own(good, own)
 
     def search(to: Path) -> None:
         found = nearest(descriptors, gallery.descriptors, own, track=track)
         with to.open("wb") as file:
             np.save(file, found)
 
-    own = rows if queries is None else None
     held = hold_out(
         descriptors,
         gallery.descriptors,

@@ -87,12 +87,12 @@ def test_an_image_keeps_its_id(gallery: Path, root: Path) -> None:
     """Would catch rows and ids falling out of step, or a removed image's id given to another."""
     change.add(gallery, root / "new")
     assert content(gallery)[271] == "new/00090-1.jpg"
-    change.remove(gallery, places=[0, 91])
+    change.remove(gallery, place=[0, 91])
     before = content(gallery)
     assert set(before) == set(range(3, 273)) | set(range(276, 300))
     change.compact(gallery)
     assert content(gallery) == before
-    change.remove(gallery, patterns=["new/*"])
+    change.remove(gallery, path=["new/*"])
     change.add(gallery, root / "new")
     after = content(gallery)
     assert set(after) == set(range(3, 270)) | set(range(300, 330))
@@ -108,10 +108,10 @@ def test_compacting_changes_no_answer(factory: str, root: Path, tmp_path: Path) 
     codes when adding after a removal."""
     gallery = tmp_path / "g"
     build_gallery(root / "own", gallery, options=IndexOptions(factory=factory))
-    change.remove(gallery, places=[2, 3, 30])
+    change.remove(gallery, place=[2, 3, 30])
     change.add(gallery, root / "new")
     change.compact(gallery)
-    change.remove(gallery, places=[5])
+    change.remove(gallery, place=[5])
     change.compact(gallery)
     changed = Gallery(gallery)
     scores, rows = changed.search(place_vectors(range(100)), 300)
@@ -138,7 +138,7 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
     write_features(tmp_path / "few", range(90, 92), prefix="new")
     if operation in ("compact", "rollback"):
         change.add(source, tmp_path / "few")
-        change.remove(source, places=[1])
+        change.remove(source, place=[1])
     before = content(source)
     command = [
         sys.executable,
@@ -161,7 +161,7 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
         states.append(content(gallery))
         if step % 8:
             continue
-        change.remove(gallery, places=[7])
+        change.remove(gallery, place=[7])
         assert left_over(gallery) == []
         rollback(gallery)
         assert content(gallery) == states[-1]
@@ -186,7 +186,7 @@ def test_rollback_gives_back_the_very_bytes(gallery: Path, root: Path) -> None:
 def test_compact_keeps_as_many_as_asked(gallery: Path, root: Path) -> None:
     """Would catch earlier generations filling the disk, or the one before being dropped."""
     change.add(gallery, root / "new")
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     assert len(kept(gallery)) == 2
     change.compact(gallery)
     assert len(kept(gallery)) == stats(gallery).earlier == 1
@@ -204,11 +204,11 @@ def test_a_second_writer_gets_a_sentence(gallery: Path) -> None:
     that keeps readers out."""
     with writing(gallery):
         with pytest.raises(ResourceError, match=f"process {os.getpid()} is changing"):
-            change.remove(gallery, places=[1])
+            change.remove(gallery, place=[1])
         assert Gallery(gallery).live.all()  # readers need no lock, however many
     lock = gallery.parent / ".g.generations" / "lock"
     lock.write_text("4194304\n")  # of a process that died
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     with lock.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -231,7 +231,7 @@ def test_a_history_of_another_gallery_is_not_gone_back_to(gallery: Path, root: P
     build_gallery(root / "own", gallery, options=IndexOptions(factory="Flat"))
     with pytest.raises(UsageError):
         rollback(gallery)
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     assert len(kept(gallery)) == 1
     rollback(gallery)
     assert Gallery(gallery).record.factory == "Flat"
@@ -239,7 +239,7 @@ def test_a_history_of_another_gallery_is_not_gone_back_to(gallery: Path, root: P
 
 def test_what_cannot_be_added(gallery: Path, root: Path, tmp_path: Path) -> None:
     """Would catch images twice in the map, descriptors of another space, and NaN."""
-    with pytest.raises(DataError, match=r"270 of the 270 .* --replace"):
+    with pytest.raises(DataError, match=r"270 of the 270 .* `replace`"):
         change.add(gallery, root / "own")
     other = write_features(tmp_path / "other", NEW, space="boq-64-ffffffffffff")
     with pytest.raises(SpaceMismatchError):
@@ -258,16 +258,16 @@ def test_what_cannot_be_removed(gallery: Path) -> None:
     """Would catch a misspelt pattern passing for done, and a map without images."""
     for wrong, error in (
         ({}, UsageError),
-        ({"places": [99]}, DataError),
-        ({"patterns": ["nap/*"]}, DataError),
-        ({"patterns": ["*"]}, UsageError),
+        ({"place": [99]}, DataError),
+        ({"path": ["nap/*"]}, DataError),
+        ({"path": ["*"]}, UsageError),
         ({"near": Near(0, 0, 100)}, DataError),
     ):
         with pytest.raises(error):
             change.remove(gallery, **wrong)
-    change.remove(gallery, places=[4])
-    with pytest.raises(DataError, match="--place 4 names no image"):
-        change.remove(gallery, places=[4])
+    change.remove(gallery, place=[4])
+    with pytest.raises(DataError, match=r"no image of .* named by `place` 4"):
+        change.remove(gallery, place=[4])
 
 
 def test_retraining_keeps_ids_and_projection(root: Path, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_retraining_keeps_ids_and_projection(root: Path, tmp_path: Path) -> None
     build_gallery(root / "own", gallery, options=IndexOptions(dim=32))
     projection = (gallery / "projection.npy").read_bytes()
     change.add(gallery, root / "new")
-    change.remove(gallery, places=[2])
+    change.remove(gallery, place=[2])
     before = content(gallery)
     with pytest.raises(DataError, match="30 of the gallery's 297 images"):
         retrain(gallery, [root / "own"])

@@ -20,7 +20,7 @@ from edgevpr.compile.index.factories import choose_factory
 from edgevpr.compile.index.faiss_build import build_index, one_thread
 from edgevpr.compile.index.fit_projection import fit_projection, index_width
 from edgevpr.compile.index.goals import choose, pareto
-from edgevpr.compile.index.held_out import hold_out, judge, without_own
+from edgevpr.compile.index.held_out import hold_out, judge
 from edgevpr.compile.index.index_file import write_index
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import DataError, NumericsError, ResourceError, SpaceMismatchError, UsageError
@@ -311,14 +311,6 @@ def test_wide_projection_needs_no_square_matrix() -> None:
     assert projection is not None
     assert projection.shape == (64, 12288)
     assert peak < 100e6
-
-
-def test_own_row_is_taken_out() -> None:
-    """Would catch the stand-in queries being answered with themselves, or a rank lost."""
-    rows = np.array([[3, 1, 2], [0, 4, 1], [7, 8, 2]])
-    found = without_own(rows, np.array([1, 0, 9]))
-    assert found.tolist() == [[3, 2], [4, 1], [7, 8]]
-    assert without_own(rows, None) is rows
 
 
 def test_a_frame_stored_twice_agrees() -> None:

@@ -146,7 +146,7 @@ def test_index_of_a_newer_faiss(world: World, tmp_path: Path) -> None:
 def test_record_of_another_index(world: World, tmp_path: Path) -> None:
     """Would catch an index with fewer vectors than images: rows that name the wrong image."""
     other = reseal(world.gallery, tmp_path / "g", count=7)
-    with pytest.raises(CorruptArtifactError, match="its record says 7"):
+    with pytest.raises(CorruptArtifactError, match="its record says, 7"):
         Gallery(other)
 
 
@@ -175,6 +175,6 @@ def test_search_parameters_verbatim(world: World) -> None:
 )
 def test_versions_compare_as_numbers(newer: str, older: str) -> None:
     """Would catch 1.9 counting as newer than 1.15."""
-    from edgevpr.runtime.gallery.gallery import _version
+    from edgevpr.retrieval.read_index import _version
 
     assert _version(newer) > _version(older)

@@ -14,6 +14,7 @@ from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import ArtifactError, CorruptArtifactError, DataError, UsageError
 from edgevpr.places.near import Near
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.retrieval.projection import l2_normalize
 from edgevpr.runtime import Gallery
 from edgevpr.runtime.gallery import selection
@@ -51,7 +52,7 @@ def changed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     write_features(root / "new", range(PLACES, PLACES + NEW), prefix="new")
     build_gallery(root / "own", root / "g", options=IndexOptions(factory=request.param))
     change.add(root / "g", root / "new")
-    change.remove(root / "g", places=[4, PLACES + 4])
+    change.remove(root / "g", place=[4, PLACES + 4])
     return root / "g"
 
 
@@ -109,7 +110,7 @@ def test_near_a_point(changed: Path, radius: float) -> None:
     left over need, and a removed image that is near: one place, a sixth, all."""
     gallery = Gallery(changed)
     place = PLACES - 5
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     here = Near(LAT, LON + place * STEP_M / metres_a_degree, radius)
     distance = np.abs(gallery.images.place - place) * STEP_M
     mask = (distance <= radius) & gallery.live
@@ -133,7 +134,7 @@ def test_selectors(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_prior_that_moves(changed: Path) -> None:
     """Would catch the last point's images being answered with at this one."""
     gallery = Gallery(changed)
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     for place in (2, 3, 2, PLACES + 1):
         here = Near(LAT, LON + place * STEP_M / metres_a_degree, 20)
         _, rows = gallery.search(queries(3), 20, here)
@@ -161,7 +162,7 @@ def test_a_prior_outside_the_map(plain: Path) -> None:
     with pytest.raises(DataError, match=r"111\d\d\d m from there.*48\.00000 to 48\.00000 N"):
         gallery.search(queries(1), within=Near(LAT - 1, LON, 100))
     for wrong in ("48,11", "48,11,x", "91,11,100", "48,11,0", "48,11,nan", "48,181,9"):
-        with pytest.raises(UsageError, match=r"--near 48\.137,11\.575,200"):
+        with pytest.raises(UsageError, match=r"`near` 48\.137,11\.575,200"):
             Near.parse(wrong)
     change.remove(plain, near=Near(LAT, LON, 20))
     with pytest.raises(DataError, match="50 m from there"):
@@ -191,7 +192,7 @@ def test_distances_on_the_ground() -> None:
 def test_nothing_extra_where_nothing_changed(plain: Path) -> None:
     """Would catch selectors and second searches in a gallery without changes."""
     gallery = Gallery(plain)
-    gallery._shards.search = None  # type: ignore[assignment,method-assign]
+    gallery._parts.search = None  # type: ignore[assignment,method-assign]
     gallery.search(queries(2))
     assert not gallery.replaced
 
@@ -202,7 +203,7 @@ def test_a_reader_keeps_what_it_opened(plain: Path, tmp_path: Path) -> None:
     before = reader.search(queries(40))
     new = write_features(tmp_path / "new", range(40, 60), prefix="new")
     change.add(plain, new)
-    change.remove(plain, places=list(range(30)))
+    change.remove(plain, place=list(range(30)))
     change.compact(plain, keep=0)
     shutil.rmtree(plain)
     assert reader.replaced
@@ -226,7 +227,7 @@ def test_opened_while_it_is_replaced(plain: Path, tmp_path: Path) -> None:
             features = (other, tmp_path / "own")[i % 2]
             build_gallery(features, plain, options=IndexOptions(factory="Flat"))
             if i % 3 == 0:
-                change.remove(plain, places=[5])
+                change.remove(plain, place=[5])
                 rollback(plain)
 
     thread = threading.Thread(target=replace)
@@ -253,7 +254,7 @@ def test_replaced_again_and_again(plain: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_records_that_disagree(plain: Path) -> None:
     """Would catch rows named that there are not."""
-    change.remove(plain, places=[3])
+    change.remove(plain, place=[3])
     for rows in ([9, 10], [9, 10, 500], [9, 9, 10], [-1, 9, 10]):
         np.save(plain / "removed.npy", np.array(rows, np.int64))
         with pytest.raises(CorruptArtifactError):
