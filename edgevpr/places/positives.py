@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from edgevpr.errors import DataError
 from edgevpr.places.grid import within
 from edgevpr.places.table import ImageTable
-from edgevpr.places.utm import FALSE_NORTHING, project, to_latlon
+from edgevpr.places.utm import FALSE_NORTHING, to_latlon, to_zone
 
 
 def positives_within(
@@ -86,6 +86,6 @@ def _gallery_in_zone(
     near = gallery.located & (apart > 0) & (apart <= 2) & (zones > 0) & (number > 0)
     if near.any():
         lat, lon = to_latlon(gallery.easting[near], north[near], zones[near], "N")
-        xy[near] = np.stack(project(lat, lon, number), axis=1)
+        xy[near] = np.stack(to_zone(lat, lon, number), axis=1)
     rows = np.flatnonzero((own | near) & np.isfinite(xy).all(axis=1))
     return rows, xy[rows]

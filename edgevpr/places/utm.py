@@ -38,7 +38,7 @@ def to_utm(
     easting, northing = np.full(len(lat), math.nan), np.full(len(lat), math.nan)
     for number in np.unique(zone[known]):
         rows = known & (zone == number)
-        easting[rows], northing[rows] = project(lat[rows], lon[rows], int(number))
+        easting[rows], northing[rows] = to_zone(lat[rows], lon[rows], int(number))
     northing[known & (letter < "N")] += FALSE_NORTHING
     return easting, northing, zone, letter.tolist()
 
@@ -72,7 +72,7 @@ def to_latlon(
     return lat, lon
 
 
-def project(
+def to_zone(
     lat: NDArray[np.float64], lon: NDArray[np.float64], zone: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Easting and signed northing (negative south of the equator) in this zone, metres."""

@@ -27,7 +27,7 @@ def earth_centred(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
 
 
 def east_north(lat: float, lon: float, origin: tuple[float, float]) -> tuple[float, float]:
-    """Metres east and north of ``origin`` (lat, lon), in the plane tangent to the ellipsoid there."""
+    """Metres east and north of ``origin`` (lat, lon), in the plane tangent to the ellipsoid."""
     phi0 = math.radians(origin[0])
     x, y, z = earth_centred(lat, lon - origin[1])
     x0, _, z0 = earth_centred(origin[0], 0.0)

@@ -61,7 +61,7 @@ def add(gallery: Path, features: Path, *, replace: bool = False, track: Track = 
         new = Features(features)
         check_same_space(new.space, str(features), now.artifact.space, str(path))
         again = _known_already(now, new, features, replace)
-        vectors = np.vstack([now.added_vectors(), projected(now, new, track)])
+        vectors = np.vstack([now.added_vectors(), project_features(now, new, track)])
         index = _index_of(now)
         drift = measure_drift(now, index, vectors, track)
         beside = _index_beside(index, vectors)
@@ -239,7 +239,7 @@ def _known_already(
     return np.array(rows, np.int64)
 
 
-def projected(
+def project_features(
     gallery: GalleryFiles, new: Features, track: Track, rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
     """(M, d) float32 in the index's space: of all images of ``new``, or of these rows.

@@ -10,7 +10,7 @@ from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import Change, prune, writing
 from edgevpr.artifacts.space import check_same_space
-from edgevpr.compile.gallery_updates.change import change_now, projected, publish
+from edgevpr.compile.gallery_updates.change import change_now, project_features, publish
 from edgevpr.compile.index.faiss_build import build_index
 from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
@@ -43,7 +43,7 @@ def retrain(
             if not found:
                 continue
             theirs, ours = np.array(found, np.int64).T
-            vectors[ours] = projected(now, source, track, rows=theirs)
+            vectors[ours] = project_features(now, source, track, rows=theirs)
             missing[ours] = False
         _all_there(missing, list(row_of), features)
         index = build_index(vectors, now.record.factory, track=track)

@@ -13,7 +13,6 @@ and the threshold of the other, and the figures are of those judgements.
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ class Trials:
 def fit_confidence(
     index: Any,
     parameters: str,
-    queries: Path | None,
+    queries: Features | None,
     projection: Projection | None,
     gallery: ImageTable,
     *,
@@ -77,20 +76,19 @@ def fit_confidence(
     """
     if queries is None or find_spec("sklearn") is None:  # a device's own index has none
         return None
-    source = Features(queries)
-    count = min(source.record.count, MAX_QUERIES)
-    chosen = np.random.default_rng(seed).choice(source.record.count, count, replace=False)
+    count = min(queries.record.count, MAX_QUERIES)
+    chosen = np.random.default_rng(seed).choice(queries.record.count, count, replace=False)
     rows = np.sort(chosen).astype(np.int64)
-    vectors = np.asarray(source.descriptors[rows], np.float32)
+    vectors = np.asarray(queries.descriptors[rows], np.float32)
     return fit_vectors(
         index,
         parameters,
         vectors if projection is None else projection.apply(vectors),
-        source.table.take(rows),
+        queries.table.take(rows),
         gallery,
         radius_m=radius_m,
         known_precision=known_precision,
-        model_digest=source.record.model_digest,
+        model_digest=queries.record.model_digest,
     )
 
 

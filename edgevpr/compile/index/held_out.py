@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.compile.index.resume import Work
+from edgevpr.compile.index.resume import ResumeFolder
 from edgevpr.compile.index.vectors import check_finite
 from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
@@ -123,7 +123,7 @@ def _similarity(
 def held_out(
     gallery: Features,
     queries: Features | None,
-    work: Work,
+    resume: ResumeFolder,
     radius_m: float,
     seed: int,
     track: Track,
@@ -133,7 +133,8 @@ def held_out(
     source = gallery if queries is None else queries
     if source.record.count == 0:
         raise DataError(
-            f"{source.artifact.path} holds no queries: run edgevpr embed on a folder with some"
+            f"found no queries in {source.artifact.path}, expected some: run edgevpr embed on a "
+            "folder of them"
         )
     count = min(source.record.count, MAX_QUERIES)
     rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
@@ -153,7 +154,7 @@ def held_out(
         gallery.descriptors,
         own=own,
         positives=good if any(len(found) for found in good) else None,
-        rows=np.load(work.file("exact.npy", search), allow_pickle=False),
+        rows=np.load(resume.file("exact.npy", search), allow_pickle=False),
     )
     if queries is None:
         return held, "gallery"

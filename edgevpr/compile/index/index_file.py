@@ -35,8 +35,8 @@ def writing_index(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise ResourceError(
-            f"the index cannot be written to {path.parent} ({reason(error)}): free some space "
-            "there, or choose another place with -o"
+            f"found {path.parent} not writable for the index ({reason(error)}), expected room "
+            "there: free some space, or choose another folder for `out`"
         ) from error
 
 

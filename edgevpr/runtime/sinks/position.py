@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.places.utm import FALSE_NORTHING, project, to_utm
+from edgevpr.places.utm import FALSE_NORTHING, to_utm, to_zone
 from edgevpr.places.wgs84 import east_north
 from edgevpr.runtime.answers import Answer, FrameError
 
@@ -74,5 +74,5 @@ class Plane:
             _, _, zone, letter = to_utm(lat, lon)
             self._zone = int(zone[0])
             self._offset = FALSE_NORTHING if letter[0] < "N" else 0.0
-        east, north = project(np.array([lat]), np.array([lon]), self._zone)
+        east, north = to_zone(np.array([lat]), np.array([lon]), self._zone)
         return float(east[0]), float(north[0]) + self._offset

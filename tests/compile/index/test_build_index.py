@@ -365,16 +365,16 @@ def test_nan_in_the_features_keeps_the_old_gallery(built: Built, tmp_path: Path)
 def test_what_cannot_be_built(built: Built, tmp_path: Path) -> None:
     """Would catch FAISS's C++ messages reaching the user."""
     out = tmp_path / "g"
-    with pytest.raises(UsageError, match="--factory 'IVF,nonsense'"):
+    with pytest.raises(UsageError, match="`factory` 'IVF,nonsense'"):
         build_gallery(built.features, out, options=IndexOptions(factory="IVF,nonsense"))
     with pytest.raises(UsageError, match="multiple"):
         build_gallery(built.features, out, options=IndexOptions(factory="IVF4,PQ7x4", dim=64))
-    with pytest.raises(DataError, match="1200 images are too few"):
+    with pytest.raises(DataError, match="found 1200 images, expected more"):
         build_gallery(built.features, out, options=IndexOptions(factory="IVF4096,Flat"))
     with pytest.raises(DataError, match="no images"):
         build_gallery(write(tmp_path / "none", np.empty((0, 320))), out)
-    for options in ({"dim": 0}, {"target_agreement": 0}, {"target_agreement": 101}):
-        with pytest.raises(UsageError, match="--"):
+    for options in ({"dim": 0}, {"min_agreement": 0}, {"min_agreement": 101}):
+        with pytest.raises(UsageError, match="found `"):
             IndexOptions(**options)
 
 

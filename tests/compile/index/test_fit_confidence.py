@@ -62,7 +62,7 @@ def test_a_lower_precision_covers_more() -> None:
     assert lax.threshold < strict.threshold
     assert lax.coverage > strict.coverage
     assert lax.precision_known == pytest.approx(80.0, abs=2.0)
-    with pytest.raises(UsageError, match="--known-precision"):
+    with pytest.raises(UsageError, match="`known_precision`"):
         IndexOptions(known_precision=0.0)
 
 
