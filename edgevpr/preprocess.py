@@ -70,7 +70,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     image = decode_image(data)
     if image is None:
         raise DataError(
-            f"{path} ({data.size} bytes) is not a readable image, expected a complete JPEG or "
+            f"found no readable image in {path} ({data.size} bytes), expected a complete JPEG or "
             "PNG: replace or remove the file and run the command again"
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -109,7 +109,7 @@ def writing(path: Path) -> Iterator[Path]:
         except BlockingIOError:
             owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
             raise ResourceError(
-                f"process {owner or '(starting)'} is changing {path}, expected no other change "
+                f"found process {owner or '(starting)'} changing {path}, expected no other change "
                 "under way: run this again when it has ended"
             ) from None
         except OSError:  # a file system without locks: successor() still sees a replaced gallery
@@ -155,13 +155,13 @@ def rollback(path: Path) -> Generation:
         current = generation_of(opened)
         if not current.parent:
             raise UsageError(
-                f"{path} is as edgevpr index wrote it, expected one that was changed since: there "
+                f"found {path} as edgevpr index wrote it, expected a gallery changed since: there "
                 "is nothing to roll back"
             )
         parent = _find(path, current.parent)
         if parent is None:
             raise ArtifactError(
-                f"the generation before number {current.number} of {path} is not in "
+                f"found no generation before number {current.number} of {path} in "
                 f"{_history(path)}, expected it there until edgevpr gallery compact --keep drops "
                 "it: remove what was added with edgevpr gallery remove"
             )
@@ -242,6 +242,6 @@ def _check_current(opened: Artifact) -> None:
     current = open_artifact(opened.path, "gallery", verify=False)
     if current.digest != opened.digest:
         raise ArtifactError(
-            f"{opened.path} was replaced by another program while this one worked, expected it to "
-            "stay as it was; nothing was changed: run the command again"
+            f"found {opened.path} replaced by another program while this one worked, expected it "
+            "to stay as it was: run the command again, as nothing was changed"
         )

@@ -65,8 +65,8 @@ def signer(bundle: Artifact) -> str | None:
         public.verify(base64.b64decode(found.signature), statement(bundle))
     except (exceptions.InvalidSignature, ValueError, binascii.Error) as error:
         raise CorruptArtifactError(
-            f"the signature of {bundle.path} is not of its content, expected an untouched bundle: "
-            "copy it again from where it was signed"
+            f"found a signature in {bundle.path} that is not of its content, expected an untouched "
+            "bundle: copy it again from where it was signed"
         ) from error
     return found.public_key
 
@@ -85,13 +85,13 @@ def check_trusted(bundle: Artifact, trusted_keys: Path) -> str:
     by = signer(bundle)
     if by is None:
         raise CorruptArtifactError(
-            f"{bundle.path} is not signed, {trusted_keys} demands it: sign it with edgevpr bundle "
-            "sign, or unset " + POLICY
+            f"found {bundle.path} not signed, expected a signature by a key of {trusted_keys}: "
+            f"sign it with edgevpr bundle sign, or unset {POLICY}"
         )
     if by not in known:
         raise CorruptArtifactError(
-            f"{bundle.path} is signed by {by}, which {trusted_keys} does not list: sign it with a "
-            "trusted key, or add that line if you trust it"
+            f"found {bundle.path} signed by {by}, expected a key that {trusted_keys} lists: sign "
+            "it with one of them, or add this one if you trust it"
         )
     return known[by]
 
@@ -102,8 +102,8 @@ def read_trusted(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the trusted keys {path} cannot be read ({error}): write a line a key, as edgevpr "
-            "bundle key prints it"
+            f"found the trusted keys {path} unreadable ({error}), expected a line a key: write "
+            "them as edgevpr bundle key prints them"
         ) from error
     known = {}
     for number, line in enumerate(lines, 1):
@@ -116,8 +116,8 @@ def read_trusted(path: Path) -> dict[str, str]:
             size = 0
         if size != 32:
             raise DataError(
-                f"line {number} of {path} starts with {key[:20]!r}, expected a base64 Ed25519 key "
-                "of 44 characters: copy the line that edgevpr bundle key prints"
+                f"found {key[:20]!r} at the start of line {number} of {path}, expected a base64 "
+                "Ed25519 key of 44 characters: copy the line that edgevpr bundle key prints"
             )
         known[key] = name.strip() or key
     return known

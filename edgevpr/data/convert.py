@@ -73,14 +73,16 @@ def convert(
     if not fixes:
         where = positions if positions is not None else "their EXIF blocks"
         raise DataError(
-            f"none of the {len(paths)} photos in {source} has a position in {where}, expected one "
-            "each: check the file names, or the clock with --clock-offset"
+            f"found no position for any of the {len(paths)} photos of {source} in {where}, "
+            "expected one each: check the file names, or correct the clock with `clock_offset_s`"
         )
     names = _names(fixes)
 
     def check() -> None:
         if out.exists():
-            raise UsageError(f"found something at {out}, expected a free place: choose another -o")
+            raise UsageError(
+                f"found something at {out}, expected a free place: choose another `out`"
+            )
 
     with replacing(out, check) as folder:
         for path in track(list(fixes), "copying photos", len(fixes)):
@@ -119,7 +121,10 @@ def _fixes(
     elif kind == ".gpx":
         return dict(_along(source, paths, _gpx(positions), clock_offset_s))
     else:
-        raise UsageError(f"{positions} is a {kind or 'nameless'} file, expected .csv, .gpx or .kml")
+        raise UsageError(
+            f"found {positions}, a {kind or 'nameless'} file, expected .csv, .gpx or .kml: pass "
+            "one of these as `positions`"
+        )
     found = {}
     for path in paths:
         file = PurePosixPath(path)
@@ -152,7 +157,7 @@ def _csv(file: Path) -> dict[str, Fix]:
             name = next((columns[w] for w in wanted if w in columns), None)
             if name is None:
                 raise DataError(
-                    f"{file} has the columns {', '.join(columns) or 'none'}, expected one of "
+                    f"found the columns {', '.join(columns) or 'none'} in {file}, expected one of "
                     f"{', '.join(wanted)}: add it to the first line"
                 )
             keys.append(name)
@@ -190,7 +195,10 @@ def _gpx(file: Path) -> list[tuple[float, float, float]]:
             where = _degrees(point.get("lat"), point.get("lon"), f"{file}, track point {text}")
             points.append((_seconds(text.strip()), *where))
     if len(points) < 2:
-        raise DataError(f"{file} has {len(points)} track points with a time, expected at least 2")
+        raise DataError(
+            f"found {len(points)} track points with a time in {file}, expected at least 2: export "
+            "the track again, times included"
+        )
     return sorted(points)
 
 
@@ -245,8 +253,8 @@ def _degrees(lat: str | None, lon: str | None, where: str) -> tuple[float, float
         values = math.nan, math.nan
     if not (abs(values[0]) <= 90 and abs(values[1]) <= 180):
         raise DataError(
-            f"{where} has latitude {lat!r} and longitude {lon!r}, expected degrees within 90 and "
-            "180: correct the file"
+            f"found latitude {lat!r} and longitude {lon!r} in {where}, expected degrees within 90 "
+            "and 180: correct the file"
         )
     return values
 
@@ -255,7 +263,9 @@ def _elements(file: Path, tag: str) -> Iterator[ElementTree.Element]:
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
-        raise DataError(f"{file} is not XML ({error}): export it again") from error
+        raise DataError(
+            f"found no XML in {file} ({error}), expected a complete file: export it again"
+        ) from error
     return (element for element in root.iter() if _tag(element) == tag)
 
 

@@ -79,8 +79,8 @@ def read_gsv_cities(root: Path, cities: Sequence[str] | None = None) -> ImageTab
         raise lacking(missing, len(paths) + len(missing), root, f"{root / 'Dataframes'}")
     if not paths:
         raise DataError(
-            f"the CSV files in {root / 'Dataframes'} name no image, expected a row for each: "
-            "check the data set"
+            f"found no image named in the CSV files in {root / 'Dataframes'}, expected a row for "
+            "each: check the data set"
         )
     easting, northing, zone, letter = to_utm(columns["lat"], columns["lon"])
     return ImageTable.build(
@@ -126,7 +126,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         absent = [name for name in COLUMNS if name not in header]
         if absent:
             raise DataError(
-                f"{file} lacks the column {absent[0]}, expected {', '.join(COLUMNS)}: complete "
+                f"found no column {absent[0]} in {file}, expected {', '.join(COLUMNS)}: complete "
                 "the file"
             )
         for row in reader:
@@ -157,6 +157,6 @@ def _number(file: Path, line: int, row: dict[str, str], name: str) -> float:
 def _not_a_number(file: Path, line: int, name: str, found: str) -> DataError:
     expected = "a whole number from 0 to 9999999" if name == "place_id" else "a number"
     return DataError(
-        f"line {line} of {file} has {found!r} in column {name}, expected {expected}: correct the "
-        "file"
+        f"found {found!r} in column {name} of line {line} of {file}, expected {expected}: correct "
+        "the file"
     )

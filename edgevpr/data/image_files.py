@@ -59,8 +59,8 @@ def missing_images(root: Path, paths: list[str], named_in: str) -> None:
 def lacking(missing: list[str], total: int, root: Path, named_in: str) -> DataError:
     """The sentence for images that a table names and the disk lacks."""
     return DataError(
-        f"{len(missing)} of the {total} images named in {named_in} are missing below {root}, the "
-        f"first is {missing[0]}; expected all of them: complete the data set, or remove their rows"
+        f"found {len(missing)} of the {total} images named in {named_in} missing below {root}, the "
+        f"first being {missing[0]}, expected all: complete the data set, or remove their rows"
     )
 
 

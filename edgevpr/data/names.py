@@ -209,13 +209,13 @@ def _number(name: str, values: dict[str, str], field: str, default: float | None
 
 def _malformed(name: str, field: str, found: str, expected: str) -> DataError:
     return DataError(
-        f"the image name {name} has {found!r} in its field {field}, expected {expected}: rename "
-        "the file, or give its position in an images.csv"
+        f"found {found!r} in the field {field} of the image name {name}, expected {expected}: "
+        "rename the file, or give its position in an images.csv"
     )
 
 
 def _cannot_hold(field: str, found: object, expected: str) -> DataError:
     return DataError(
-        f"an @utm name cannot hold {found!r} in its field {field}, expected {expected}: correct "
-        "the value and write the image again"
+        f"found {found!r} for the field {field} of an @utm name, expected {expected}: correct the "
+        "value and write the image again"
     )

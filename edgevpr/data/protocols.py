@@ -116,8 +116,8 @@ def protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     near = [known for known in PROTOCOLS if known.startswith(name.partition("-")[0].lower())]
     raise UsageError(
-        f"unknown protocol {name!r}; {'perhaps' if near else 'known'}: "
-        f"{', '.join(near or PROTOCOLS)}"
+        f"found the protocol {name!r}, expected {'perhaps' if near else 'one of'} "
+        f"{', '.join(near or PROTOCOLS)}: correct it, or see edgevpr data list"
     )
 
 
@@ -138,13 +138,13 @@ def open_protocol(name: str, root: Path) -> Evaluation:
     if counts != (wanted.database, wanted.queries):
         others = [p.name for p in PROTOCOLS.values() if (p.database, p.queries) == counts]
         hint = (
-            f"these are the counts of {', '.join(others)}: pass that name"
+            f"pass {' or '.join(others)}, which has these counts"
             if others
             else f"see what is missing with edgevpr data check {name} {root}"
         )
         raise DataError(
-            f"{root} holds {counts[0]:,} database and {counts[1]:,} query images, {name} has "
-            f"{wanted.database:,} and {wanted.queries:,}; {hint}"
+            f"found {counts[0]:,} database and {counts[1]:,} query images in {root}, expected "
+            f"{wanted.database:,} and {wanted.queries:,} for {name}: {hint}"
         )
     return found
 

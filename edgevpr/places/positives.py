@@ -23,7 +23,7 @@ def positives_within(
     number of pairs looked at: 10,000 queries against 100,000 images take about a second.
     """
     if not radius_m >= 0:
-        raise DataError(f"found a radius of {radius_m} m, expected 0 or more: pass --radius 25")
+        raise DataError(f"found `radius_m` {radius_m}, expected 0 or more: pass `radius_m` 25")
     empty = np.empty(0, np.int64)
     result = [empty] * len(queries)
     q_zone, g_zone, q_north, g_north = _plane(queries, gallery)

@@ -179,8 +179,8 @@ class ImageTable:
         header = next(lines, [])
         if "path" not in header:
             raise DataError(
-                f"{path} has the columns {', '.join(header) or '(none)'}, expected at least path, "
-                f"and of {', '.join(COLUMNS[1:])} those that are known: add the missing column"
+                f"found the columns {', '.join(header) or '(none)'} in {path}, expected at least "
+                f"path, and those known of {', '.join(COLUMNS[1:])}: add the missing column"
             )
         columns: dict[str, Any] = {}
         for name in header:
@@ -227,6 +227,6 @@ def _parse(path: Path, line: int, name: str, text: str, kind: type, unknown: flo
         return kind(text)
     except ValueError:
         raise DataError(
-            f"line {line} of {path} has {text!r} in column {name}, expected a number or nothing: "
-            "correct the file"
+            f"found {text!r} in column {name} of line {line} of {path}, expected a number or "
+            "nothing: correct the file"
         ) from None

@@ -61,8 +61,8 @@ def recall_at(
     answerable = np.array([len(good) > 0 for good in positives], dtype=bool)
     if not answerable.any():
         raise DataError(
-            f"none of the {len(positives)} queries has a positive among the {database} gallery "
-            "images; expected queries and gallery of one map: check the folders and the radius"
+            f"found no positive for any of {len(positives)} queries among {database} gallery "
+            "images, expected queries and gallery of one map: check the folders and the radius"
         )
     found = hits(predictions, positives)[answerable]
     ks = [k for k in ks if k <= min(database, found.shape[1])] or [1]

@@ -102,7 +102,7 @@ def test_bit_flip(out: Path, byte: int, bit: int) -> None:
     data = bytearray((out / "data.bin").read_bytes())
     data[byte] ^= 1 << bit
     (out / "data.bin").write_bytes(data)
-    with pytest.raises(CorruptArtifactError, match=r"data\.bin has changed"):
+    with pytest.raises(CorruptArtifactError, match=r"data\.bin changed"):
         open_artifact(out, "features")
 
 
@@ -148,7 +148,7 @@ def test_a_manifest_cannot_point_outside(out: Path, name: str) -> None:
 def test_a_damaged_manifest(out: Path, text: str) -> None:
     """Catches tracebacks out of JSON that is cut, foreign, or of another shape."""
     (out / "manifest.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(CorruptArtifactError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json unreadable"):
         open_artifact(out, "features")
 
 

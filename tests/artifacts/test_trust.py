@@ -52,7 +52,7 @@ def test_signed_by(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
     assert signer(opened) == public
     assert check_trusted(opened, _trust(tmp_path, f"{public} robots")) == "robots"
     other = new_key(tmp_path / "other.pem")
-    with pytest.raises(CorruptArtifactError, match="does not list"):
+    with pytest.raises(CorruptArtifactError, match="expected a key that"):
         check_trusted(opened, _trust(tmp_path, other))
     assert key.stat().st_mode & 0o077 == 0
 
@@ -65,7 +65,7 @@ def test_policy_refuses_unsigned_bundles(
     unsigned = _write(tmp_path / "unsigned")
     monkeypatch.setenv(POLICY, str(_trust(tmp_path, public)))
     open_artifact(bundle, "bundle")
-    with pytest.raises(CorruptArtifactError, match="is not signed"):
+    with pytest.raises(CorruptArtifactError, match="not signed"):
         open_artifact(unsigned, "bundle")
 
 
@@ -110,7 +110,7 @@ def test_bad_keys(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
     opened = open_artifact(bundle, "bundle")
     with pytest.raises(DataError, match="line 3 of"):
         check_trusted(opened, _trust(tmp_path, public[:20]))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="unreadable"):
         check_trusted(opened, tmp_path / "none")
     document = json.loads((bundle / "signature.json").read_text())
     assert document["algorithm"] == "ed25519"

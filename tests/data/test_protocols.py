@@ -125,7 +125,7 @@ def test_wrong_counts_name_the_other_protocol(tmp_path: Path) -> None:
     """Catches 740 and 11,084 queries being mixed up in silence."""
     _utm(tmp_path / "database", 4)
     _utm(tmp_path / "queries", 3)
-    with pytest.raises(DataError, match=r"these are the counts of msls-val-full: pass that name"):
+    with pytest.raises(DataError, match=r"pass msls-val-full, which has these counts"):
         open_protocol("msls-val", tmp_path)
     found = check("msls-val", tmp_path)
     assert found.matches == ["msls-val-full"]
@@ -158,7 +158,7 @@ def test_published_counts() -> None:
 
 def test_unknown_names_and_folders(tmp_path: Path) -> None:
     """Catches a typo ending in a KeyError."""
-    with pytest.raises(UsageError, match="perhaps: nordland-1"):
+    with pytest.raises(UsageError, match="perhaps nordland-1"):
         protocol("nordland")
     with pytest.raises(DataError, match="database/queries"):
         read_evaluation(protocol("pitts30k"), tmp_path)

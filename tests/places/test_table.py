@@ -62,10 +62,10 @@ def test_load_takes_the_columns_that_are_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"columns \(none\), expected at least path"),
-        ("name,place\na,1\n", "columns name, place, expected at least path"),
-        ("path,place\na.jpg,x\n", "line 2 of .* 'x' in column place, expected a number"),
-        ("path,lat\na.jpg,1\nb.jpg,N55\n", "line 3 of .* 'N55' in column lat"),
+        ("", r"columns \(none\) in .*, expected at least path"),
+        ("name,place\na,1\n", "columns name, place in .*, expected at least path"),
+        ("path,place\na.jpg,x\n", "'x' in column place of line 2 of .*, expected a number"),
+        ("path,lat\na.jpg,1\nb.jpg,N55\n", "'N55' in column lat of line 3"),
     ],
 )
 def test_load_says_what_is_wrong(tmp_path: Path, content: str, message: str) -> None:

@@ -70,7 +70,7 @@ def test_nothing_found_is_a_miss() -> None:
 
 def test_no_positive_at_all_is_an_error() -> None:
     """Catches 0 / 0, and a folder pair of two cities scored as 0 percent."""
-    with pytest.raises(DataError, match=r"none of the 2 queries.*expected.*check"):
+    with pytest.raises(DataError, match=r"no positive for any of 2 queries.*expected.*check"):
         recall_at(np.zeros((2, 1), int), [np.array([]), np.array([])], database=3)
 
 

@@ -35,8 +35,9 @@ def drop_rows(index: Any, live: NDArray[np.bool_]) -> None:
                 layer.remove_ids(faiss.IDSelectorBatch(dropped))
             except RuntimeError as error:
                 raise UsageError(
-                    f"FAISS cannot take rows out of a {type(layer).__name__}, expected an index "
-                    "that can lose some: run edgevpr gallery compact --retrain FEATURES"
+                    f"found a {type(layer).__name__}, which FAISS cannot take rows out of, "
+                    "expected an index that can lose some: run edgevpr gallery compact GALLERY "
+                    "--retrain FEATURES"
                 ) from error
             if isinstance(layer, faiss.IndexIVF):
                 _renumber(layer, numbers)

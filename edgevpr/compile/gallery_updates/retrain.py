@@ -56,7 +56,8 @@ def retrain(
 def _all_there(missing: NDArray[np.bool_], paths: list[str], features: Sequence[Path]) -> None:
     if missing.any():
         raise DataError(
-            f"{missing.sum()} of the gallery's {len(missing)} images are not in "
+            f"found {missing.sum()} of the gallery's {len(missing)} images missing in "
             f"{', '.join(map(str, features))} ({paths[int(np.argmax(missing))]} for one), expected "
-            "all: pass --retrain once for each features artifact that the gallery was made from"
+            "all: run edgevpr gallery compact GALLERY --retrain FEATURES with one --retrain for "
+            "each features artifact that the gallery was made from"
         )

@@ -32,8 +32,8 @@ class Projector:
         features = Features(self.path, verify=False)
         if features.artifact.digest != self.digest:
             raise DataError(
-                f"the features at {self.path} differ between machines, expected one and the same: "
-                "copy them to where all of them see them"
+                f"found the features at {self.path} to differ between machines, expected one and "
+                "the same: copy them to where all machines see them"
             )
         return features
 

@@ -59,7 +59,7 @@ class Gallery:
             if identity(path) == self._identity:
                 return
         raise ArtifactError(
-            f"{path} was replaced {_TRIES} times while it was being opened, expected it to stay "
+            f"found {path} replaced {_TRIES} times while it was being opened, expected it to stay "
             "for a moment: run this again when nothing changes it any more"
         )
 
@@ -118,13 +118,14 @@ class Gallery:
         if record.projection and record.projection != self.record.projection:
             of_this = self.record.projection[:12] or "no projection"
             raise ArtifactError(
-                f"{bundle.path} has projection {record.projection[:12]} fused into its graph, but "
-                f"{here} was built with {of_this}: run edgevpr compile again with --gallery {here}"
+                f"found projection {record.projection[:12]} fused into {bundle.path}, expected "
+                f"{of_this}, as in {here}: run edgevpr compile MODEL --gallery {here} again"
             )
         if record.dim != self.record.dim:
             raise ArtifactError(
-                f"{bundle.path} is for descriptors of {record.dim} numbers, but {here} is for "
-                f"{self.record.dim}: use a bundle and a gallery made from the same networks"
+                f"found {bundle.path} for descriptors of {record.dim} numbers, expected "
+                f"{self.record.dim}, as in {here}: use a bundle and a gallery made from the same "
+                "networks"
             )
 
     def search(
@@ -153,7 +154,7 @@ class Gallery:
 
         if not np.isfinite(descriptors).all():
             raise NumericsError(
-                "the engine gave a descriptor with NaN or infinity, expected finite numbers: "
+                "found NaN or infinity in a descriptor of the engine, expected finite numbers: "
                 "compile the bundle again in FP32, and look at the network if that fails too"
             )
         width = descriptors.shape[1]
@@ -161,9 +162,9 @@ class Gallery:
             descriptors = self.projection.apply(descriptors)
         elif width != self.record.index_dim:
             raise ArtifactError(
-                f"found descriptors of {width} numbers, but {self.artifact.path} takes "
-                f"{self.record.index_dim} or {self.record.dim}: use a bundle compiled with "
-                f"--gallery {self.artifact.path}"
+                f"found descriptors of {width} numbers, expected {self.record.index_dim} or "
+                f"{self.record.dim} for {self.artifact.path}: use a bundle compiled with edgevpr "
+                f"compile MODEL --gallery {self.artifact.path}"
             )
         # One thread: a team of them costs more than a single search. The setting belongs to the
         # calling thread in OpenMP, so it is made here and not where the gallery was opened.

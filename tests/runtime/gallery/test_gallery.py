@@ -113,7 +113,7 @@ def test_refuses_a_bundle_with_another_projection(world: World, tmp_path: Path) 
     )
     build_gallery(half, tmp_path / "b", options=IndexOptions(dim=16))
     fused = write_bundle(tmp_path / "fused", gallery=tmp_path / "a")
-    with pytest.raises(ArtifactError, match=r"edgevpr compile again with --gallery .*b"):
+    with pytest.raises(ArtifactError, match=r"edgevpr compile MODEL --gallery .*b again"):
         Gallery(tmp_path / "b").check_bundle(*opened(fused))
     with pytest.raises(ArtifactError, match="no projection"):
         Gallery(world.gallery).check_bundle(*opened(fused))
