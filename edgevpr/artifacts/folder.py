@@ -119,7 +119,8 @@ def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify
         )
     if verify and sha256_file(file) != entry.sha256:
         raise CorruptArtifactError(
-            f"found {file} changed, expected content of the SHA-256 in its manifest: {again}"
+            f"found that the content of {file} has changed, expected the SHA-256 in its manifest: "
+            f"{again}"
         )
 
 

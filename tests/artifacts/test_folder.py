@@ -102,7 +102,7 @@ def test_bit_flip(out: Path, byte: int, bit: int) -> None:
     data = bytearray((out / "data.bin").read_bytes())
     data[byte] ^= 1 << bit
     (out / "data.bin").write_bytes(data)
-    with pytest.raises(CorruptArtifactError, match=r"data\.bin changed"):
+    with pytest.raises(CorruptArtifactError, match=r"data\.bin has changed"):
         open_artifact(out, "features")
 
 
