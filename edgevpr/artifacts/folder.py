@@ -1,8 +1,8 @@
-"""The folders that stages hand to each other.
+"""Writer and opener of artifact folders.
 
 An artifact is a folder with a ``manifest.json`` that lists every other file with its size and
-SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.files``), so
-whoever looks sees the old folder or the new one, never half of either.
+SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.files``): a
+reader finds the old folder or the new one.
 """
 
 import contextlib

@@ -1,12 +1,12 @@
-"""A gallery that changes while robots read it: generations, their history, and who may write.
+"""Generations of a gallery that changes while robots read it, their history, the writers' lock.
 
-Every change publishes a whole new generation of the gallery's folder with one rename: files that
-stay are hard links, so this costs what the change costs and not what the gallery weighs. The
+Every change publishes a new generation of the whole folder with one rename; files that stay are
+hard links, so the cost is that of the changed files. The
 generation before is first linked into a hidden folder beside the gallery, ``.NAME.generations``,
 where it stays for ``rollback`` until the gallery is compacted. A generation names its parent by
 the digest of the parent's manifest; only parents are ever rolled back to.
 
-A process that dies leaves the old generation or the new one. A reader keeps what it has opened.
+A killed process leaves the old generation or the new one. A reader keeps what it has opened.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One line of the journal."""
+    """One change of a gallery, for its journal."""
 
     verb: str
     #: ISO 8601, UTC.
@@ -91,9 +91,9 @@ def identity(path: Path) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Be the only one who changes the gallery at ``path``; yields it with links resolved.
+    """Hold the writers' lock of the gallery at ``path``; yields it with links resolved.
 
-    The lock goes with the process that holds it, however that ends.
+    The lock ends with the process that holds it.
 
     Raises:
         ResourceError: another process is changing this gallery.

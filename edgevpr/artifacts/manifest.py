@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 
-#: What writes each kind, for the sentence that sends a user there.
+#: The command that writes each kind, for messages.
 WRITTEN_BY = {
     "features": "edgevpr embed",
     "model": "edgevpr train",
@@ -38,7 +38,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What ``manifest.json`` says."""
+    """``manifest.json`` of an artifact."""
 
     format: int
     kind: str

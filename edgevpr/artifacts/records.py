@@ -1,7 +1,7 @@
-"""What the JSON inside each artifact says: the contract between the rooms.
+"""Records in the JSON of each artifact.
 
-Every record is validated when it is read. Numbers that somebody measured carry the device they
-were measured on; ``provenance`` is always one of measured, emulated, predicted.
+Every record is validated when it is read. Measured numbers carry the device they were measured
+on; ``provenance`` is one of measured, emulated, predicted.
 """
 
 from typing import Any, Literal
@@ -43,7 +43,7 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):
-    """One setting of the index with what it costs and gives, measured."""
+    """One setting of the index, measured: agreement and recall in percent, times in ms."""
 
     #: FAISS parameter string, for example ``nprobe=8,k_factor_rf=4``.
     parameters: str
@@ -64,16 +64,16 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
 
 class ConfidenceModel(msgspec.Struct, frozen=True):
-    """What the similarities of a search are worth, fitted on held-out images of this map.
+    """Probability that the best answer of a search is right, fitted on held-out images of the map.
 
     Every held-out image of a mapped place was searched twice: as it is, and with its place and
-    what is near it taken out of the map, as if the robot had left it. Shares are percent; all
+    what is near it taken out of the map. Shares are percent; all
     figures are of images that were not fitted on (two folds, split by place).
     """
 
     #: "logistic": P(right) = 1 / (1 + exp(-(weights . evidence + intercept))).
     method: str
-    #: of the numbers of ``edgevpr.retrieval.confidence.EVIDENCE``, in that order, each 0 or more.
+    #: of the evidence, in the order of ``edgevpr.retrieval.confidence.EVIDENCE``, each 0 or more.
     weights: list[float]
     intercept: float
     #: least confidence of a place that is called known.
@@ -87,7 +87,7 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     temperature: float
     #: of images whose best place is wrong: share that found the right one further down, 0 to 1.
     runners_up: float
-    #: the network that described the held-out images; the scores of another mean something else.
+    #: the network that described the held-out images; the fit does not hold for another one's.
     model_digest: str
     #: images of mapped places, and of places that are not in the map.
     mapped: int
@@ -208,7 +208,7 @@ class BundleRecord(msgspec.Struct, frozen=True):
 
 
 class DeviceContext(msgspec.Struct, frozen=True):
-    """The machine and the moment a number was measured in; empty or None: not known."""
+    """The machine that a number was measured on, and when; empty or None: not known."""
 
     #: one line for the head of a table: the board, or the processor and its cores.
     name: str
@@ -237,7 +237,7 @@ class DeviceContext(msgspec.Struct, frozen=True):
 
 
 class ProfileRow(msgspec.Struct, frozen=True):
-    """One configuration: what it answers, what it costs. Times in ms, recall in percent."""
+    """One configuration measured; times in ms, recall in percent."""
 
     configuration: str
     #: None where the images measured carry no positions.

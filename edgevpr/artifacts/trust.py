@@ -1,10 +1,9 @@
-"""Ed25519 signatures of bundles: which robot may run which engine.
+"""Signatures of bundles (Ed25519), checked against a file of trusted keys.
 
-What is signed is what ``edgevpr compile`` decided: every file of the bundle with its SHA-256, apart
-from engines, which a board builds itself from the signed graph and recipe and whose sidecars say
-so, and from the list of those engines in ``bundle.json``.
+Signed are the SHA-256 of every file of the bundle and its record, without engines and the list of
+them: those a board builds itself from the signed graph and recipe.
 
-A robot that has a file of trusted keys in EDGEVPR_TRUSTED_KEYS opens no other bundles.
+Where EDGEVPR_TRUSTED_KEYS names a file of trusted keys, only bundles signed by one of them open.
 """
 
 import base64
@@ -51,7 +50,7 @@ def statement(bundle: Artifact) -> bytes:
 
 
 def signer(bundle: Artifact) -> str | None:
-    """The public key that signed a bundle, checked; None where nobody did.
+    """The public key that signed a bundle, checked; None for an unsigned bundle.
 
     Raises:
         CorruptArtifactError: the signature is of other content.

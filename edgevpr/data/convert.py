@@ -1,4 +1,4 @@
-"""Photos with positions as an ``@utm`` folder: from EXIF, a CSV, a GPX track or KML marks."""
+"""Converter of photos to an ``@utm`` folder, by EXIF, a CSV, a GPX track or KML placemarks."""
 
 import csv
 import math
@@ -39,7 +39,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, and which photos were left out for want of a position."""
+    """Photos written, and those left out for want of a position."""
 
     images: int
     without_position: list[str]

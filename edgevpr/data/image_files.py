@@ -1,4 +1,4 @@
-"""Which files of a folder are images, in an order that does not depend on the disk."""
+"""List of the image files of a folder, in an order that does not depend on the disk."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A folder of images that say themselves where they were taken: ``@utm`` names or EXIF GPS."""
+"""Reader of image folders with ``@utm`` names or GPS positions in EXIF."""
 
 import math
 from pathlib import Path, PurePosixPath

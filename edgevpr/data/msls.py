@@ -1,4 +1,4 @@
-"""Mapillary Street-Level Sequences in its original layout, validation cities.
+"""Reader of Mapillary Street-Level Sequences in its original layout, validation cities.
 
 ``train_val/<city>/{database,query}/{postprocessed.csv,raw.csv,images/<key>.jpg}``; Warburg et al.,
 CVPR 2020. The full validation protocol takes every image of Copenhagen and San Francisco that is no

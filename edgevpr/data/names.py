@@ -39,7 +39,7 @@ _TIME = re.compile(
 
 @dataclass(frozen=True)
 class UtmName:
-    """What an ``@utm`` name says; fields that were empty or absent keep these defaults."""
+    """Fields of an ``@utm`` name; those that were empty or absent keep these defaults."""
 
     easting: float  # UTM metres
     northing: float

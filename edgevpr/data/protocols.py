@@ -1,7 +1,7 @@
-"""Named evaluation protocols: which images, how many, and what answers a query.
+"""Named evaluation protocols: image counts, and the rule for positives.
 
-Half of the field's disagreements are two papers that evaluate on differently cut copies of one data
-set. A protocol here has a name, counts that are checked, and a rule for positives.
+Results on one data set differ between papers where copies of it were cut differently. A protocol
+has a name, counts that are checked, and a rule for positives.
 """
 
 import re
@@ -193,7 +193,7 @@ def _in_frame_order(folder: Path) -> ImageTable:
 
 @dataclass(frozen=True)
 class Check:
-    """What ``edgevpr data check`` found."""
+    """Result of ``edgevpr data check``."""
 
     protocol: str
     used_by: str

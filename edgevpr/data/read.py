@@ -1,4 +1,4 @@
-"""One entry for every layout: what is in this folder?"""
+"""Reader of image folders of any layout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which images were taken near a point on the ground: a GPS prior, ``--near lat,lon,radius``.
+"""Images taken near a point: the GPS prior of a search.
 
 Distances are straight lines between points of the WGS 84 ellipsoid, the same everywhere on Earth:
 no zones, no poles. Over 100 km the chord is a metre shorter than the way along the ground.
@@ -51,9 +51,9 @@ class Near:
 
 
 class Positions:
-    """Where N images were taken, for many questions.
+    """Positions of N images, to be searched many times.
 
-    Images without coordinates, and those that ``live`` (N,) leaves out, are nowhere.
+    Images without coordinates, and those that ``live`` (N,) leaves out, are never found.
     """
 
     def __init__(self, images: ImageTable, live: NDArray[np.bool_] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Where images were taken: the image table, UTM coordinates, and which images show one place.
+"""Image tables: paths, place ids, UTM and geographic positions, headings, times.
 
-Positions are UTM metres, the field's convention: an image within 25 m of a query answers it. Zone
-borders and the equator, where UTM metres jump, are handled where distances are taken.
+Positions are UTM metres. Zone borders and the equator, where UTM metres jump, are handled where
+distances are taken (``positives``).
 """
 
 import csv

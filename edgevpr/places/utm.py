@@ -1,4 +1,4 @@
-"""WGS 84 degrees and UTM metres, whole columns at a time, through the ``utm`` package."""
+"""Conversion between WGS 84 degrees and UTM metres, whole columns at a time."""
 
 import math
 from collections.abc import Sequence
@@ -89,8 +89,8 @@ def _zones(
 ) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Zone number and letter of each point, Norway and Svalbard included.
 
-    ``utm`` answers for one point at a time, but every border lies on a whole degree: one question
-    for each one-degree cell answers for all points in it.
+    ``utm`` takes one point at a time, but every border lies on a whole degree: one call for each
+    one-degree cell serves all points in it.
     """
     from utm.conversion import latitude_to_zone_letter, latlon_to_zone_number
 

@@ -1,4 +1,4 @@
-"""How likely the best answer of a search is right: evidence that costs nothing, and its figures.
+"""Evidence that the best answer of a search is right, its probability, and their figures.
 
 ``edgevpr index`` fits the ``ConfidenceModel`` on held-out images, the runtime applies it; the
 evidence must be the same numbers in both, so it is computed here. Margins to the runner-up as
@@ -25,7 +25,7 @@ _BINS = 10
 def evidence(
     scores: NDArray[np.float32], rows: NDArray[np.int64], images: ImageTable, radius_m: float
 ) -> NDArray[np.float64]:
-    """(3,) the numbers of ``EVIDENCE`` from one frame's (K,) ranked gallery images.
+    """(3,) score, margin and lead (``EVIDENCE``) of one frame's (K,) ranked gallery images.
 
     Only the first ``SEARCH_DEPTH`` count, so that asking for more answers changes nothing. Where
     every image found shows the best place, the least similar one stands for the others: the true
@@ -70,7 +70,7 @@ def logistic(
 
 @dataclass(frozen=True)
 class Figures:
-    """What a confidence is worth on labelled images; shares in percent."""
+    """Figures of a confidence on labelled images, as in ``ConfidenceModel``; shares in percent."""
 
     r_at_100p: float
     coverage: float

@@ -1,4 +1,4 @@
-"""``edgevpr gallery compact --retrain``: new codebooks for a map that has outgrown its own."""
+"""New codebooks for a gallery whose images have changed."""
 
 from collections.abc import Sequence
 from pathlib import Path

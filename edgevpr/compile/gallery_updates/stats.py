@@ -1,4 +1,4 @@
-"""What ``edgevpr gallery stats`` says of a gallery."""
+"""Counts of a gallery: images, bytes, inverted lists, changes."""
 
 import math
 from pathlib import Path

@@ -26,7 +26,14 @@ from edgevpr.compile.index.fit_confidence import fit_confidence
 from edgevpr.compile.index.fit_projection import index_width
 from edgevpr.compile.index.forecast import index_bytes, measure_rate, predict, search_factor
 from edgevpr.compile.index.goals import best, pareto, pick
-from edgevpr.compile.index.held_out import MAX_QUERIES, HeldOut, held_out, judge, nearest
+from edgevpr.compile.index.held_out import (
+    MAX_QUERIES,
+    HeldOut,
+    Quality,
+    held_out,
+    judge,
+    nearest,
+)
 from edgevpr.compile.index.index_file import read_mapped
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.compile.index.operating_points import measure
@@ -296,60 +303,75 @@ def _write(
     resume: ResumeFolder,
 ) -> GalleryRecord:
     """Pick an operating point and fill ``folder`` with the gallery of its index."""
-    import faiss
-
-    gallery, held = inputs.gallery, space.held
-    exact = judge(held.exact_rows, held, gallery.descriptors)
+    exact = judge(space.held.exact_rows, space.held, inputs.gallery.descriptors)
     points, target_model = _with_predictions(measured, options.target)
-    every = [point for found in points.values() for point in found]
-    chosen = pick(every, options.goals, exact.r1)
+    chosen = pick([p for found in points.values() for p in found], options.goals, exact.r1)
     used = next(c for c, found in points.items() if chosen in found)
     own = space.narrowed_to(used.width, resume)
-    in_d = judge(nearest(own.queries, own.vectors, held.own), held, gallery.descriptors)
-    index, projection = folder / INDEX, folder / PROJECTION
-    shutil.copyfile(resume.index(used), index)
-    save_residuals(folder / RESIDUALS, own.queries, own.vectors[held.exact_rows[:, 0]])
+    shutil.copyfile(resume.index(used), folder / INDEX)
+    save_residuals(folder / RESIDUALS, own.queries, own.vectors[own.held.exact_rows[:, 0]])
     if own.projection is not None:
-        own.projection.save(projection)
+        own.projection.save(folder / PROJECTION)
     confidence = fit_confidence(
-        read_mapped(index),
+        read_mapped(folder / INDEX),
         chosen.parameters,
         inputs.queries,
         own.projection,
-        gallery.table,
+        inputs.gallery.table,
         radius_m=options.radius_m,
         known_precision=options.known_precision,
         seed=options.seed,
     )
-    record = GalleryRecord(
+    record = msgspec.structs.replace(
+        _record(folder, inputs, own, points, used, chosen, exact),
+        confidence=confidence,
+        goals=options.goals.described(),
+        target=options.target,
+        target_model=target_model,
+    )
+    inputs.gallery.table.save(folder / TABLE)
+    write_json(folder / "gallery.json", record)
+    write_json(folder / "config.json", _config(inputs, options))
+    return record
+
+
+def _record(
+    folder: Path,
+    inputs: _Inputs,
+    own: _IndexSpace,
+    points: Points,
+    used: IndexCandidate,
+    chosen: OperatingPoint,
+    exact: Quality,
+) -> GalleryRecord:
+    """The record of the index in ``folder``, whose space is ``own``, with its figures."""
+    import faiss
+
+    gallery, held = inputs.gallery, own.held
+    projected = judge(nearest(own.queries, own.vectors, held.own), held, gallery.descriptors)
+    size = (folder / INDEX).stat().st_size
+    every = [point for found in points.values() for point in found]
+    return GalleryRecord(
         factory=used.factory,
         faiss_version=faiss.__version__,
         dim=gallery.record.dim,
         index_dim=used.width,
         count=gallery.record.count,
-        bytes_per_image=round(index.stat().st_size / gallery.record.count, 1),
-        projection="" if own.projection is None else sha256_file(projection),
+        bytes_per_image=round(size / gallery.record.count, 1),
+        projection="" if own.projection is None else sha256_file(folder / PROJECTION),
         chosen=chosen,
         points=pareto(points[used], chosen),
         exact_r1=exact.r1,
         exact_r5=exact.r5,
         device=f"{processor()}, 1 thread",
-        tuned_on=space.tuned_on,
+        tuned_on=own.tuned_on,
         tuning_queries=len(held.descriptors),
         without_positives=exact.without_positives,
-        projected_agreement=in_d.agreement,
-        projected_r1=in_d.r1,
-        projected_r5=in_d.r5,
-        confidence=confidence,
+        projected_agreement=projected.agreement,
+        projected_r1=projected.r1,
+        projected_r5=projected.r5,
         others=[p for p in best(every) if p not in points[used]],
-        goals=options.goals.described(),
-        target=options.target,
-        target_model=target_model,
     )
-    gallery.table.save(folder / TABLE)
-    write_json(folder / "gallery.json", record)
-    write_json(folder / "config.json", _config(inputs, options))
-    return record
 
 
 def _config(inputs: _Inputs, options: IndexOptions) -> dict[str, Any]:

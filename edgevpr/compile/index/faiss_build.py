@@ -1,4 +1,4 @@
-"""Training, filling and writing a FAISS index.
+"""Training, filling and writing of a FAISS index.
 
 The metric is always the inner product of unit vectors, so scores are cosine similarities. For a
 quantized index it is also the cheaper choice: its lookup tables depend on the query alone, where

@@ -27,7 +27,7 @@ _NEON_BITS = 128
 
 
 class Cost(NamedTuple):
-    """Predicted."""
+    """Predicted cost of building and measuring indexes."""
 
     seconds: float
     memory_mb: float

@@ -1,4 +1,4 @@
-"""The queries that ``edgevpr index`` measures with, and what exact search answers to them."""
+"""Held-out queries that an index is measured with, and their exact answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""FAISS index files: written with one clear sentence on failure, read as pages of the file."""
+"""FAISS index files: writer with one sentence on failure, memory-mapped reader."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Options of an index."""
+"""Options of ``edgevpr index``."""
 
 from dataclasses import dataclass
 from typing import Annotated

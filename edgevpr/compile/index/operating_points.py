@@ -1,4 +1,4 @@
-"""Measuring an index's operating points against exact search in the full descriptor space."""
+"""Measurement of an index's operating points against exact search in the full descriptor space."""
 
 import itertools
 import time

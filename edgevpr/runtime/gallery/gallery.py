@@ -33,7 +33,7 @@ class Gallery:
 
     Row i of ``images`` is row i of every answer: first the images of the index (FAISS id i), then
     those that ``edgevpr gallery add`` put beside it. ``ids`` has the id that each keeps through
-    all changes. What was opened stays as it is: ``replaced`` tells of a newer generation.
+    all changes. An opened gallery does not change: ``replaced`` tells of a newer generation.
 
     Args:
         path: folder of the artifact.

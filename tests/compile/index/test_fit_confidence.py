@@ -8,7 +8,7 @@ import pytest
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.records import ConfidenceModel, GalleryRecord
 from edgevpr.compile.index.build_index import build_gallery
-from edgevpr.compile.index.fit_confidence import Trials, fit_trials, threshold_for
+from edgevpr.compile.index.fit_confidence import LabelledFrames, fit_frames, threshold_for
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
@@ -21,7 +21,7 @@ PLACES, DIM = 60, 24
 SPACE = "boq-24-0123456789ab"
 
 
-def trials(count: int, seed: int = 0) -> tuple[Trials, np.ndarray]:
+def frames(count: int, seed: int = 0) -> tuple[LabelledFrames, np.ndarray]:
     """Frames whose probability of being right is known; half of the wrong ones are unmapped."""
     draw = np.random.default_rng(seed)
     numbers = np.stack(
@@ -30,19 +30,19 @@ def trials(count: int, seed: int = 0) -> tuple[Trials, np.ndarray]:
     true = logistic(numbers, TRUE_WEIGHTS, TRUE_INTERCEPT)
     right = draw.uniform(size=count) < true
     mapped = right | (draw.uniform(size=count) < 0.5)
-    return Trials(numbers, right, mapped, draw.integers(0, 50, count)), true
+    return LabelledFrames(numbers, right, mapped, draw.integers(0, 50, count)), true
 
 
-def fit(made: Trials, precision: float = 95.0) -> ConfidenceModel | None:
-    return fit_trials(made, radius_m=25.0, known_precision=precision, model_digest="m")
+def fit(made: LabelledFrames, precision: float = 95.0) -> ConfidenceModel | None:
+    return fit_frames(made, radius_m=25.0, known_precision=precision, model_digest="m")
 
 
 def test_the_probability_is_recovered() -> None:
     """Catches a fit of something else than the probability, or one whose figures flatter it."""
-    made, _ = trials(8000)
+    made, _ = frames(8000)
     found = fit(made)
     assert found is not None
-    fresh, true = trials(4000, seed=1)
+    fresh, true = frames(4000, seed=1)
     told = probability(found, fresh.evidence)
     assert np.abs(told - true).mean() < 0.02  # measured 0.006
     assert found.calibration_error < 0.03  # measured 0.011
@@ -55,7 +55,7 @@ def test_the_probability_is_recovered() -> None:
 
 def test_a_lower_precision_covers_more() -> None:
     """Catches --known-precision having no effect, or the wrong one."""
-    made, _ = trials(4000)
+    made, _ = frames(4000)
     strict, lax = fit(made, 98.0), fit(made, 80.0)
     assert strict is not None
     assert lax is not None
@@ -69,7 +69,7 @@ def test_a_lower_precision_covers_more() -> None:
 def test_stronger_evidence_never_lowers_the_confidence() -> None:
     """Catches a weight below zero, which a small sample with correlated evidence likes to give."""
     for seed in range(5):
-        made, _ = trials(200, seed)
+        made, _ = frames(200, seed)
         # a second number that is the third with noise: collinear, its free fit goes negative
         made.evidence[:, 1] = made.evidence[:, 2] + np.random.default_rng(seed).normal(
             0, 0.01, len(made.right)
@@ -82,11 +82,11 @@ def test_stronger_evidence_never_lowers_the_confidence() -> None:
 
 def test_too_little_to_fit_on() -> None:
     """Catches a calibration from a handful of frames, or from frames that are all right."""
-    few, _ = trials(30)
+    few, _ = frames(30)
     assert fit(few) is None
-    made, _ = trials(400)
+    made, _ = frames(400)
     all_right = np.ones(400, bool)
-    assert fit(Trials(made.evidence, all_right, all_right, made.group)) is None
+    assert fit(LabelledFrames(made.evidence, all_right, all_right, made.group)) is None
 
 
 def test_threshold() -> None:
