@@ -1,4 +1,4 @@
-"""Small maps for tests of galleries that change: places as points on a sphere, seen a few times."""
+"""Small maps for tests: places as points on a sphere, seen a few times."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Signatures of bundles: what they cover, and who is believed."""
+"""Signatures of bundles: coverage, keys, the policy of trusted keys."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,6 @@ def _trust(tmp_path: Path, *lines: str) -> Path:
 
 
 def test_signed_by(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
-    """Catches a signature that any key would have made."""
     bundle, key, public = signed
     opened = open_artifact(bundle, "bundle")
     assert signer(opened) == public
@@ -60,7 +59,6 @@ def test_signed_by(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
 def test_policy_refuses_unsigned_bundles(
     tmp_path: Path, signed: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a robot that runs whatever it is given."""
     bundle, _, public = signed
     unsigned = _write(tmp_path / "unsigned")
     monkeypatch.setenv(POLICY, str(_trust(tmp_path, public)))
@@ -70,7 +68,6 @@ def test_policy_refuses_unsigned_bundles(
 
 
 def test_an_engine_built_later_keeps_the_signature(signed: tuple[Path, Path, str]) -> None:
-    """Catches a signature that every edgevpr build on a board would break."""
     bundle, _, public = signed
     before = open_artifact(bundle, "bundle")
     signature = before.file("signature.json").read_bytes()
@@ -85,7 +82,7 @@ def test_an_engine_built_later_keeps_the_signature(signed: tuple[Path, Path, str
 
 @pytest.mark.parametrize("what", ["graph", "record", "space"])
 def test_changed_content_with_fresh_hashes(signed: tuple[Path, Path, str], what: str) -> None:
-    """Catches a manifest that was made to fit: hashes alone prove nothing."""
+    """A manifest made anew for other content does not pass the signature."""
     bundle, _, _ = signed
     signature = open_artifact(bundle, "bundle").file("signature.json").read_bytes()
     record = RECORD
@@ -100,7 +97,7 @@ def test_changed_content_with_fresh_hashes(signed: tuple[Path, Path, str], what:
 
 
 def test_bad_keys(tmp_path: Path, signed: tuple[Path, Path, str]) -> None:
-    """Catches a key written over, a traceback of the library, and a typo that trusts nobody."""
+    """A key is never written over; unreadable ones are refused in one sentence."""
     bundle, key, public = signed
     with pytest.raises(UsageError, match="never written over"):
         new_key(key)

@@ -1,4 +1,4 @@
-"""``edgevpr gallery`` as a user types it."""
+"""``edgevpr gallery`` on the command line."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_life_of_a_gallery(folder: Path) -> None:
-    """Would catch options that reach nothing, data on stderr, and figures that do not add up."""
+    """Every option has its effect, data is on stdout alone, and the counts add up."""
 
     def gallery(verb: str, *more: object) -> str:
         done = CliRunner().invoke(app, ["gallery", verb, str(folder / "g"), *map(str, more)])

@@ -1,4 +1,4 @@
-"""The fit against probabilities that are known, and the protocol on a small map."""
+"""The fit of confidences against known probabilities, and its protocol on a small map."""
 
 from pathlib import Path
 
@@ -38,7 +38,6 @@ def fit(made: LabelledFrames, precision: float = 95.0) -> ConfidenceModel | None
 
 
 def test_the_probability_is_recovered() -> None:
-    """Catches a fit of something else than the probability, or one whose figures flatter it."""
     made, _ = frames(8000)
     found = fit(made)
     assert found is not None
@@ -54,7 +53,6 @@ def test_the_probability_is_recovered() -> None:
 
 
 def test_a_lower_precision_covers_more() -> None:
-    """Catches --known-precision having no effect, or the wrong one."""
     made, _ = frames(4000)
     strict, lax = fit(made, 98.0), fit(made, 80.0)
     assert strict is not None
@@ -67,7 +65,7 @@ def test_a_lower_precision_covers_more() -> None:
 
 
 def test_stronger_evidence_never_lowers_the_confidence() -> None:
-    """Catches a weight below zero, which a small sample with correlated evidence likes to give."""
+    """A small sample with correlated evidence fits weights below zero."""
     for seed in range(5):
         made, _ = frames(200, seed)
         # a second number that is the third with noise: collinear, its free fit goes negative
@@ -81,7 +79,7 @@ def test_stronger_evidence_never_lowers_the_confidence() -> None:
 
 
 def test_too_little_to_fit_on() -> None:
-    """Catches a calibration from a handful of frames, or from frames that are all right."""
+    """A handful of frames, and frames that are all right."""
     few, _ = frames(30)
     assert fit(few) is None
     made, _ = frames(400)
@@ -90,7 +88,7 @@ def test_too_little_to_fit_on() -> None:
 
 
 def test_threshold() -> None:
-    """Catches a threshold in the middle of equal confidences, or one when nothing is precise."""
+    """Equal confidences are on one side; where nothing is precise it is 1."""
     confidence = np.array([0.9, 0.8, 0.8, 0.7, 0.6])
     right = np.array([1, 1, 0, 1, 1], bool)
     assert threshold_for(confidence, right, 90.0) == 0.9
@@ -135,8 +133,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> GalleryRecord:
     )
 
 
-def test_index_calibrates_on_held_out_queries(record: GalleryRecord) -> None:
-    """Catches unmapped frames that still find their own place, or frames lost on the way."""
+def test_index_fits_confidence_on_held_out_queries(record: GalleryRecord) -> None:
+    """Every frame is searched twice, and an unmapped one does not find its own place."""
     found = record.confidence
     assert found is not None
     assert (found.mapped, found.unmapped) == (4 * PLACES, 4 * PLACES)
@@ -152,8 +150,8 @@ def test_index_calibrates_on_held_out_queries(record: GalleryRecord) -> None:
     assert 0.005 < found.temperature < 0.2
 
 
-def test_the_map_itself_calibrates_nothing(tmp_path: Path) -> None:
-    """Catches confidences from descriptors of the gallery network, far too similar to be true."""
+def test_the_map_itself_fits_no_confidence(tmp_path: Path) -> None:
+    """Descriptors of the gallery network are more similar than a robot's."""
     draw = np.random.default_rng(1)
     table = ImageTable.build([f"{i}.jpg" for i in range(80)], place=np.arange(80) // 2)
     features = write(tmp_path / "f", l2_normalize(draw.normal(size=(80, DIM))), table, "gallery")

@@ -1,4 +1,4 @@
-"""Goals for an index: what is built for them, what is picked, what an interrupted run keeps."""
+"""Goals of an index: candidates, the choice, and interrupted runs."""
 
 import contextlib
 from pathlib import Path
@@ -44,7 +44,6 @@ POINTS = [
 
 
 def test_limits_decide_and_recall_is_kept() -> None:
-    """Would catch a limit that is ignored, or the fastest point winning over the recall goal."""
     assert pick(POINTS, Goals(max_recall_drop=0.3), 92.0).factory == "big"
     assert pick(POINTS, Goals(max_recall_drop=0.3, max_memory_mb=40), 92.0).factory == "small"
     assert pick(POINTS, Goals(max_recall_drop=0.3, max_memory_mb=28), 92.0).factory == "slow"
@@ -53,7 +52,6 @@ def test_limits_decide_and_recall_is_kept() -> None:
 
 
 def test_goals_out_of_reach_name_the_nearest() -> None:
-    """Would catch an index that misses its goals being written as if it met them."""
     with pytest.raises(UsageError, match=r"at most 0\.1 points .* 28 MB and answers in 1 ms") as e:
         pick(POINTS, Goals(max_recall_drop=0.1, max_memory_mb=28, max_search_ms=1), 92.0)
     for name in ("tiny", "slow", "big"):
@@ -63,7 +61,6 @@ def test_goals_out_of_reach_name_the_nearest() -> None:
 
 
 def test_the_time_on_a_board_is_what_counts() -> None:
-    """Would catch the limit being held against this machine's time when a board is named."""
     on_board = [
         OperatingPoint("p", 92, 92, 92, p.search_ms_p50, 0, p.factory, 8, p.index_mb, 5 * 0.1)
         for p in POINTS[:1]
@@ -73,14 +70,14 @@ def test_the_time_on_a_board_is_what_counts() -> None:
 
 
 def test_best_keeps_what_nothing_beats() -> None:
-    """Would catch a small index dropped because a bigger one is faster and better."""
+    """A small index stays beside a bigger one that is faster and better."""
     beaten = point("beaten", 85.0, 0.2, 30)
     assert [p.factory for p in best([*POINTS, beaten])] == ["tiny", "big", "small", "slow"]
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
 def test_kinds_with_every_refine_store(kind: str, tmp_path: Path) -> None:
-    """Would catch a name whose factory string FAISS does not know, or cannot search.
+    """FAISS builds and searches every combination.
 
     Measured with 16 probed lists: at least 0.84 of the first images with a store, 0.43 without.
     """
@@ -102,7 +99,7 @@ def test_kinds_with_every_refine_store(kind: str, tmp_path: Path) -> None:
     "factory", ["IVF8,PQ16x4fsr,Refine(SQ8)", "OPQ16_32,IVF8,PQ16x4fsr,Refine(SQfp16)"]
 )
 def test_a_store_written_block_by_block_is_the_same_file(factory: str, tmp_path: Path) -> None:
-    """Would catch a FAISS whose file no longer ends with the store's codes, or lost rows."""
+    """As FAISS writes it, to the byte."""
     vectors, _ = city(200, dim=32)
     build_file(vectors, factory, tmp_path / "blocks.faiss")
     write_index(build_index(vectors, factory), tmp_path / "whole.faiss")
@@ -110,7 +107,6 @@ def test_a_store_written_block_by_block_is_the_same_file(factory: str, tmp_path:
 
 
 def test_unknown_names() -> None:
-    """Would catch a misspelt kind being built as the default one."""
     with pytest.raises(UsageError, match=r"`kind` 'pqfs'.*pq-fastscan"):
         candidates("pqfs", "", "", 1000, 64, search=False, narrower=False)
     with pytest.raises(UsageError, match="`refine` 'sq4'"):
@@ -126,7 +122,6 @@ def test_unknown_names() -> None:
 
 
 def test_predicted_bytes_are_those_of_the_file(tmp_path: Path) -> None:
-    """Would catch a memory limit that leaves out an index that fits, or builds one that cannot."""
     vectors, _ = city(250, dim=64)
     for kind in FACTORIES:
         for refine in REFINE_STORES:
@@ -138,7 +133,6 @@ def test_predicted_bytes_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_prediction_grows_with_the_work() -> None:
-    """Would catch a forecast that leaves out the number of kinds or of descriptors."""
     one = [IndexCandidate(256, factory_of("ivfpq", "fp16", 100_000, 256))]
     few = predict(one, 100_000, 12288, 1000, rate=5e10)
     many = predict([*one, IndexCandidate(256, "Flat")], 200_000, 12288, 1000, rate=5e10)
@@ -147,7 +141,6 @@ def test_prediction_grows_with_the_work() -> None:
 
 
 def test_times_on_a_board_are_called_predicted() -> None:
-    """Would catch a scaled time passing for a measured one."""
     factor, words = search_factor(load_target("jetson-orin-nano-8gb"))
     assert factor >= 1
     assert "predicted" in words
@@ -165,7 +158,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_goals_write_every_kind_into_the_gallery(
     features: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Would catch one kind alone being measured, a limit not met, or a record without the rest."""
+    """Every kind is measured, the limits hold, and the record has the rest."""
     said: list[str] = []
     options = IndexOptions(
         dim=64, max_recall_drop=2.0, max_memory_mb=0.1, target="jetson-orin-nano-8gb"
@@ -191,7 +184,7 @@ def test_goals_write_every_kind_into_the_gallery(
 def test_an_interrupted_run_goes_on_where_it_was(
     features: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would catch finished kinds being built again, or kept for other inputs."""
+    """Finished kinds are not built again."""
     build, built = index_module.build_file, []
 
     def interrupted(vectors: object, factory: str, *rest: object, **more: object) -> object:
@@ -225,7 +218,6 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_unreachable_goals_keep_the_old_gallery_and_the_work(
     features: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Would catch a failed search for an index replacing a good gallery, or losing what it did."""
     out = tmp_path / "g"
     build_gallery(features[0], out, queries=features[1], options=IndexOptions(dim=64))
     before = open_artifact(out, "gallery").digest
@@ -241,7 +233,6 @@ def test_unreachable_goals_keep_the_old_gallery_and_the_work(
 
 
 def test_two_runs_on_one_output(tmp_path: Path) -> None:
-    """Would catch two runs writing into each other's half-built index."""
     with (
         resume_folder(tmp_path / "g", ["a"]),
         pytest.raises(UsageError, match="another edgevpr index"),
@@ -251,7 +242,6 @@ def test_two_runs_on_one_output(tmp_path: Path) -> None:
 
 
 def test_other_inputs_start_anew(tmp_path: Path) -> None:
-    """Would catch vectors of other features being indexed."""
     candidate = IndexCandidate(8, "Flat")
     with contextlib.suppress(DataError), resume_folder(tmp_path / "g", ["a"]) as resume:
         resume.index(candidate).write_bytes(b"x")
@@ -268,7 +258,6 @@ def test_other_inputs_start_anew(tmp_path: Path) -> None:
 def test_a_mapped_gallery_answers_like_a_loaded_one(
     features: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Would catch a mapping that reads other bytes than a copy, for every kind with a store."""
     queries = np.load(features[1] / "descriptors.npy").astype(np.float32)
     for kind in ("ivfpq", "rabitq", "sq8", "flat"):
         options = IndexOptions(dim=64, kind=kind)
