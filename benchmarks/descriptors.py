@@ -1,4 +1,4 @@
-"""Descriptors with the statistics of a trained network's, for maps larger than any at hand.
+"""Synthetic descriptors with the statistics of a trained network's, for maps of any size.
 
 Measured on the demo's networks (a gallery network of D = 1024 and its query network, 1,000 map
 images of 250 places and 250 queries): the variance along each principal direction, which share of

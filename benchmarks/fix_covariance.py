@@ -1,4 +1,4 @@
-"""How often the truth lies inside the covariance that a fix is told with.
+"""Share of fixes whose covariance holds the true position.
 
     python benchmarks/fix_covariance.py ANSWERS.jsonl TRUTH.csv
 

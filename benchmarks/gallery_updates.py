@@ -1,4 +1,4 @@
-"""What changes to a gallery cost, and what a GPS prior does to a search.
+"""Cost of changes to a gallery, and of searches with a GPS prior.
 
     python benchmarks/gallery_updates.py [--images 100000] [--dim 256] [--searches 2000]
 
@@ -6,8 +6,8 @@ Descriptors are made: places are points in 96 directions of falling weight aroun
 four views each, a little noise in all dimensions; queries are noisier views. Images lie 2 m apart
 along a road. One gallery is built with ``edgevpr index``'s own code; 1% of images are then added,
 1% removed, both folded in, and all taken back. Every state is opened first, and then each in turn
-answers a few queries, one by one on one thread, so that whatever else the machine does meets all
-of them alike. About 5 minutes at 100,000 images on 2 cores.
+answers a few queries, one by one on one thread, so that other load on the machine affects all of
+them alike. About 5 minutes at 100,000 images on 2 cores.
 """
 
 import argparse
