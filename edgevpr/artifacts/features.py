@@ -131,7 +131,7 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
 
     Raises:
         SpaceMismatchError: the parts are of different descriptor spaces, or networks.
-        DataError: two parts share images and a folder name, so that nothing tells them apart.
+        DataError: two parts share paths and a folder name.
     """
     opened = [Features(part) for part in parts]
     first = opened[0]

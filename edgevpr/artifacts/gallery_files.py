@@ -133,7 +133,7 @@ def _live_rows(opened: Artifact, removed: int, total: int) -> NDArray[np.bool_]:
             live[rows] = False
         if total - live.sum() != removed:
             raise CorruptArtifactError(
-                f"found other rows in {opened.path / REMOVED} than its record speaks of, expected "
+                f"found other removed rows in {opened.path / REMOVED} than in its record, expected "
                 f"{removed} of {total}: copy the gallery again, or go back with edgevpr gallery "
                 "rollback"
             )

@@ -74,7 +74,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 def generation_of(opened: Artifact, count: int = 0) -> Generation:
-    """The generation of an opened gallery; the first, with ``count`` ids, if it says nothing."""
+    """The generation of an opened gallery; the first, with ``count`` ids, if it has no record."""
     if RECORD not in opened.manifest.files:
         return Generation(next_id=count)
     return opened.read(RECORD, Generation)
@@ -133,7 +133,7 @@ def successor(opened: Artifact, replaces: Collection[str]) -> Iterator[Path]:
             none. All others are links: they must not be written to.
 
     Raises:
-        ArtifactError: somebody else replaced the gallery meanwhile; nothing is changed.
+        ArtifactError: another program replaced the gallery meanwhile; nothing is changed.
     """
     kept = {n: e for n, e in opened.manifest.files.items() if n not in replaces}
     with replacing(opened.path, check=lambda: _check_current(opened)) as folder:

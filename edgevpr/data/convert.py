@@ -53,14 +53,14 @@ def convert(
     clock_offset_s: float = 0.0,
     track: Track = silent,
 ) -> Converted:
-    """Copy photos to a new folder under names that say where they were taken.
+    """Copy photos to a new folder under ``@utm`` names.
 
     Args:
         source: folder of photos, searched recursively.
         out: a free place.
         positions: .csv (a file column, lat, lon, and heading or time where known), .gpx (matched
             by the photos' EXIF time) or .kml (placemarks named like the photos); None takes what
-            the photos or their ``images.csv`` say themselves.
+            the EXIF blocks or the ``images.csv`` have.
         clock_offset_s: seconds to add to the camera's clock to get UTC, for GPX.
 
     Raises:

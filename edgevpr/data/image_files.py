@@ -49,7 +49,7 @@ def missing_images(root: Path, paths: list[str], named_in: str) -> None:
     """Raise one error for all ``paths`` below ``root`` that are no files.
 
     Raises:
-        DataError: says how many are missing, of how many, and the first.
+        DataError: some are missing; the message has their number, the total and the first.
     """
     missing = [path for path in paths if not (root / path).is_file()]
     if missing:

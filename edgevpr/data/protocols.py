@@ -212,7 +212,7 @@ def check(name: str, root: Path, *, unreadable: Callable[[Path], bool] | None = 
     """Compare a folder with a protocol.
 
     Args:
-        unreadable: tells whether an image file cannot be read; None leaves the files closed.
+        unreadable: whether an image file cannot be read; None: files are not opened.
     """
     wanted = protocol(name)
     found = read_evaluation(wanted, root)

@@ -46,7 +46,7 @@ from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.projection import Projection
 
-#: Below so many images every step takes seconds, and a forecast says little.
+#: Below so many images every step takes seconds, and no forecast is made for one index.
 _WORTH_A_PREDICTION = 20_000
 
 Points = dict[IndexCandidate, list[OperatingPoint]]
@@ -71,7 +71,7 @@ def build_gallery(
             them a sample of the map stands in, each image left out of its own search: weaker
             evidence, because query and gallery then come from one network and one drive.
         cluster: address of a Ray cluster that shares the projecting, see ``edgevpr.ray_cluster``.
-        say: told remarks on the way; None: nobody.
+        say: called with each remark on the way, for example the forecast.
 
     Raises:
         SpaceMismatchError: ``queries``, or one of several ``features``, are of another descriptor

@@ -66,7 +66,7 @@ def factory_of(kind: str, refine: str, count: int, width: int) -> str:
     """The factory string of ``kind`` with ``refine`` for (count, width) vectors.
 
     The number of lists is the power of two nearest to 4 sqrt(N) that leaves 39 training points a
-    list. Fewer than 64 vectors are stored in fp16 and all looked at, unless ``kind`` says flat.
+    list. Fewer than 64 vectors are stored in fp16 and all compared, unless ``kind`` is flat.
     """
     if kind == "flat":
         return "Flat"

@@ -173,7 +173,7 @@ def _prepare(index: Any, seed: int) -> int:
 
 def _settle(clustering: Any, seed: int) -> None:
     clustering.seed = 1234 + seed
-    # Small maps are trained on what there is; the measured agreement says what it is worth.
+    # Small maps are trained on fewer points; the agreement is measured afterwards.
     clustering.min_points_per_centroid = 1
 
 

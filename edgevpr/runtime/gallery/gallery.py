@@ -33,7 +33,8 @@ class Gallery:
 
     Row i of ``images`` is row i of every answer: first the images of the index (FAISS id i), then
     those that ``edgevpr gallery add`` put beside it. ``ids`` has the id that each keeps through
-    all changes. An opened gallery does not change: ``replaced`` tells of a newer generation.
+    all changes. An opened gallery does not change; ``replaced`` is true once a newer generation
+    is at its path.
 
     Args:
         path: folder of the artifact.
