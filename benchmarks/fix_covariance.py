@@ -1,4 +1,4 @@
-"""How often the truth lies inside the covariance that a fix is told with.
+"""Share of fixes whose covariance holds the true position.
 
     python benchmarks/fix_covariance.py ANSWERS.jsonl TRUTH.csv
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from edgevpr.places.wgs84 import east_north
 from edgevpr.runtime.answers import Answer
 from edgevpr.runtime.sinks import position
 
@@ -35,7 +36,7 @@ def main() -> None:
         msgspec.json.decode(line, type=Answer) for line in lines if b'"error"' not in line[:200]
     ]
     fixes = [a for a in answers if position.fix_of(a) is not None and a.frame in truth]
-    errors = np.array([position.metres(*truth[a.frame], (a.lat or 0, a.lon or 0)) for a in fixes])
+    errors = np.array([east_north(*truth[a.frame], (a.lat or 0, a.lon or 0)) for a in fixes])
     far = np.hypot(*errors.T)
     right = far <= RIGHT_M
     print(

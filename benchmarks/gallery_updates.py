@@ -1,4 +1,4 @@
-"""What changes to a gallery cost, and what a GPS prior does to a search.
+"""Cost of changes to a gallery, and of searches with a GPS prior.
 
     python benchmarks/gallery_updates.py [--images 100000] [--dim 256] [--searches 2000]
 
@@ -6,8 +6,8 @@ Descriptors are made: places are points in 96 directions of falling weight aroun
 four views each, a little noise in all dimensions; queries are noisier views. Images lie 2 m apart
 along a road. One gallery is built with ``edgevpr index``'s own code; 1% of images are then added,
 1% removed, both folded in, and all taken back. Every state is opened first, and then each in turn
-answers a few queries, one by one on one thread, so that whatever else the machine does meets all
-of them alike. About 5 minutes at 100,000 images on 2 cores.
+answers a few queries, one by one on one thread, so that other load on the machine affects all of
+them alike. About 5 minutes at 100,000 images on 2 cores.
 """
 
 import argparse
@@ -25,22 +25,20 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.generations import rollback
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.compile.gallery_updates import change
 from edgevpr.compile.gallery_updates.stats import stats
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.places.near import Near
 from edgevpr.places.table import ImageTable
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import l2_normalize
 from edgevpr.runtime import Gallery
 
 VIEWS, APART_M, SPACE = 4, 2.0, "boq-{dim}-0123456789ab"
-METRES_A_DEGREE = 111_319.49  # of longitude, on the equator
 
 
 class Road:
@@ -65,26 +63,25 @@ class Road:
             [f"{path.name}/{i:07d}.jpg" for i in images],
             place=images // VIEWS,
             lat=np.zeros(len(images)),
-            lon=images * APART_M / METRES_A_DEGREE,
+            lon=images * APART_M / METRES_PER_DEGREE,
         ).with_positions()
         space = SPACE.format(dim=self.dim)
-        with write_artifact(path, "features", space=space) as folder:
-            descriptors = np.lib.format.open_memmap(
-                folder / "descriptors.npy", "w+", np.float16, (len(images), self.dim)
-            )
-            for start in range(0, len(images), 20_000):
-                some = images[start : start + 20_000]
-                descriptors[start : start + len(some)] = self.views(some, noise)
-            descriptors.flush()
-            table.save(folder / "images.csv")
-            record = FeaturesRecord(
-                "gallery", "made", Preprocess(224, 224), len(images), self.dim, "made"
-            )
-            write_json(folder / "features.json", record)
+        Features.write(
+            path,
+            (
+                self.views(images[start : start + 20_000], noise)
+                for start in range(0, len(images), 20_000)
+            ),
+            table,
+            space=space,
+            model_digest="made",
+            preprocess=Preprocess(224, 224),
+            source="made",
+        )
         return path
 
     def near(self, image: int, radius: float) -> Near:
-        return Near(0.0, image * APART_M / METRES_A_DEGREE, radius)
+        return Near(0.0, image * APART_M / METRES_PER_DEGREE, radius)
 
 
 def timed(what: str, work: Callable[[], object]) -> str:
@@ -121,7 +118,7 @@ def main() -> None:
         changes.append(timed(f"add {more}", lambda: change.add(gallery, new)))
         drift = stats(gallery).changes[-1].drift
         added = Gallery(gallery)
-        removed_place = Near(0.0, count * APART_M / METRES_A_DEGREE / 2, more * APART_M / 2)
+        removed_place = Near(0.0, count * APART_M / METRES_PER_DEGREE / 2, more * APART_M / 2)
         changes.append(timed(f"remove {more}", lambda: change.remove(gallery, near=removed_place)))
         both = Gallery(gallery)
         grown = stats(gallery).bytes_of_earlier

@@ -1,4 +1,4 @@
-"""How building and searching grow with the map, and that a million images fit in 2 GB.
+"""Time and memory of building and searching as the map grows, to a million images in 2 GB.
 
     python benchmarks/scale.py -o FOLDER [--images 10000 100000 1000000] [--dim 512] [--small]
                                [--limit-mb 2048]
@@ -6,7 +6,7 @@
 For each size: descriptors as ``benchmarks/descriptors.py`` makes them (float16, in FOLDER, kept),
 ``edgevpr index`` in a process of its own on all cores it is given, then a search in another one,
 as a robot opens it. Peak memory is the process's own (VmHWM), pages of mapped files included;
-"private" is what the system could not take back (RssAnon): at its most while building, looked at
+"private" is memory that the system could not take back (RssAnon): its peak while building, sampled
 every 20 ms, and after 200 searches. With ``--limit-mb`` each process runs in a memory control group
 of that size, which kills what does not fit: the system's cache of the files it reads counts too
 (Linux, root).

@@ -1,14 +1,14 @@
-"""What a compressed index keeps of exact search at D = 12288, beside the plain IVFPQ of the paper.
+"""Agreement of compressed indexes with exact search at D = 12288, beside the paper's plain IVFPQ.
 
     python benchmarks/search.py -o FOLDER [--images 100000] [--dim 12288] [--kind ivfpq] [--small]
 
 Descriptors are made as ``benchmarks/descriptors.py`` says (2.5 GB of float16 in FOLDER, kept for
-the next run); the index is built and tuned by ``edgevpr index`` itself, with ``--target-recall
+the next run); the index is built and tuned by ``edgevpr index`` itself, with ``--max-recall-drop
 0.3``, and goes through the projection D -> d. Beside it: inverted lists and product quantization
 straight on D numbers, L2, no refinement (``IVF256,PQ64x8``: which numbers the paper used is not
 published, these are FAISS's usual ones). Searches are timed one at a time on one thread. ``--kind
 all`` builds every kind. Of the indexes that were not chosen only settings that nothing beats are
-kept, so a row may show less than that index could. ``--small`` proves the script in a minute.
+kept, so a row may show less than that index could. ``--small`` tries the script in a minute.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def main() -> None:
         options=IndexOptions(
             dim=args.width,
             kind="" if args.kind == "all" else args.kind,
-            target_recall=args.loss,
+            max_recall_drop=args.loss,
         ),
         say=print,
     )

@@ -3,9 +3,9 @@
     python benchmarks/shards.py -o FOLDER [--images 2000000] [--dim 512] [--factory IVF1024,SQ8]
                                 [--shard-mb 256]
 
-Random unit vectors (float16, in FOLDER): what lists cost does not depend on what is in them. Each
-way in a process of its own; private memory is the most that the system could not take back
-(RssAnon, looked at every 20 ms) over that before.
+Random unit vectors (float16, in FOLDER): the cost of lists does not depend on their vectors. Each
+way in a process of its own; private memory is the peak of what the system could not take back
+(RssAnon, sampled every 20 ms) over that before.
 """
 
 import argparse

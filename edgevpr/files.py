@@ -1,9 +1,9 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic writes of files and folders, released memory maps, the cache folder.
 
-What is new is written to a hidden sibling and renamed. A folder's writer holds an advisory lock
-(flock) on its sibling for as long as it lives: what a killed run left is told by the lock nobody
-holds, and the next run that writes to the same place removes it. Process numbers alone would not
-do, because in containers every run tends to have the same one.
+Files and folders appear whole or not at all: they are written to a hidden sibling and renamed. A
+folder's writer holds an advisory lock (flock) on its sibling until it ends. A sibling whose lock is
+free was left by a killed run, and the next run that writes to the same place removes it. Process
+ids do not tell, because in containers every run tends to have the same one.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def _abandoned(left: Path) -> bool:
     """Whether no living process writes to this temporary folder."""
     try:
         handle = os.open(left, os.O_RDONLY)
-    except OSError:  # swept by somebody else
+    except OSError:  # swept by another process
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,8 +132,8 @@ def _abandoned(left: Path) -> bool:
 def alone(folder: Path) -> Iterator[None]:
     """Hold ``folder``'s lock: sweeping, creating and swapping are done by one process at a time.
 
-    Waits a while and then goes on: somebody may hold that lock for reasons of their own, and what
-    is lost without it is only the handling of two runs that end in the same instant.
+    Waits a while and then goes on without it, as another program may hold that lock for long; it
+    only matters to two runs that end in the same instant.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:

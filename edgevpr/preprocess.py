@@ -1,4 +1,4 @@
-"""From an image of any size to what the network sees: one spec for every stage.
+"""Preprocessing from an image of any size to the network's input: one spec for every stage.
 
 Training, evaluation and the CPU path run this code. A compiled graph takes the resized uint8
 image and normalizes inside, so ``resize`` is all that a running robot executes of it.
@@ -70,7 +70,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     image = decode_image(data)
     if image is None:
         raise DataError(
-            f"{path} ({data.size} bytes) is not a readable image, expected a complete JPEG or "
+            f"found no readable image in {path} ({data.size} bytes), expected a complete JPEG or "
             "PNG: replace or remove the file and run the command again"
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
@@ -81,8 +81,8 @@ def decode_image(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
     Grey images are repeated over the channels, 16-bit ones keep their high byte, transparency is
     dropped. A file is unreadable when it does not decode, and when it is a JPEG that stops before
-    its end-of-image marker: some decoders paint what is missing grey and say nothing, and a half
-    grey image has a descriptor like any other. Damage inside a complete JPEG cannot be told.
+    its end-of-image marker: some decoders fill the missing part with grey without an error. Damage
+    inside a complete JPEG is not detected.
     """
     import cv2
 

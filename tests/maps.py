@@ -1,14 +1,13 @@
-"""Small maps for tests of galleries that change: places as points on a sphere, seen a few times."""
+"""Small maps for tests: places as points on a sphere, seen a few times."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.artifacts.features import Features
 from edgevpr.places.table import ImageTable
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import l2_normalize
 
@@ -31,7 +30,7 @@ def place_vectors(places: range, *, dim: int = DIM, noise: float = 0.35) -> NDAr
 def table(places: range, prefix: str = "map") -> ImageTable:
     """VIEWS images a place, ``PREFIX/00012-1.jpg``."""
     place = np.repeat(np.array(places), VIEWS)
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     return ImageTable.build(
         [f"{prefix}/{p:05d}-{i % VIEWS}.jpg" for i, p in enumerate(place)],
         place=place,
@@ -51,11 +50,8 @@ def write_features(
     """A features artifact of these places."""
     images = table(places, prefix)
     vectors = place_vectors(places) if vectors is None else vectors
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", vectors.astype(np.float16))
-        images.save(folder / "images.csv")
-        record = FeaturesRecord(
-            "gallery", "m", Preprocess(64, 64), len(images), vectors.shape[1], "test"
-        )
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, vectors, images, space=space, model_digest="m", preprocess=Preprocess(64, 64),
+        source="test",
+    )  # fmt: skip
     return path

@@ -67,7 +67,7 @@ def kill_at(path: Path, point: str) -> None:
     [("writing", "old"), ("sealing", "old"), ("after the swap", "new")],
 )
 def test_a_killed_writer(tmp_path: Path, point: str, survivor: str) -> None:
-    """Catches half-written artifacts: the old one opens, or the new one, and nothing is left."""
+    """The old artifact opens, or the new one, and nothing is left."""
     path = tmp_path / "features"
     write(path, "old")
     kill_at(path, point)
@@ -79,7 +79,6 @@ def test_a_killed_writer(tmp_path: Path, point: str, survivor: str) -> None:
 
 
 def test_a_writer_killed_with_nothing_there_before(tmp_path: Path) -> None:
-    """Catches half an artifact under the final name."""
     kill_at(tmp_path / "features", "writing")
     assert not (tmp_path / "features").exists()
     write(tmp_path / "features", "new")
@@ -99,7 +98,7 @@ def test_killed_between_two_renames(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches the fallback leaving the old folder, or both, behind."""
+    """Nothing is left of the old folder."""
     monkeypatch.setattr(files, "_exchange", lambda a, b: False)
     write(tmp_path / "features", "old")
     write(tmp_path / "features", "new")
@@ -110,7 +109,6 @@ def test_a_file_system_without_exchange(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_rename_that_fails_puts_the_old_one_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a full disk at the worst moment of the fallback."""
     write(tmp_path / "features", "old")
     monkeypatch.setattr(files, "_exchange", lambda a, b: False)
     rename, calls = Path.rename, []
@@ -129,7 +127,7 @@ def test_a_rename_that_fails_puts_the_old_one_back(
 
 
 def test_two_writers_in_two_processes(tmp_path: Path) -> None:
-    """Catches one run sweeping the other's living temporary; the one that ends last stays."""
+    """Neither sweeps the other's temporary; the one that ends last stays."""
     path = tmp_path / "features"
     command = [sys.executable, "-c", WAITING, str(path), "slow"]
     with subprocess.Popen(
@@ -146,7 +144,6 @@ def test_two_writers_in_two_processes(tmp_path: Path) -> None:
 
 
 def test_two_writers_in_one_process(tmp_path: Path) -> None:
-    """Catches locks that belong to the process and so do not tell its two writers apart."""
     path = tmp_path / "features"
     with write_artifact(path, "features", space="outer") as outer:
         (outer / "who").write_text("outer")
@@ -164,7 +161,7 @@ def test_what_a_run_with_our_process_number_left_is_swept(tmp_path: Path) -> Non
 
 
 def test_other_outputs_are_not_swept(tmp_path: Path) -> None:
-    """Catches names read as patterns: a run that writes ``*`` or ``a[1]`` must spare the rest."""
+    """Names are no patterns: ``*`` and ``a[1]``."""
     for other in (".b.tmp-1-x", ".features.tmp-1-x", ".a1.tmp-1-x", ".old.tmp-1-x.old"):
         (tmp_path / other).mkdir()
     for name in ("*", "a[1]", "fea"):
@@ -179,7 +176,7 @@ def test_other_outputs_are_not_swept(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches network mounts without locks: writing works, dead owners are told by number."""
+    """Network mounts without locks: writing works, and dead owners are told by process id."""
 
     def no_locks(handle: int, flags: int) -> None:
         raise OSError(95, "not supported")
@@ -196,7 +193,7 @@ def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_lock_somebody_keeps_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a hang where a user locks the output's parent around the whole command."""
+    """As where a user locks the output's parent around the whole command."""
     monkeypatch.setattr(files, "_PATIENCE_S", 0.0)
     handle = os.open(tmp_path, os.O_RDONLY)
     files.fcntl.flock(handle, files.fcntl.LOCK_EX)
@@ -208,7 +205,6 @@ def test_a_lock_somebody_keeps_is_not_waited_for_for_ever(
 
 
 def test_write_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a file cut short by a full disk, and the temporary it would leave."""
     file = tmp_path / "new" / "a.json"
     write_atomic(file, b"old")
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "full")))

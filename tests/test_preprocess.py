@@ -23,7 +23,6 @@ def encode(ext: str, image: np.ndarray, *flags: int) -> bytes:
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:
-    """Catches OpenCV's BGR reaching a network trained on RGB: nothing fails, recall drops."""
     (tmp_path / "a.png").write_bytes(encode(".png", SCENE[..., ::-1]))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), SCENE)
     (tmp_path / "a.jpg").write_bytes(encode(".jpg", SCENE[..., ::-1]))
@@ -45,7 +44,7 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
 def test_every_depth_becomes_rgb(
     tmp_path: Path, name: str, stored: np.ndarray, expected: tuple[int, int, int]
 ) -> None:
-    """Catches depth maps, masks and screenshots that come as one, two or four channels."""
+    """Depth maps, masks and screenshots have one, two or four channels."""
     (tmp_path / "a.png").write_bytes(encode(".png", stored))
     image = read_image(tmp_path / "a.png")
     assert (image.shape, image.dtype) == ((4, 6, 3), np.uint8), name
@@ -53,7 +52,6 @@ def test_every_depth_becomes_rgb(
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    """Catches a phone's upright photo described lying on its side."""
     image_module = pytest.importorskip("PIL.Image")
     image = image_module.fromarray(SCENE)
     exif = image.getexif()
@@ -67,7 +65,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("progressive", [0, 1])
 @pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
 def test_a_truncated_jpeg_is_refused(tmp_path: Path, progressive: int, keep: float) -> None:
-    """Catches half grey images in a gallery: OpenCV 4 decodes them without a word."""
+    """OpenCV 4 fills the rest with grey without an error."""
     noise = RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = encode(".jpg", noise, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     (tmp_path / "a.jpg").write_bytes(data[: int(len(data) * keep)])
@@ -78,7 +76,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path, progressive: int, keep: flo
 
 
 def test_a_jpeg_cut_and_filled_with_zeros_is_refused(tmp_path: Path) -> None:
-    """Catches the file of the right size that a full disk or a power cut leaves."""
+    """A full disk or a power cut leaves a file of the right size."""
     data = encode(".jpg", RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))
     with pytest.raises(DataError, match="expected a complete"):
@@ -86,7 +84,7 @@ def test_a_jpeg_cut_and_filled_with_zeros_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path: Path) -> None:
-    """Catches a search for the end marker that is satisfied by the preview in the EXIF block."""
+    """The preview in the EXIF block has an end marker of its own."""
     thumbnail = encode(".jpg", SCENE[:8, :8])
     data = encode(".jpg", RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8))
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
@@ -99,7 +97,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path: Path) -> N
 
 
 def test_bytes_after_the_end_do_no_harm(tmp_path: Path) -> None:
-    """Catches refusing phone photos, which carry a video or padding behind the image."""
+    """Phone photos carry a video or padding there."""
     (tmp_path / "a.jpg").write_bytes(encode(".jpg", SCENE) + bytes(1000) + b"trailer")
     assert read_image(tmp_path / "a.jpg").shape == SCENE.shape
 
@@ -118,14 +116,13 @@ def test_bytes_after_the_end_do_no_harm(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, data: bytes) -> None:
-    """Catches decoder exceptions and endless loops on bytes that only begin like an image."""
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(DataError, match=rf"\({len(data)} bytes\).*expected"):
         read_image(tmp_path / "a.jpg")
 
 
 def test_a_damaged_png_is_refused(tmp_path: Path) -> None:
-    """Catches truncated and bit-flipped PNG files, which carry checksums."""
+    """PNG files carry checksums."""
     data = bytearray(encode(".png", RNG.integers(0, 255, (32, 32, 3), dtype=np.uint8)))
     (tmp_path / "cut.png").write_bytes(data[:-200])
     data[len(data) // 2] ^= 1
@@ -136,7 +133,6 @@ def test_a_damaged_png_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_image_and_a_folder(tmp_path: Path) -> None:
-    """Catches a traceback for a path with a typing error."""
     with pytest.raises(DataError, match="found nothing at"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="found a folder at"):
@@ -144,14 +140,12 @@ def test_a_missing_image_and_a_folder(tmp_path: Path) -> None:
 
 
 def test_real_photos_are_whole(shared: Path) -> None:
-    """Catches an end-of-image check that refuses what cameras write."""
     for path in sorted((shared / "data" / "lund").glob("*.jpg")):
         assert read_image(path).ndim == 3
 
 
 @pytest.mark.parametrize("interpolation", ["area", "linear", "cubic"])
 def test_resize(interpolation: str) -> None:
-    """Catches height and width swapped, and filters that do not exist in OpenCV."""
     spec = msgspec.convert(
         {"height": 24, "width": 40, "interpolation": interpolation}, type=Preprocess
     )
@@ -162,7 +156,7 @@ def test_resize(interpolation: str) -> None:
 
 
 def test_area_resize_is_the_mean() -> None:
-    """Catches subsampling: fine facades would alias into noise."""
+    """Subsampling would alias fine facades into noise."""
     noise = RNG.integers(0, 255, (32, 32, 3), dtype=np.uint8)
     small = Preprocess(height=8, width=8).resize(noise)
     expected = noise.reshape(8, 4, 8, 4, 3).mean((1, 3))
@@ -171,7 +165,6 @@ def test_area_resize_is_the_mean() -> None:
 
 
 def test_normalize_is_its_formula() -> None:
-    """Catches a mean in the wrong scale or channel order."""
     images = RNG.integers(0, 255, (2, 5, 7, 3), dtype=np.uint8)
     result = Preprocess(height=5, width=7).normalize(images)
     assert (result.shape, result.dtype) == ((2, 3, 5, 7), np.float32)
@@ -192,6 +185,5 @@ def test_normalize_is_its_formula() -> None:
     ],
 )
 def test_senseless_specs_are_refused_when_read(record: dict[str, object]) -> None:
-    """Catches an edited record that would only fail, or worse not fail, inside OpenCV."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(record, type=Preprocess)

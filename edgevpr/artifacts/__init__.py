@@ -1,1 +1,11 @@
-"""The folders that stages hand to each other."""
+"""Artifacts: the folders that stages hand to each other.
+
+folder          writer and opener of artifact folders, hashes checked
+manifest        manifest.json, JSON records, digests
+records         the record in each kind's JSON
+space           descriptor space ids
+features        features artifacts: write, open, join
+gallery_files   reader of gallery artifacts, without FAISS
+generations     generations of a gallery, their history, the writers' lock
+sign, trust     Ed25519 keys and signatures of bundles
+"""

@@ -36,8 +36,8 @@ class Features:
         shape = (self.record.count, self.record.dim)
         if self.descriptors.shape != shape or len(self.table) != self.record.count:
             raise CorruptArtifactError(
-                f"{path} holds descriptors {self.descriptors.shape} and {len(self.table)} images, "
-                f"its record says {shape}: write it again with edgevpr embed"
+                f"found descriptors {self.descriptors.shape} and {len(self.table)} images in "
+                f"{path}, expected what its record says, {shape}: write it again with edgevpr embed"
             )
 
     @property
@@ -131,7 +131,7 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
 
     Raises:
         SpaceMismatchError: the parts are of different descriptor spaces, or networks.
-        DataError: two parts share images and a folder name, so that nothing tells them apart.
+        DataError: two parts share paths and a folder name.
     """
     opened = [Features(part) for part in parts]
     first = opened[0]

@@ -1,8 +1,8 @@
-"""The folders that stages hand to each other.
+"""Writer and opener of artifact folders.
 
 An artifact is a folder with a ``manifest.json`` that lists every other file with its size and
-SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.files``), so
-whoever looks sees the old folder or the new one, never half of either.
+SHA-256. It is written to a hidden sibling and swapped in with one rename (``edgevpr.files``): a
+reader finds the old folder or the new one.
 """
 
 import contextlib
@@ -80,15 +80,15 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
     version = read_json(manifest_path, AnyVersion)
     if version.format != FORMAT_VERSION:
         raise ArtifactVersionError(
-            f"{path} has format {version.format} (written by edgevpr {version.creator}), expected "
-            f"format {FORMAT_VERSION}, which edgevpr {__version__} reads: write it again with "
-            f"{WRITTEN_BY.get(version.kind, 'edgevpr')}, or install the other version"
+            f"found format {version.format} in {path} (written by edgevpr {version.creator}), "
+            f"expected format {FORMAT_VERSION}, which edgevpr {__version__} reads: write it again "
+            f"with {WRITTEN_BY.get(version.kind, 'edgevpr')}, or install the other version"
         )
     manifest = read_json(manifest_path, Manifest)
     if manifest.kind != kind:
         raise ArtifactKindError(
-            f"{path} is a {manifest.kind} artifact, expected a {kind}: pass the folder written "
-            f"by {command}"
+            f"found a {manifest.kind} artifact at {path}, expected a {kind}: pass the folder "
+            f"written by {command}"
         )
     for name, entry in manifest.files.items():
         _check_file(path, name, entry, command, verify=verify)
@@ -105,20 +105,22 @@ def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify
     again = f"copy the folder again or write it anew with {command}"
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise CorruptArtifactError(
-            f"the manifest of {path} lists {name}, expected only files inside the folder: {again}"
+            f"found {name} in the manifest of {path}, expected only files inside the folder: "
+            f"{again}"
         )
     if not file.is_file():
         raise CorruptArtifactError(
-            f"found no {name} in {path}, expected it because the manifest lists it: {again}"
+            f"found no {name} in {path}, expected it, as the manifest lists it: {again}"
         )
     size = file.stat().st_size
     if size != entry.size:
         raise CorruptArtifactError(
-            f"{file} has {size} bytes, expected {entry.size}: it was truncated or edited; {again}"
+            f"found {file}, truncated or edited, of {size} bytes, expected {entry.size}: {again}"
         )
     if verify and sha256_file(file) != entry.sha256:
         raise CorruptArtifactError(
-            f"the content of {file} has changed, expected the SHA-256 in its manifest: {again}"
+            f"found that the content of {file} has changed, expected the SHA-256 in its manifest: "
+            f"{again}"
         )
 
 
@@ -159,6 +161,6 @@ def _refuse_to_replace(path: Path, kind: str) -> None:
         return
     what = f"a {found} artifact" if found in WRITTEN_BY else "something edgevpr did not write"
     raise UsageError(
-        f"found {what} at {path}, expected a free place or a {kind} artifact to replace; nothing "
-        "was changed: choose another output folder with -o"
+        f"found {what} at {path}, left as it was, expected a free place or a {kind} artifact to "
+        "replace: choose another folder for `out`"
     )

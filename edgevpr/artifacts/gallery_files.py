@@ -1,55 +1,153 @@
-"""What a gallery was changed by since its index was written: images added, images taken out."""
+"""Reader of gallery artifacts: record, image tables, stable ids, live rows, generation.
+
+The FAISS indexes are files here and nothing more, so that none of this loads FAISS.
+"""
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.generations import Generation
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.generations import generation_of
 from edgevpr.artifacts.manifest import Artifact
+from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.places.table import ImageTable, concat
 
+INDEX, TABLE, PROJECTION = "index.faiss", "images.csv", "projection.npy"
 ADDED_INDEX, ADDED_VECTORS, ADDED_TABLE = "added.faiss", "added.npy", "added.csv"
 REMOVED, IDS = "removed.npy", "ids.npy"
-#: All that a change may write anew.
-FILES = (ADDED_INDEX, ADDED_VECTORS, ADDED_TABLE, REMOVED, IDS)
+#: The files that a change may replace, beside the generation's record.
+CHANGE_FILES = (ADDED_INDEX, ADDED_VECTORS, ADDED_TABLE, REMOVED, IDS)
 
 
-def all_images(opened: Artifact, images: ImageTable, generation: Generation) -> ImageTable:
-    """The images of the index, then those added, removed ones included: row i is row i."""
-    if not generation.added:
-        return images
-    return concat([images, ImageTable.load(opened.file(ADDED_TABLE))])
+class GalleryFiles:
+    """A gallery as it is on the disk: the N images of its index, then M added beside it.
 
+    Args:
+        path: folder of the artifact.
+        verify: hash every file before reading it.
 
-def live_rows(opened: Artifact, generation: Generation, total: int) -> NDArray[np.bool_]:
-    """(total,) which rows have not been taken out.
+    Attributes:
+        own: table of the N images of the index; row i is FAISS id i.
+        added: table of the M images added since, in the order of ``added_index_file``.
+        images: both, N + M rows; row i is row i of ``ids``, ``live`` and every answer.
+        ids: (N + M,) the id that each image keeps through all changes.
+        live: (N + M,) which images have not been removed.
 
     Raises:
-        CorruptArtifactError: it names rows that there are not, or another number of them.
+        DataError, ArtifactError: no artifact, not a gallery, truncated or changed.
+        CorruptArtifactError: tables, ids or removed rows that do not fit the record.
     """
+
+    def __init__(self, path: Path, *, verify: bool = True) -> None:
+        self.artifact = open_artifact(path, "gallery", verify=verify)
+        self.record = self.artifact.read("gallery.json", GalleryRecord)
+        self.generation = generation_of(self.artifact, self.record.count)
+        self.own = ImageTable.load(self.artifact.file(TABLE))
+        self._check_count(TABLE, len(self.own), self.record.count, "edgevpr index")
+        self.added = self.own.take([])
+        if self.generation.added:
+            self.added = ImageTable.load(self.artifact.file(ADDED_TABLE))
+            self._check_count(
+                ADDED_TABLE, len(self.added), self.generation.added, "edgevpr gallery rollback"
+            )
+        self.images = concat([self.own, self.added]) if self.generation.added else self.own
+        self.ids = _stable_ids(self.artifact, len(self.images))
+        self.live = _live_rows(self.artifact, self.generation.removed, len(self.images))
+
+    @property
+    def path(self) -> Path:
+        return self.artifact.path
+
+    @property
+    def index_file(self) -> Path:
+        """FAISS index of the ``own`` images."""
+        return self.artifact.file(INDEX)
+
+    @property
+    def added_index_file(self) -> Path | None:
+        """FAISS index of the ``added`` images; None without any."""
+        return self.artifact.file(ADDED_INDEX) if self.generation.added else None
+
+    @property
+    def projection_file(self) -> Path | None:
+        """Projection (D -> d); None where the index works in the full space."""
+        return self.artifact.file(PROJECTION) if self.record.projection else None
+
+    def added_vectors(self) -> NDArray[np.float32]:
+        """(M, d) the added images in the index's space."""
+        shape = (self.generation.added, self.record.index_dim)
+        if not self.generation.added:
+            return np.empty(shape, np.float32)
+        vectors = np.load(self.artifact.file(ADDED_VECTORS), allow_pickle=False)
+        if vectors.shape != shape:
+            raise CorruptArtifactError(
+                f"found {vectors.shape} vectors in {self.path / ADDED_VECTORS}, expected {shape}, "
+                "which its record says: go back with edgevpr gallery rollback"
+            )
+        return np.asarray(vectors, np.float32)
+
+    def check_index(self, ntotal: int, dim: int) -> None:
+        """Raise unless a FAISS index read from ``index_file`` has as many vectors of as many
+        numbers as the record says.
+
+        Raises:
+            CorruptArtifactError: it has not.
+        """
+        expected = self.record.count, self.record.index_dim
+        self._check_index(INDEX, (ntotal, dim), expected, "write it again with edgevpr index")
+
+    def check_added_index(self, ntotal: int, dim: int) -> None:
+        """``check_index`` for ``added_index_file``."""
+        expected = self.generation.added, self.record.index_dim
+        self._check_index(
+            ADDED_INDEX, (ntotal, dim), expected, "go back with edgevpr gallery rollback"
+        )
+
+    def _check_index(
+        self, name: str, found: tuple[int, int], expected: tuple[int, int], repair: str
+    ) -> None:
+        if found != expected:
+            raise CorruptArtifactError(
+                f"found {found[0]} vectors of {found[1]} numbers in {self.path / name}, expected "
+                f"what its record says, {expected[0]} of {expected[1]}: {repair}"
+            )
+
+    def _check_count(self, name: str, found: int, expected: int, command: str) -> None:
+        if found != expected:
+            raise CorruptArtifactError(
+                f"found {found} images in {self.path / name}, expected what its record says, "
+                f"{expected}: repair the gallery with {command}"
+            )
+
+
+def _live_rows(opened: Artifact, removed: int, total: int) -> NDArray[np.bool_]:
+    """(total,) which rows have not been taken out."""
     live = np.ones(total, np.bool_)
-    if generation.removed:
+    if removed:
         rows = np.load(opened.file(REMOVED), allow_pickle=False)
         valid = rows.dtype == np.int64 and rows.ndim == 1 and len(rows) and rows.min() >= 0
         if valid and rows.max() < total:
             live[rows] = False
-        if total - live.sum() != generation.removed:
+        if total - live.sum() != removed:
             raise CorruptArtifactError(
-                f"{opened.path / REMOVED} does not name {generation.removed} of the gallery's "
-                f"{total} rows, which its record speaks of: copy the gallery again, or go back "
-                "with edgevpr gallery rollback"
+                f"found other removed rows in {opened.path / REMOVED} than in its record, expected "
+                f"{removed} of {total}: copy the gallery again, or go back with edgevpr gallery "
+                "rollback"
             )
     return live
 
 
-def stable_ids(opened: Artifact, total: int) -> NDArray[np.int64]:
+def _stable_ids(opened: Artifact, total: int) -> NDArray[np.int64]:
     """(total,) the id that each row keeps for as long as its image is in the gallery."""
     if IDS not in opened.manifest.files:
         return np.arange(total)
     ids = np.load(opened.file(IDS), allow_pickle=False)
     if ids.shape != (total,) or ids.dtype != np.int64:
         raise CorruptArtifactError(
-            f"{opened.path / IDS} holds {ids.dtype} of shape {ids.shape}, expected {total} int64: "
-            "copy the gallery again, or go back with edgevpr gallery rollback"
+            f"found {ids.dtype} of shape {ids.shape} in {opened.path / IDS}, expected {total} "
+            "int64: copy the gallery again, or go back with edgevpr gallery rollback"
         )
     return np.asarray(ids)

@@ -1,12 +1,12 @@
-"""A gallery that changes while robots read it: generations, their history, and who may write.
+"""Generations of a gallery that changes while robots read it, their history, the writers' lock.
 
-Every change publishes a whole new generation of the gallery's folder with one rename: files that
-stay are hard links, so this costs what the change costs and not what the gallery weighs. The
+Every change publishes a new generation of the whole folder with one rename; files that stay are
+hard links, so the cost is that of the changed files. The
 generation before is first linked into a hidden folder beside the gallery, ``.NAME.generations``,
 where it stays for ``rollback`` until the gallery is compacted. A generation names its parent by
 the digest of the parent's manifest; only parents are ever rolled back to.
 
-A process that dies leaves the old generation or the new one. A reader keeps what it has opened.
+A killed process leaves the old generation or the new one. A reader keeps what it has opened.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One line of the journal."""
+    """One change of a gallery, for its journal."""
 
     verb: str
     #: ISO 8601, UTC.
@@ -74,7 +74,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 def generation_of(opened: Artifact, count: int = 0) -> Generation:
-    """The generation of an opened gallery; the first, with ``count`` ids, if it says nothing."""
+    """The generation of an opened gallery; the first, with ``count`` ids, if it has no record."""
     if RECORD not in opened.manifest.files:
         return Generation(next_id=count)
     return opened.read(RECORD, Generation)
@@ -91,9 +91,9 @@ def identity(path: Path) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Be the only one who changes the gallery at ``path``; yields it with links resolved.
+    """Hold the writers' lock of the gallery at ``path``; yields it with links resolved.
 
-    The lock goes with the process that holds it, however that ends.
+    The lock ends with the process that holds it.
 
     Raises:
         ResourceError: another process is changing this gallery.
@@ -109,7 +109,7 @@ def writing(path: Path) -> Iterator[Path]:
         except BlockingIOError:
             owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
             raise ResourceError(
-                f"process {owner or '(starting)'} is changing {path}, expected no other change "
+                f"found process {owner or '(starting)'} changing {path}, expected no other change "
                 "under way: run this again when it has ended"
             ) from None
         except OSError:  # a file system without locks: successor() still sees a replaced gallery
@@ -133,7 +133,7 @@ def successor(opened: Artifact, replaces: Collection[str]) -> Iterator[Path]:
             none. All others are links: they must not be written to.
 
     Raises:
-        ArtifactError: somebody else replaced the gallery meanwhile; nothing is changed.
+        ArtifactError: another program replaced the gallery meanwhile; nothing is changed.
     """
     kept = {n: e for n, e in opened.manifest.files.items() if n not in replaces}
     with replacing(opened.path, check=lambda: _check_current(opened)) as folder:
@@ -155,13 +155,13 @@ def rollback(path: Path) -> Generation:
         current = generation_of(opened)
         if not current.parent:
             raise UsageError(
-                f"{path} is as edgevpr index wrote it, expected one that was changed since: there "
+                f"found {path} as edgevpr index wrote it, expected a gallery changed since: there "
                 "is nothing to roll back"
             )
         parent = _find(path, current.parent)
         if parent is None:
             raise ArtifactError(
-                f"the generation before number {current.number} of {path} is not in "
+                f"found no generation before number {current.number} of {path} in "
                 f"{_history(path)}, expected it there until edgevpr gallery compact --keep drops "
                 "it: remove what was added with edgevpr gallery remove"
             )
@@ -242,6 +242,6 @@ def _check_current(opened: Artifact) -> None:
     current = open_artifact(opened.path, "gallery", verify=False)
     if current.digest != opened.digest:
         raise ArtifactError(
-            f"{opened.path} was replaced by another program while this one worked, expected it to "
-            "stay as it was; nothing was changed: run the command again"
+            f"found {opened.path} replaced by another program while this one worked, expected it "
+            "to stay as it was: run the command again, as nothing was changed"
         )

@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 
-#: What writes each kind, for the sentence that sends a user there.
+#: The command that writes each kind, for messages.
 WRITTEN_BY = {
     "features": "edgevpr embed",
     "model": "edgevpr train",
@@ -38,7 +38,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What ``manifest.json`` says."""
+    """``manifest.json`` of an artifact."""
 
     format: int
     kind: str
@@ -71,8 +71,8 @@ class Artifact(msgspec.Struct, frozen=True):
         """
         if name not in self.manifest.files:
             raise CorruptArtifactError(
-                f"{self.path} lists no {name}; expected one in a {self.manifest.kind} artifact: "
-                f"write it again with {WRITTEN_BY.get(self.manifest.kind, 'edgevpr')}"
+                f"found no {name} listed in {self.path}, expected one in a {self.manifest.kind} "
+                f"artifact: write it again with {WRITTEN_BY.get(self.manifest.kind, 'edgevpr')}"
             )
         return self.path / name
 
@@ -100,7 +100,7 @@ def read_json(path: Path, type: type[R]) -> R:
         return msgspec.json.decode(path.read_bytes(), type=type)
     except (msgspec.DecodeError, OSError) as error:
         raise CorruptArtifactError(
-            f"{path} cannot be read ({error}), expected a {type.__name__.lstrip('_')}: copy the "
+            f"found {path} unreadable ({error}), expected a {type.__name__.lstrip('_')}: copy the "
             "folder again or write the artifact anew"
         ) from error
 

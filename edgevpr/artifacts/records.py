@@ -1,7 +1,7 @@
-"""What the JSON inside each artifact says: the contract between the rooms.
+"""Records in the JSON of each artifact.
 
-Every record is validated when it is read. Numbers that somebody measured carry the device they
-were measured on; ``provenance`` is always one of measured, emulated, predicted.
+Every record is validated when it is read. Measured numbers carry the device they were measured
+on; ``provenance`` is one of measured, emulated, predicted.
 """
 
 from typing import Any, Literal
@@ -17,7 +17,7 @@ class ModelRecord(msgspec.Struct, frozen=True):
     """``model.json`` of a model artifact, beside ``weights.safetensors``."""
 
     role: Literal["gallery", "query"]
-    #: backbone, aggregator and their arguments: what edgevpr.train.network.build takes.
+    #: backbone, aggregator and their arguments: what edgevpr.train.networks.network.build takes.
     architecture: dict[str, Any]
     preprocess: Preprocess
     #: width D of the descriptor.
@@ -43,7 +43,7 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):
-    """One setting of the index with what it costs and gives, measured."""
+    """One setting of the index, measured: agreement and recall in percent, times in ms."""
 
     #: FAISS parameter string, for example ``nprobe=8,k_factor_rf=4``.
     parameters: str
@@ -63,17 +63,17 @@ class OperatingPoint(msgspec.Struct, frozen=True):
     predicted_ms_p50: float | None = None
 
 
-class Calibration(msgspec.Struct, frozen=True):
-    """What the similarities of a search are worth, fitted on held-out images of this map.
+class ConfidenceModel(msgspec.Struct, frozen=True):
+    """Probability that the best answer of a search is right, fitted on held-out images of the map.
 
     Every held-out image of a mapped place was searched twice: as it is, and with its place and
-    what is near it taken out of the map, as if the robot had left it. Shares are percent; all
+    what is near it taken out of the map. Shares are percent; all
     figures are of images that were not fitted on (two folds, split by place).
     """
 
     #: "logistic": P(right) = 1 / (1 + exp(-(weights . evidence + intercept))).
     method: str
-    #: of the numbers of ``edgevpr.confidence.EVIDENCE``, in that order, each 0 or more.
+    #: of the evidence, in the order of ``edgevpr.retrieval.confidence.EVIDENCE``, each 0 or more.
     weights: list[float]
     intercept: float
     #: least confidence of a place that is called known.
@@ -87,7 +87,7 @@ class Calibration(msgspec.Struct, frozen=True):
     temperature: float
     #: of images whose best place is wrong: share that found the right one further down, 0 to 1.
     runners_up: float
-    #: the network that described the held-out images; the scores of another mean something else.
+    #: the network that described the held-out images; the fit does not hold for another one's.
     model_digest: str
     #: images of mapped places, and of places that are not in the map.
     mapped: int
@@ -139,7 +139,7 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     projected_r1: float | None = None
     projected_r5: float | None = None
     #: None: nothing was held out, or too little to fit on.
-    calibration: Calibration | None = None
+    confidence: ConfidenceModel | None = msgspec.field(name="calibration", default=None)
     #: operating points of the other indexes that were built and measured, none of which another
     #: point beats in time, agreement and memory. Their parameters do not fit this index.
     others: list[OperatingPoint] = []
@@ -208,7 +208,7 @@ class BundleRecord(msgspec.Struct, frozen=True):
 
 
 class DeviceContext(msgspec.Struct, frozen=True):
-    """The machine and the moment a number was measured in; empty or None: not known."""
+    """The machine that a number was measured on, and when; empty or None: not known."""
 
     #: one line for the head of a table: the board, or the processor and its cores.
     name: str
@@ -237,7 +237,7 @@ class DeviceContext(msgspec.Struct, frozen=True):
 
 
 class ProfileRow(msgspec.Struct, frozen=True):
-    """One configuration: what it answers, what it costs. Times in ms, recall in percent."""
+    """One configuration measured; times in ms, recall in percent."""
 
     configuration: str
     #: None where the images measured carry no positions.
@@ -256,9 +256,9 @@ class ProfileRow(msgspec.Struct, frozen=True):
     samples_ms: dict[str, list[float]]
     #: what it is: target, precision, index, network and the like.
     facts: dict[str, str]
-    #: where the gallery has a calibration for this network and the images have positions: right
-    #: answers told more surely than every wrong one, and answers called known, as shares of the
-    #: images whose place is in the map; right ones as a share of those called known.
+    #: where the gallery has a confidence model for this network and the images have positions:
+    #: right answers told more surely than every wrong one, and answers called known, as shares of
+    #: the images whose place is in the map; right ones as a share of those called known.
     r_at_100p: float | None = None
     coverage: float | None = None
     precision_known: float | None = None

@@ -29,7 +29,8 @@ def new_key(path: Path) -> str:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"found something at {path}, a key is never written over: choose another -o"
+            f"found something at {path}, expected a free place, as a key is never written over: "
+            "choose another `out`"
         ) from None
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
@@ -48,10 +49,14 @@ def sign(bundle: Path, key: Path) -> str:
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
-            f"{key} is no readable private key ({error}): make one with edgevpr bundle key -o {key}"
+            f"found no readable private key in {key} ({error}), expected Ed25519 in PEM: make one "
+            f"with edgevpr bundle key -o {key}"
         ) from error
     if not isinstance(private, keys.Ed25519PrivateKey):
-        raise DataError(f"{key} is no Ed25519 key: make one with edgevpr bundle key")
+        raise DataError(
+            f"found another kind of key in {key}, expected Ed25519: make one with edgevpr bundle "
+            f"key -o {key}"
+        )
     opened = open_artifact(bundle, "bundle")
     public = _text(private.public_key().public_bytes_raw())
     signature = Signature("ed25519", public, _text(private.sign(statement(opened))))

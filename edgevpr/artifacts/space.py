@@ -1,8 +1,8 @@
-"""Descriptor spaces: which descriptors may be compared with which.
+"""Descriptor space ids, and the check that two artifacts are of one space.
 
 A space is defined by the gallery network that made it. A query network is trained *into* a space
-and carries its id; a gallery is built *in* a space. Comparing across spaces gives confident
-nonsense, so every verb that brings two artifacts together calls ``check_same_space``.
+and carries its id; a gallery is built *in* a space. Similarities across spaces mean nothing, so
+every verb that brings two artifacts together calls ``check_same_space``.
 """
 
 import hashlib

@@ -1,10 +1,9 @@
-"""Ed25519 signatures of bundles: which robot may run which engine.
+"""Signatures of bundles (Ed25519), checked against a file of trusted keys.
 
-What is signed is what ``edgevpr compile`` decided: every file of the bundle with its SHA-256, apart
-from engines, which a board builds itself from the signed graph and recipe and whose sidecars say
-so, and from the list of those engines in ``bundle.json``.
+Signed are the SHA-256 of every file of the bundle and its record, without engines and the list of
+them: those a board builds itself from the signed graph and recipe.
 
-A robot that has a file of trusted keys in EDGEVPR_TRUSTED_KEYS opens no other bundles.
+Where EDGEVPR_TRUSTED_KEYS names a file of trusted keys, only bundles signed by one of them open.
 """
 
 import base64
@@ -51,7 +50,7 @@ def statement(bundle: Artifact) -> bytes:
 
 
 def signer(bundle: Artifact) -> str | None:
-    """The public key that signed a bundle, checked; None where nobody did.
+    """The public key that signed a bundle, checked; None for an unsigned bundle.
 
     Raises:
         CorruptArtifactError: the signature is of other content.
@@ -65,8 +64,8 @@ def signer(bundle: Artifact) -> str | None:
         public.verify(base64.b64decode(found.signature), statement(bundle))
     except (exceptions.InvalidSignature, ValueError, binascii.Error) as error:
         raise CorruptArtifactError(
-            f"the signature of {bundle.path} is not of its content, expected an untouched bundle: "
-            "copy it again from where it was signed"
+            f"found a signature in {bundle.path} that is not of its content, expected an untouched "
+            "bundle: copy it again from where it was signed"
         ) from error
     return found.public_key
 
@@ -85,13 +84,13 @@ def check_trusted(bundle: Artifact, trusted_keys: Path) -> str:
     by = signer(bundle)
     if by is None:
         raise CorruptArtifactError(
-            f"{bundle.path} is not signed, {trusted_keys} demands it: sign it with edgevpr bundle "
-            "sign, or unset " + POLICY
+            f"found {bundle.path} not signed, expected a signature by a key of {trusted_keys}: "
+            f"sign it with edgevpr bundle sign, or unset {POLICY}"
         )
     if by not in known:
         raise CorruptArtifactError(
-            f"{bundle.path} is signed by {by}, which {trusted_keys} does not list: sign it with a "
-            "trusted key, or add that line if you trust it"
+            f"found {bundle.path} signed by {by}, expected a key that {trusted_keys} lists: sign "
+            "it with one of them, or add this one if you trust it"
         )
     return known[by]
 
@@ -102,8 +101,8 @@ def read_trusted(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the trusted keys {path} cannot be read ({error}): write a line a key, as edgevpr "
-            "bundle key prints it"
+            f"found the trusted keys {path} unreadable ({error}), expected a line a key: write "
+            "them as edgevpr bundle key prints them"
         ) from error
     known = {}
     for number, line in enumerate(lines, 1):
@@ -116,8 +115,8 @@ def read_trusted(path: Path) -> dict[str, str]:
             size = 0
         if size != 32:
             raise DataError(
-                f"line {number} of {path} starts with {key[:20]!r}, expected a base64 Ed25519 key "
-                "of 44 characters: copy the line that edgevpr bundle key prints"
+                f"found {key[:20]!r} at the start of line {number} of {path}, expected a base64 "
+                "Ed25519 key of 44 characters: copy the line that edgevpr bundle key prints"
             )
         known[key] = name.strip() or key
     return known

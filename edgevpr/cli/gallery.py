@@ -58,7 +58,7 @@ def remove(
     from edgevpr.places.near import Near
 
     point = Near.parse(near) if near else None
-    change = remove(gallery, places=place or (), patterns=images or (), near=point)
+    change = remove(gallery, place=place or (), path=images or (), near=point)
     if json:
         console.emit_json(change)
     console.note(f"removed {change.images} images from {gallery}")

@@ -1,4 +1,15 @@
-"""Readers of image data sets; each gives an ``edgevpr.places.table.ImageTable``."""
+"""Readers of image data sets; each gives an ``edgevpr.places.table.ImageTable``.
+
+read            a folder of any layout
+image_folder    @utm names and EXIF positions
+image_files     the image files of a folder
+names           @utm file names, written and parsed
+exif            position, heading and time of a photo
+gsv, msls       GSV-Cities, Mapillary Street-Level Sequences
+split           database/ and queries/ side by side
+protocols       evaluation protocols with their counts
+convert         photos with positions to an @utm folder
+"""
 
 from edgevpr.data.gsv import read_gsv_cities
 from edgevpr.data.image_folder import read_folder

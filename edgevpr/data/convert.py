@@ -1,4 +1,4 @@
-"""Photos with positions as an ``@utm`` folder: from EXIF, a CSV, a GPX track or KML marks."""
+"""Converter of photos to an ``@utm`` folder, by EXIF, a CSV, a GPX track or KML placemarks."""
 
 import csv
 import math
@@ -39,7 +39,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, and which photos were left out for want of a position."""
+    """Photos written, and those left out for want of a position."""
 
     images: int
     without_position: list[str]
@@ -53,14 +53,14 @@ def convert(
     clock_offset_s: float = 0.0,
     track: Track = silent,
 ) -> Converted:
-    """Copy photos to a new folder under names that say where they were taken.
+    """Copy photos to a new folder under ``@utm`` names.
 
     Args:
         source: folder of photos, searched recursively.
         out: a free place.
         positions: .csv (a file column, lat, lon, and heading or time where known), .gpx (matched
             by the photos' EXIF time) or .kml (placemarks named like the photos); None takes what
-            the photos or their ``images.csv`` say themselves.
+            the EXIF blocks or the ``images.csv`` have.
         clock_offset_s: seconds to add to the camera's clock to get UTC, for GPX.
 
     Raises:
@@ -73,14 +73,16 @@ def convert(
     if not fixes:
         where = positions if positions is not None else "their EXIF blocks"
         raise DataError(
-            f"none of the {len(paths)} photos in {source} has a position in {where}, expected one "
-            "each: check the file names, or the clock with --clock-offset"
+            f"found no position for any of the {len(paths)} photos of {source} in {where}, "
+            "expected one each: check the file names, or correct the clock with `clock_offset_s`"
         )
     names = _names(fixes)
 
     def check() -> None:
         if out.exists():
-            raise UsageError(f"found something at {out}, expected a free place: choose another -o")
+            raise UsageError(
+                f"found something at {out}, expected a free place: choose another `out`"
+            )
 
     with replacing(out, check) as folder:
         for path in track(list(fixes), "copying photos", len(fixes)):
@@ -119,7 +121,10 @@ def _fixes(
     elif kind == ".gpx":
         return dict(_along(source, paths, _gpx(positions), clock_offset_s))
     else:
-        raise UsageError(f"{positions} is a {kind or 'nameless'} file, expected .csv, .gpx or .kml")
+        raise UsageError(
+            f"found {positions}, a {kind or 'nameless'} file, expected .csv, .gpx or .kml: pass "
+            "one of these as `positions`"
+        )
     found = {}
     for path in paths:
         file = PurePosixPath(path)
@@ -152,7 +157,7 @@ def _csv(file: Path) -> dict[str, Fix]:
             name = next((columns[w] for w in wanted if w in columns), None)
             if name is None:
                 raise DataError(
-                    f"{file} has the columns {', '.join(columns) or 'none'}, expected one of "
+                    f"found the columns {', '.join(columns) or 'none'} in {file}, expected one of "
                     f"{', '.join(wanted)}: add it to the first line"
                 )
             keys.append(name)
@@ -190,7 +195,10 @@ def _gpx(file: Path) -> list[tuple[float, float, float]]:
             where = _degrees(point.get("lat"), point.get("lon"), f"{file}, track point {text}")
             points.append((_seconds(text.strip()), *where))
     if len(points) < 2:
-        raise DataError(f"{file} has {len(points)} track points with a time, expected at least 2")
+        raise DataError(
+            f"found {len(points)} track points with a time in {file}, expected at least 2: export "
+            "the track again, times included"
+        )
     return sorted(points)
 
 
@@ -245,8 +253,8 @@ def _degrees(lat: str | None, lon: str | None, where: str) -> tuple[float, float
         values = math.nan, math.nan
     if not (abs(values[0]) <= 90 and abs(values[1]) <= 180):
         raise DataError(
-            f"{where} has latitude {lat!r} and longitude {lon!r}, expected degrees within 90 and "
-            "180: correct the file"
+            f"found latitude {lat!r} and longitude {lon!r} in {where}, expected degrees within 90 "
+            "and 180: correct the file"
         )
     return values
 
@@ -255,7 +263,9 @@ def _elements(file: Path, tag: str) -> Iterator[ElementTree.Element]:
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
-        raise DataError(f"{file} is not XML ({error}): export it again") from error
+        raise DataError(
+            f"found no XML in {file} ({error}), expected a complete file: export it again"
+        ) from error
     return (element for element in root.iter() if _tag(element) == tag)
 
 

@@ -39,8 +39,8 @@ def read_exif(path: Path) -> Exif:
             gps, exif = tags.get_ifd(_GPS_IFD), tags.get_ifd(_EXIF_IFD)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"{path} is not a readable image ({error}), expected a complete JPEG or PNG: replace "
-            "or remove the file and run the command again"
+            f"found no readable image in {path} ({error}), expected a complete JPEG or PNG: "
+            "replace or remove the file and run the command again"
         ) from error
     lat = _degrees(gps, _LAT, _LAT_REF, "S", 90.0)
     lon = _degrees(gps, _LON, _LON_REF, "W", 180.0)

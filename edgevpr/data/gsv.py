@@ -1,4 +1,4 @@
-"""The GSV-Cities layout (Ali-bey et al., Neurocomputing 2022).
+"""Reader of the GSV-Cities layout (Ali-bey et al., Neurocomputing 2022).
 
 ::
 
@@ -13,6 +13,7 @@ read with it.
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevpr.data.image_files import EXTENSIONS, lacking
@@ -50,42 +51,60 @@ def read_gsv_cities(root: Path, cities: Sequence[str] | None = None) -> ImageTab
                 f"found no city {city} in {root / 'Dataframes'}, expected some of "
                 f"{', '.join(known)}: correct its name"
             )
-    paths: list[str] = []
-    missing: list[str] = []
-    columns: dict[str, list[float]] = {name: [] for name in ("place", "lat", "lon", "heading")}
-    time: list[str] = []
+    found = _Columns()
     disk: dict[str, dict[str, str]] = {}
     for number, city in enumerate(known):
-        if cities is not None and city not in cities:
-            continue
-        file = root / "Dataframes" / f"{city}.csv"
-        for line, row in _rows(file):
-            place = _place(file, line, row)
-            folder = row["city_id"]
-            if folder not in disk:
-                disk[folder] = _stems(root / "Images" / folder)
-            candidates = list(_image_names(row))
-            stem = next((name for name in candidates if name in disk[folder]), None)
-            if stem is None:
-                missing.append(f"Images/{folder}/{candidates[0]}.JPG")
-                continue
-            paths.append(f"Images/{folder}/{disk[folder][stem]}")
-            columns["place"].append(number * PLACES_PER_CITY + place)
-            columns["lat"].append(_number(file, line, row, "lat"))
-            columns["lon"].append(_number(file, line, row, "lon"))
-            columns["heading"].append(_number(file, line, row, "northdeg"))
-            time.append(f"{row['year'].zfill(4)}-{row['month'].zfill(2)}")
-    if missing:
-        raise lacking(missing, len(paths) + len(missing), root, f"{root / 'Dataframes'}")
-    if not paths:
+        if cities is None or city in cities:
+            _read_city(root, city, number, found, disk)
+    if found.missing:
+        total = len(found.paths) + len(found.missing)
+        raise lacking(found.missing, total, root, f"{root / 'Dataframes'}")
+    if not found.paths:
         raise DataError(
-            f"the CSV files in {root / 'Dataframes'} name no image, expected a row for each: "
-            "check the data set"
+            f"found no image named in the CSV files in {root / 'Dataframes'}, expected a row for "
+            "each: check the data set"
         )
-    easting, northing, zone, letter = to_utm(columns["lat"], columns["lon"])
+    easting, northing, zone, letter = to_utm(found.lat, found.lon)
     return ImageTable.build(
-        paths, easting=easting, northing=northing, zone=zone, letter=letter, time=time, **columns
-    )
+        found.paths, place=found.place, easting=easting, northing=northing, zone=zone,
+        letter=letter, lat=found.lat, lon=found.lon, heading=found.heading, time=found.time,
+    )  # fmt: skip
+
+
+@dataclass
+class _Columns:
+    """Columns of the images read so far, and the paths of those missing on the disk."""
+
+    paths: list[str] = field(default_factory=list)
+    place: list[int] = field(default_factory=list)
+    lat: list[float] = field(default_factory=list)
+    lon: list[float] = field(default_factory=list)
+    heading: list[float] = field(default_factory=list)
+    time: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def _read_city(
+    root: Path, city: str, number: int, columns: _Columns, disk: dict[str, dict[str, str]]
+) -> None:
+    """Append the images of one city; ``disk`` caches ``_stems`` of the image folders."""
+    file = root / "Dataframes" / f"{city}.csv"
+    for line, row in _rows(file):
+        place = _place(file, line, row)
+        folder = row["city_id"]
+        if folder not in disk:
+            disk[folder] = _stems(root / "Images" / folder)
+        candidates = list(_image_names(row))
+        stem = next((name for name in candidates if name in disk[folder]), None)
+        if stem is None:
+            columns.missing.append(f"Images/{folder}/{candidates[0]}.JPG")
+            continue
+        columns.paths.append(f"Images/{folder}/{disk[folder][stem]}")
+        columns.place.append(number * PLACES_PER_CITY + place)
+        columns.lat.append(_number(file, line, row, "lat"))
+        columns.lon.append(_number(file, line, row, "lon"))
+        columns.heading.append(_number(file, line, row, "northdeg"))
+        columns.time.append(f"{row['year'].zfill(4)}-{row['month'].zfill(2)}")
 
 
 def gsv_image_name(row: Mapping[str, str]) -> str:
@@ -126,7 +145,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         absent = [name for name in COLUMNS if name not in header]
         if absent:
             raise DataError(
-                f"{file} lacks the column {absent[0]}, expected {', '.join(COLUMNS)}: complete "
+                f"found no column {absent[0]} in {file}, expected {', '.join(COLUMNS)}: complete "
                 "the file"
             )
         for row in reader:
@@ -157,6 +176,6 @@ def _number(file: Path, line: int, row: dict[str, str], name: str) -> float:
 def _not_a_number(file: Path, line: int, name: str, found: str) -> DataError:
     expected = "a whole number from 0 to 9999999" if name == "place_id" else "a number"
     return DataError(
-        f"line {line} of {file} has {found!r} in column {name}, expected {expected}: correct the "
-        "file"
+        f"found {found!r} in column {name} of line {line} of {file}, expected {expected}: correct "
+        "the file"
     )

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, in an order that does not depend on the disk."""
+"""List of the image files of a folder, in an order that does not depend on the disk."""
 
 import os
 from pathlib import Path
@@ -49,7 +49,7 @@ def missing_images(root: Path, paths: list[str], named_in: str) -> None:
     """Raise one error for all ``paths`` below ``root`` that are no files.
 
     Raises:
-        DataError: says how many are missing, of how many, and the first.
+        DataError: some are missing; the message has their number, the total and the first.
     """
     missing = [path for path in paths if not (root / path).is_file()]
     if missing:
@@ -59,8 +59,8 @@ def missing_images(root: Path, paths: list[str], named_in: str) -> None:
 def lacking(missing: list[str], total: int, root: Path, named_in: str) -> DataError:
     """The sentence for images that a table names and the disk lacks."""
     return DataError(
-        f"{len(missing)} of the {total} images named in {named_in} are missing below {root}, the "
-        f"first is {missing[0]}; expected all of them: complete the data set, or remove their rows"
+        f"found {len(missing)} of the {total} images named in {named_in} missing below {root}, the "
+        f"first being {missing[0]}, expected all: complete the data set, or remove their rows"
     )
 
 

@@ -1,4 +1,4 @@
-"""A folder of images that say themselves where they were taken: ``@utm`` names or EXIF GPS."""
+"""Reader of image folders with ``@utm`` names or GPS positions in EXIF."""
 
 import math
 from pathlib import Path, PurePosixPath
@@ -29,9 +29,9 @@ def read_folder(root: Path) -> ImageTable:
     unplaced = [row["paths"] for row in rows if row is not None and "unplaced" in row]
     if unplaced:
         raise DataError(
-            f"{len(unplaced)} of the {len(rows)} images in {root} have neither an @utm name nor a "
-            f"GPS position in EXIF, the first is {unplaced[0]}; expected {LAYOUTS}: rename them "
-            "or write an images.csv with the columns path and place"
+            f"found {len(unplaced)} of the {len(rows)} images in {root} with neither an @utm name "
+            f"nor a GPS position in EXIF, the first being {unplaced[0]}, expected {LAYOUTS}: "
+            "rename them, or write an images.csv with the columns path and place"
         )
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     return number_places(ImageTable.build(**columns).with_positions())

@@ -1,4 +1,4 @@
-"""Mapillary Street-Level Sequences in its original layout, validation cities.
+"""Reader of Mapillary Street-Level Sequences in its original layout, validation cities.
 
 ``train_val/<city>/{database,query}/{postprocessed.csv,raw.csv,images/<key>.jpg}``; Warburg et al.,
 CVPR 2020. The full validation protocol takes every image of Copenhagen and San Francisco that is no
@@ -51,7 +51,7 @@ def _side(root: Path, folder: Path) -> ImageTable:
     relative = folder.relative_to(root).as_posix()
     paths = [f"{relative}/images/{key}.jpg" for key, _, _ in rows]
     missing_images(root, paths, str(folder / "postprocessed.csv"))
-    # MSLS's own easting and northing are UTM too, of the city's zone; degrees say which.
+    # MSLS's own easting and northing are UTM too, but without the zone: degrees give it.
     return ImageTable.build(
         paths,
         lat=[float(r["lat"]) for _, _, r in rows],

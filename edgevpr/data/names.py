@@ -39,7 +39,7 @@ _TIME = re.compile(
 
 @dataclass(frozen=True)
 class UtmName:
-    """What an ``@utm`` name says; fields that were empty or absent keep these defaults."""
+    """Fields of an ``@utm`` name; those that were empty or absent keep these defaults."""
 
     easting: float  # UTM metres
     northing: float
@@ -209,13 +209,13 @@ def _number(name: str, values: dict[str, str], field: str, default: float | None
 
 def _malformed(name: str, field: str, found: str, expected: str) -> DataError:
     return DataError(
-        f"the image name {name} has {found!r} in its field {field}, expected {expected}: rename "
-        "the file, or give its position in an images.csv"
+        f"found {found!r} in the field {field} of the image name {name}, expected {expected}: "
+        "rename the file, or give its position in an images.csv"
     )
 
 
 def _cannot_hold(field: str, found: object, expected: str) -> DataError:
     return DataError(
-        f"an @utm name cannot hold {found!r} in its field {field}, expected {expected}: correct "
-        "the value and write the image again"
+        f"found {found!r} for the field {field} of an @utm name, expected {expected}: correct the "
+        "value and write the image again"
     )

@@ -1,7 +1,7 @@
-"""Named evaluation protocols: which images, how many, and what answers a query.
+"""Named evaluation protocols: image counts, and the rule for positives.
 
-Half of the field's disagreements are two papers that evaluate on differently cut copies of one data
-set. A protocol here has a name, counts that are checked, and a rule for positives.
+Results on one data set differ between papers where copies of it were cut differently. A protocol
+has a name, counts that are checked, and a rule for positives.
 """
 
 import re
@@ -116,8 +116,8 @@ def protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     near = [known for known in PROTOCOLS if known.startswith(name.partition("-")[0].lower())]
     raise UsageError(
-        f"unknown protocol {name!r}; {'perhaps' if near else 'known'}: "
-        f"{', '.join(near or PROTOCOLS)}"
+        f"found the protocol {name!r}, expected {'perhaps' if near else 'one of'} "
+        f"{', '.join(near or PROTOCOLS)}: correct it, or see edgevpr data list"
     )
 
 
@@ -138,13 +138,13 @@ def open_protocol(name: str, root: Path) -> Evaluation:
     if counts != (wanted.database, wanted.queries):
         others = [p.name for p in PROTOCOLS.values() if (p.database, p.queries) == counts]
         hint = (
-            f"these are the counts of {', '.join(others)}: pass that name"
+            f"pass {' or '.join(others)}, which has these counts"
             if others
             else f"see what is missing with edgevpr data check {name} {root}"
         )
         raise DataError(
-            f"{root} holds {counts[0]:,} database and {counts[1]:,} query images, {name} has "
-            f"{wanted.database:,} and {wanted.queries:,}; {hint}"
+            f"found {counts[0]:,} database and {counts[1]:,} query images in {root}, expected "
+            f"{wanted.database:,} and {wanted.queries:,} for {name}: {hint}"
         )
     return found
 
@@ -193,7 +193,7 @@ def _in_frame_order(folder: Path) -> ImageTable:
 
 @dataclass(frozen=True)
 class Check:
-    """What ``edgevpr data check`` found."""
+    """Result of ``edgevpr data check``."""
 
     protocol: str
     used_by: str
@@ -212,7 +212,7 @@ def check(name: str, root: Path, *, unreadable: Callable[[Path], bool] | None = 
     """Compare a folder with a protocol.
 
     Args:
-        unreadable: tells whether an image file cannot be read; None leaves the files closed.
+        unreadable: whether an image file cannot be read; None: files are not opened.
     """
     wanted = protocol(name)
     found = read_evaluation(wanted, root)

@@ -1,4 +1,4 @@
-"""One entry for every layout: what is in this folder?"""
+"""Reader of image folders of any layout."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def read_images(root: Path) -> ImageTable:
     root = Path(root)
     if (root / MANIFEST).is_file():
         raise DataError(
-            f"{root} is an edgevpr artifact, expected a folder of images ({LAYOUTS}): pass the "
-            "folder that it was made from"
+            f"found an edgevpr artifact at {root}, expected a folder of images ({LAYOUTS}): pass "
+            "the folder that it was made from"
         )
     if (root / TABLE).is_file():
         return read_table(root)
@@ -36,8 +36,8 @@ def read_images(root: Path) -> ImageTable:
         return read_gsv_cities(root)
     if (root / "database").is_dir() and (root / "queries").is_dir():
         raise DataError(
-            f"{root} holds database/ and queries/, expected one of the two: pass {root}/database "
-            f"or {root}/queries"
+            f"found database/ and queries/ in {root}, expected one of the two: pass "
+            f"{root}/database or {root}/queries"
         )
     return read_folder(root)
 
@@ -57,15 +57,15 @@ def read_table(root: Path) -> ImageTable:
     if not len(table):
         list_images(root)
         raise DataError(
-            f"{root / TABLE} names no image, expected a row for each: complete the file"
+            f"found no image named in {root / TABLE}, expected a row for each: complete the file"
         )
     missing_images(root, table.paths, str(root / TABLE))
     table = number_places(table.with_positions())
     nowhere = np.flatnonzero(table.place < 0)
     if len(nowhere):
         raise DataError(
-            f"{len(nowhere)} of the {len(table)} rows of {root / TABLE} say no place, the first is "
-            f"{table.paths[nowhere[0]]}; expected a column place, or easting and northing, or lat "
-            "and lon: complete the file"
+            f"found {len(nowhere)} of the {len(table)} rows of {root / TABLE} without a place, the "
+            f"first being {table.paths[nowhere[0]]}, expected a column place, or easting and "
+            "northing, or lat and lon: complete the file"
         )
     return table

@@ -1,4 +1,4 @@
-"""Plain evaluation folders: ``database/`` and ``queries/`` side by side."""
+"""Reader of plain evaluation folders: ``database/`` and ``queries/`` side by side."""
 
 from dataclasses import replace
 from pathlib import Path

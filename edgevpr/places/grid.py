@@ -1,4 +1,4 @@
-"""All points within a radius, on a grid, in numpy alone: a device has no scipy."""
+"""Neighbours within a radius, found on a grid in numpy alone."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Which images were taken near a point on the ground: a GPS prior, ``--near lat,lon,radius``.
+"""Images taken near a point: the GPS prior of a search.
 
 Distances are straight lines between points of the WGS 84 ellipsoid, the same everywhere on Earth:
 no zones, no poles. Over 100 km the chord is a metre shorter than the way along the ground.
@@ -8,13 +8,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
-
-#: WGS 84: equatorial radius in metres, and the square of the eccentricity.
-_A, _E2 = 6378137.0, 6.69437999014e-3
+from edgevpr.places.wgs84 import earth_centred
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Near:
     def __post_init__(self) -> None:
         if not (abs(self.lat) <= 90 and abs(self.lon) <= 180 and 0 < self.radius_m < math.inf):
             raise UsageError(
-                f"found --near {self}, expected a latitude of -90 to 90, a longitude of -180 to "
-                "180 and a radius above 0 metres: pass --near 48.137,11.575,200"
+                f"found `near` {self}, expected a latitude of -90 to 90, a longitude of -180 to "
+                "180 and a radius above 0 metres: pass `near` 48.137,11.575,200"
             )
 
     def __str__(self) -> str:
@@ -46,16 +44,16 @@ class Near:
             lat, lon, radius = (float(part) for part in text.split(","))
         except ValueError:
             raise UsageError(
-                f"found --near {text!r}, expected lat,lon,radius in degrees and metres: pass "
-                "--near 48.137,11.575,200"
+                f"found `near` {text!r}, expected lat,lon,radius in degrees and metres: pass "
+                "`near` 48.137,11.575,200"
             ) from None
         return cls(lat, lon, radius)
 
 
 class Positions:
-    """Where N images were taken, for many questions.
+    """Positions of N images, to be searched many times.
 
-    Images without coordinates, and those that ``live`` (N,) leaves out, are nowhere.
+    Images without coordinates, and those that ``live`` (N,) leaves out, are never found.
     """
 
     def __init__(self, images: ImageTable, live: NDArray[np.bool_] | None = None) -> None:
@@ -63,7 +61,7 @@ class Positions:
         self._lat, self._lon = table.lat, table.lon
         if live is not None:
             self._lat = np.where(live, table.lat, math.nan)
-        self._xyz = _earth_centred(self._lat, self._lon)
+        self._xyz = earth_centred(self._lat, self._lon)
 
     def near(self, point: Near) -> NDArray[np.bool_]:
         """(N,) which images lie within the radius.
@@ -71,7 +69,7 @@ class Positions:
         Raises:
             DataError: none does.
         """
-        here = _earth_centred(point.lat, point.lon)
+        here = earth_centred(point.lat, point.lon)
         squared = np.square(self._xyz[0] - here[0])
         squared += np.square(self._xyz[1] - here[1])
         squared += np.square(self._xyz[2] - here[2])
@@ -84,21 +82,13 @@ class Positions:
         known = np.isfinite(squared)
         if not known.any():
             return (
-                f"found --near {point}, but none of the map's {len(squared)} images has "
-                "coordinates, expected some: leave --near out"
+                f"found `near` {point} and no coordinates among the map's {len(squared)} images, "
+                "expected some: leave `near` out"
             )
         lat, lon = self._lat[known], self._lon[known]
         return (
-            f"found --near {point}, but the nearest image of the map is "
+            f"found `near` {point} but the nearest image of the map is "
             f"{math.sqrt(squared[known].min()):.0f} m from there, expected a point in or beside "
             f"{lat.min():.5f} to {lat.max():.5f} N, {lon.min():.5f} to {lon.max():.5f} E: correct "
-            "--near lat,lon,radius, or use the gallery of that region"
+            "`near` lat,lon,radius, or use the gallery of that region"
         )
-
-
-def _earth_centred(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
-    """(3, ...) metres from the centre of the Earth."""
-    phi, lam = np.radians(np.asarray(lat, float)), np.radians(np.asarray(lon, float))
-    across = _A / np.sqrt(1 - _E2 * np.sin(phi) ** 2)
-    flat = across * np.cos(phi)
-    return np.stack([flat * np.cos(lam), flat * np.sin(lam), across * (1 - _E2) * np.sin(phi)])

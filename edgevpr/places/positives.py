@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from edgevpr.errors import DataError
 from edgevpr.places.grid import within
 from edgevpr.places.table import ImageTable
-from edgevpr.places.utm import FALSE_NORTHING, project, to_latlon
+from edgevpr.places.utm import FALSE_NORTHING, to_latlon, to_zone
 
 
 def positives_within(
@@ -23,7 +23,7 @@ def positives_within(
     number of pairs looked at: 10,000 queries against 100,000 images take about a second.
     """
     if not radius_m >= 0:
-        raise DataError(f"found a radius of {radius_m} m, expected 0 or more: pass --radius 25")
+        raise DataError(f"found `radius_m` {radius_m}, expected 0 or more: pass `radius_m` 25")
     empty = np.empty(0, np.int64)
     result = [empty] * len(queries)
     q_zone, g_zone, q_north, g_north = _plane(queries, gallery)
@@ -86,6 +86,6 @@ def _gallery_in_zone(
     near = gallery.located & (apart > 0) & (apart <= 2) & (zones > 0) & (number > 0)
     if near.any():
         lat, lon = to_latlon(gallery.easting[near], north[near], zones[near], "N")
-        xy[near] = np.stack(project(lat, lon, number), axis=1)
+        xy[near] = np.stack(to_zone(lat, lon, number), axis=1)
     rows = np.flatnonzero((own | near) & np.isfinite(xy).all(axis=1))
     return rows, xy[rows]

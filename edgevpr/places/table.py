@@ -1,7 +1,7 @@
-"""Where images were taken: the image table, UTM coordinates, and which images show one place.
+"""Image tables: paths, place ids, UTM and geographic positions, headings, times.
 
-Positions are UTM metres, the field's convention: an image within 25 m of a query answers it. Zone
-borders and the equator, where UTM metres jump, are handled where distances are taken.
+Positions are UTM metres. Zone borders and the equator, where UTM metres jump, are handled where
+distances are taken (``positives``).
 """
 
 import csv
@@ -179,8 +179,8 @@ class ImageTable:
         header = next(lines, [])
         if "path" not in header:
             raise DataError(
-                f"{path} has the columns {', '.join(header) or '(none)'}, expected at least path, "
-                f"and of {', '.join(COLUMNS[1:])} those that are known: add the missing column"
+                f"found the columns {', '.join(header) or '(none)'} in {path}, expected at least "
+                f"path, and those known of {', '.join(COLUMNS[1:])}: add the missing column"
             )
         columns: dict[str, Any] = {}
         for name in header:
@@ -227,6 +227,6 @@ def _parse(path: Path, line: int, name: str, text: str, kind: type, unknown: flo
         return kind(text)
     except ValueError:
         raise DataError(
-            f"line {line} of {path} has {text!r} in column {name}, expected a number or nothing: "
-            "correct the file"
+            f"found {text!r} in column {name} of line {line} of {path}, expected a number or "
+            "nothing: correct the file"
         ) from None

@@ -1,4 +1,4 @@
-"""WGS 84 degrees and UTM metres, whole columns at a time, through the ``utm`` package."""
+"""Conversion between WGS 84 degrees and UTM metres, whole columns at a time."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def to_utm(
     easting, northing = np.full(len(lat), math.nan), np.full(len(lat), math.nan)
     for number in np.unique(zone[known]):
         rows = known & (zone == number)
-        easting[rows], northing[rows] = project(lat[rows], lon[rows], int(number))
+        easting[rows], northing[rows] = to_zone(lat[rows], lon[rows], int(number))
     northing[known & (letter < "N")] += FALSE_NORTHING
     return easting, northing, zone, letter.tolist()
 
@@ -72,7 +72,7 @@ def to_latlon(
     return lat, lon
 
 
-def project(
+def to_zone(
     lat: NDArray[np.float64], lon: NDArray[np.float64], zone: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Easting and signed northing (negative south of the equator) in this zone, metres."""
@@ -89,8 +89,8 @@ def _zones(
 ) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Zone number and letter of each point, Norway and Svalbard included.
 
-    ``utm`` answers for one point at a time, but every border lies on a whole degree: one question
-    for each one-degree cell answers for all points in it.
+    ``utm`` takes one point at a time, but every border lies on a whole degree: one call for each
+    one-degree cell serves all points in it.
     """
     from utm.conversion import latitude_to_zone_letter, latlon_to_zone_number
 

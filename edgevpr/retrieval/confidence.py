@@ -1,9 +1,9 @@
-"""How likely the best answer of a search is right: evidence that costs nothing, and its figures.
+"""Evidence that the best answer of a search is right, its probability, and their figures.
 
-``edgevpr index`` fits the ``Calibration`` on held-out images, the runtime applies it; the evidence
-must be the same numbers in both, so it is computed here. Margins to the runner-up as evidence of
-a match, and recall at 100 % precision: Cummins and Newman, FAB-MAP (IJRR 2008); Schubert et al.,
-Visual Place Recognition: A Tutorial (RAM 2024).
+``edgevpr index`` fits the ``ConfidenceModel`` on held-out images, the runtime applies it; the
+evidence must be the same numbers in both, so it is computed here. Margins to the runner-up as
+evidence of a match, and recall at 100 % precision: Cummins and Newman, FAB-MAP (IJRR 2008);
+Schubert et al., Visual Place Recognition: A Tutorial (RAM 2024).
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 
@@ -25,7 +25,7 @@ _BINS = 10
 def evidence(
     scores: NDArray[np.float32], rows: NDArray[np.int64], images: ImageTable, radius_m: float
 ) -> NDArray[np.float64]:
-    """(3,) the numbers of ``EVIDENCE`` from one frame's (K,) ranked gallery images.
+    """(3,) score, margin and lead (``EVIDENCE``) of one frame's (K,) ranked gallery images.
 
     Only the first ``SEARCH_DEPTH`` count, so that asking for more answers changes nothing. Where
     every image found shows the best place, the least similar one stands for the others: the true
@@ -55,9 +55,9 @@ def same_place(
     return np.asarray(same | (rows == row))
 
 
-def probability(calibration: Calibration, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def probability(model: ConfidenceModel, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 3) evidence -> (...) probability that the best answer is right."""
-    return logistic(numbers, np.array(calibration.weights), calibration.intercept)
+    return logistic(numbers, np.array(model.weights), model.intercept)
 
 
 def logistic(
@@ -70,7 +70,7 @@ def logistic(
 
 @dataclass(frozen=True)
 class Figures:
-    """What a confidence is worth on labelled images; shares in percent."""
+    """Figures of a confidence on labelled images, as in ``ConfidenceModel``; shares in percent."""
 
     r_at_100p: float
     coverage: float

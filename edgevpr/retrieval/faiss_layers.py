@@ -1,4 +1,4 @@
-"""What a FAISS index is made of: re-ranking stores, transforms, and the index under them."""
+"""Layers of a FAISS index: re-ranking stores, transforms, and the index under them."""
 
 from typing import Any
 

@@ -61,7 +61,7 @@ class Projection:
 
 def _unreadable(path: Path, found: str) -> CorruptArtifactError:
     return CorruptArtifactError(
-        f"{path} is no projection (found {found}), expected a (d + 1, D) float32 array: copy the "
+        f"found no projection in {path} ({found}), expected a (d + 1, D) float32 array: copy the "
         "folder again or write it anew with edgevpr index"
     )
 

@@ -1,4 +1,4 @@
-"""Recall@K: the only implementation.
+"""Recall@K.
 
 R@K is the share of queries with at least one positive among the K nearest gallery images.
 Queries without any positive in the gallery can never be answered: they are counted and reported,
@@ -53,7 +53,7 @@ def recall_at(
         positives: for each query, the gallery rows that answer it.
         database: number of gallery images, for the report.
         ks: the values of K; those above ``database`` or above K_max are left out, because R@K_max
-            under another name would be a lie.
+            must not be reported under another name.
 
     Raises:
         DataError: no query has a positive.
@@ -61,8 +61,8 @@ def recall_at(
     answerable = np.array([len(good) > 0 for good in positives], dtype=bool)
     if not answerable.any():
         raise DataError(
-            f"none of the {len(positives)} queries has a positive among the {database} gallery "
-            "images; expected queries and gallery of one map: check the folders and the radius"
+            f"found no positive for any of {len(positives)} queries among {database} gallery "
+            "images, expected queries and gallery of one map: check the folders and the radius"
         )
     found = hits(predictions, positives)[answerable]
     ks = [k for k in ks if k <= min(database, found.shape[1])] or [1]

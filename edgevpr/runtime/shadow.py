@@ -5,9 +5,8 @@ import statistics
 from dataclasses import dataclass
 
 from edgevpr.errors import UsageError
+from edgevpr.places.wgs84 import great_circle_m
 from edgevpr.runtime.answers import Answer, FrameError, Match
-
-_EARTH_M = 6_371_000.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,4 @@ def _metres(a: Match, b: Match) -> float | None:
     """Great-circle distance; None where either has no position."""
     if a.lat is None or a.lon is None or b.lat is None or b.lon is None:
         return None
-    lat_a, lat_b = math.radians(a.lat), math.radians(b.lat)
-    half = math.sin((lat_b - lat_a) / 2) ** 2
-    half += math.cos(lat_a) * math.cos(lat_b) * math.sin(math.radians(b.lon - a.lon) / 2) ** 2
-    return 2 * _EARTH_M * math.asin(min(1.0, math.sqrt(half)))
+    return great_circle_m((a.lat, a.lon), (b.lat, b.lon))

@@ -1,4 +1,4 @@
-"""Features artifacts: opened, and several joined to one."""
+"""Features artifacts: written, opened, and several joined to one."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import edgevpr.artifacts.features as module
 from edgevpr.artifacts.features import Features, join
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -28,11 +27,10 @@ def write(
         place=np.arange(count),
         easting=np.arange(count),
     )
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", descriptors)
-        table.save(folder / "images.csv")
-        record = FeaturesRecord("gallery", model, Preprocess(64, 64), count, 16, str(path.name))
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=space, model_digest=model, preprocess=Preprocess(64, 64),
+        source=path.name,
+    )  # fmt: skip
     return descriptors
 
 
@@ -88,3 +86,28 @@ def test_a_record_that_does_not_fit_its_rows(tmp_path: Path) -> None:
         write_json(folder / "features.json", record)
     with pytest.raises(CorruptArtifactError, match="its record says"):
         Features(tmp_path / "b")
+
+
+def test_written_from_an_array_from_blocks_and_from_a_file(tmp_path: Path) -> None:
+    descriptors = write(tmp_path / "array", 7, seed=0)
+    table = Features(tmp_path / "array").table
+    about = {"space": SPACE, "model_digest": "m", "preprocess": Preprocess(64, 64), "source": "s"}
+    blocks = (descriptors[i : i + 3].astype(np.float32) for i in range(0, 7, 3))
+    Features.write(tmp_path / "blocks", blocks, table, **about, config={"batch_size": 3})
+    np.save(tmp_path / "d.npy", descriptors)
+    record = Features.write(tmp_path / "file", tmp_path / "d.npy", table, **about, role="query")
+    assert (record.count, record.dim, record.role) == (7, 16, "query")
+    assert not (tmp_path / "d.npy").exists()
+    for name in ("array", "blocks", "file"):
+        np.testing.assert_array_equal(Features(tmp_path / name).descriptors, descriptors)
+    assert (tmp_path / "blocks" / "config.json").is_file()
+    assert not (tmp_path / "array" / "config.json").exists()
+
+
+def test_rows_that_are_not_as_many_as_the_images(tmp_path: Path) -> None:
+    descriptors = write(tmp_path / "a", 3, seed=0)
+    table = Features(tmp_path / "a").table
+    about = {"space": SPACE, "model_digest": "m", "preprocess": Preprocess(64, 64), "source": "s"}
+    with pytest.raises(ValueError, match="2 descriptors"):
+        Features.write(tmp_path / "b", descriptors[:2], table, **about)
+    assert not (tmp_path / "b").exists()

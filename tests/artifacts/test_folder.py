@@ -1,4 +1,4 @@
-"""Artifacts: what is written comes back, and nothing damaged is opened."""
+"""Artifact folders: round trip, damage, replacement."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def edit(path: Path, change: Callable[[dict], object]) -> None:
 
 
 def test_round_trip(out: Path) -> None:
-    """Catches a manifest that forgets files, the space, or files in folders."""
+    """Files, files in folders and the space come back."""
     opened = open_artifact(out, "features")
     assert opened.space == "net-8-abc"
     assert opened.read("record.json", Record) == Record(3, "å")
@@ -57,14 +57,14 @@ def test_round_trip(out: Path) -> None:
 
 
 def test_an_artifact_without_descriptors_has_no_space(tmp_path: Path) -> None:
-    """Catches None leaking out where a string is promised."""
+    """It is the empty string, not None."""
     with write_artifact(tmp_path / "p", "profile"):
         pass
     assert open_artifact(tmp_path / "p", "profile").space == ""
 
 
 def test_digest_is_the_content(out: Path, tmp_path: Path) -> None:
-    """Catches a digest that depends on where the artifact lies, or not on what is in it."""
+    """Wherever the artifact lies."""
 
     def digest(name: str, data: bytes) -> str:
         with write_artifact(tmp_path / name, "model") as folder:
@@ -79,7 +79,6 @@ def test_digest_is_the_content(out: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_listed_is_not_handed_out(out: Path) -> None:
-    """Catches reading a stray file that no hash protects."""
     (out / "stray.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match=r"stray\.json"):
         open_artifact(out, "features").file("stray.json")
@@ -87,7 +86,7 @@ def test_a_file_that_is_not_listed_is_not_handed_out(out: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 1, 2047])
 def test_truncation(out: Path, keep: int) -> None:
-    """Catches half-copied files; sizes are checked without hashing too."""
+    """Sizes are checked without hashing too."""
     file = out / "data.bin"
     file.write_bytes(file.read_bytes()[:keep])
     for verify in (True, False):
@@ -98,7 +97,7 @@ def test_truncation(out: Path, keep: int) -> None:
 @pytest.mark.parametrize("byte", [0, 1000, 2047])
 @pytest.mark.parametrize("bit", [0, 7])
 def test_bit_flip(out: Path, byte: int, bit: int) -> None:
-    """Catches any single changed bit, first to last byte."""
+    """Any single bit, first to last byte."""
     data = bytearray((out / "data.bin").read_bytes())
     data[byte] ^= 1 << bit
     (out / "data.bin").write_bytes(data)
@@ -107,35 +106,32 @@ def test_bit_flip(out: Path, byte: int, bit: int) -> None:
 
 
 def test_missing_file(out: Path) -> None:
-    """Catches an artifact that lost a file, in a folder as well."""
+    """In a folder as well."""
     (out / "engines" / "a.engine").unlink()
     with pytest.raises(CorruptArtifactError, match=r"engines/a\.engine"):
         open_artifact(out, "features")
 
 
 def test_wrong_kind_names_both_and_the_command(out: Path) -> None:
-    """Catches a gallery passed where a bundle was asked for."""
     with pytest.raises(ArtifactKindError, match=r"features artifact.*bundle.*edgevpr compile"):
         open_artifact(out, "bundle")
 
 
 @pytest.mark.parametrize("format", [0, 2])
 def test_wrong_version_is_told_before_the_rest_is_read(out: Path, format: int) -> None:
-    """Catches complaints about fields that another format version need not have."""
+    """Another format need not have the same fields."""
     edit(out, lambda m: (m.update(format=format, creator="9.1"), m.pop("files")))
     with pytest.raises(ArtifactVersionError, match=rf"format {format} .*9\.1.*format 1"):
         open_artifact(out, "features")
 
 
 def test_wrong_space(out: Path) -> None:
-    """Catches comparing descriptors of two gallery networks."""
     with pytest.raises(SpaceMismatchError, match=r"net-8-abc.*net-8-def"):
         check_same_space(open_artifact(out, "features").space, "F", "net-8-def", "the gallery G")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "engines/../../outside"])
 def test_a_manifest_cannot_point_outside(out: Path, name: str) -> None:
-    """Catches an artifact from a stranger that makes edgevpr read other files."""
     (out.parent / "outside").write_bytes(b"x")
     edit(out, lambda m: m["files"].update({name: m["files"]["data.bin"]}))
     with pytest.raises(CorruptArtifactError, match="inside the folder"):
@@ -146,14 +142,14 @@ def test_a_manifest_cannot_point_outside(out: Path, name: str) -> None:
     "text", ["", "{", "[]", "null", '{"format": "1"}', '{"format": 1}', "\xff\xfe"]
 )
 def test_a_damaged_manifest(out: Path, text: str) -> None:
-    """Catches tracebacks out of JSON that is cut, foreign, or of another shape."""
+    """JSON that is cut, foreign, or of another shape is refused in one sentence."""
     (out / "manifest.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(CorruptArtifactError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json unreadable"):
         open_artifact(out, "features")
 
 
 def test_no_artifact_there(tmp_path: Path) -> None:
-    """Catches a path with a typing error, and an ordinary folder."""
+    """A path that is wrong and an ordinary folder are told apart."""
     with pytest.raises(DataError, match=r"nothing at .*edgevpr embed"):
         open_artifact(tmp_path / "none", "features")
     with pytest.raises(DataError, match="an ordinary folder"):
@@ -161,7 +157,6 @@ def test_no_artifact_there(tmp_path: Path) -> None:
 
 
 def test_a_record_of_another_shape(out: Path) -> None:
-    """Catches a record that validates nothing."""
     with pytest.raises(CorruptArtifactError, match="expected a Manifest"):
         open_artifact(out, "features").read("record.json", type(opened_manifest(out)))
     with pytest.raises(CorruptArtifactError, match="expected a Record"):
@@ -173,7 +168,7 @@ def opened_manifest(out: Path) -> msgspec.Struct:
 
 
 def test_replacing_takes_the_whole_folder(out: Path) -> None:
-    """Catches a new artifact that still holds files of the old one."""
+    """No file of the old artifact is left in the new one."""
     with write_artifact(out, "features", space="s") as folder:
         (folder / "new").write_bytes(b"n")
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "new"]
@@ -182,7 +177,7 @@ def test_replacing_takes_the_whole_folder(out: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, EdgeVPRError])
 def test_an_exception_keeps_the_old_one(out: Path, error: type[BaseException]) -> None:
-    """Catches a failed or interrupted run that damages what was there, or leaves its own."""
+    """A failed or interrupted run changes nothing and leaves nothing."""
     before = open_artifact(out, "features").digest
 
     def fail_halfway() -> None:
@@ -223,7 +218,7 @@ def foreign(path: Path, what: str) -> dict[str, bytes]:
     ],
 )
 def test_what_edgevpr_did_not_write_is_not_touched(tmp_path: Path, what: str) -> None:
-    """Catches -o pointed at somebody's work; many programs call a file manifest.json."""
+    """Other programs name a file manifest.json too."""
     path = tmp_path / "mine"
     before = foreign(path, what)
     with pytest.raises(UsageError, match="did not write"), write_artifact(path, "features"):
@@ -233,14 +228,14 @@ def test_what_edgevpr_did_not_write_is_not_touched(tmp_path: Path, what: str) ->
 
 
 def test_another_kind_is_not_replaced(out: Path) -> None:
-    """Catches ``edgevpr index -o FEATURES`` destroying a night of embedding."""
+    """``edgevpr index -o FEATURES`` is refused."""
     with pytest.raises(UsageError, match="a features artifact"), write_artifact(out, "gallery"):
         pass
     open_artifact(out, "features")
 
 
 def test_work_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    """Catches a check made only before hours of work."""
+    """The place is checked before the work and again after it."""
     path = tmp_path / "out"
     with pytest.raises(UsageError, match="did not write"), write_artifact(path, "model"):
         foreign(path, "folder")
@@ -248,7 +243,7 @@ def test_work_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_and_a_link_are_places_to_write(out: Path, tmp_path: Path) -> None:
-    """Catches a refused ``mkdir out``, and a link to a large disk turned into a folder."""
+    """A link is followed and stays a link."""
     (tmp_path / "empty").mkdir()
     with write_artifact(tmp_path / "empty", "model"):
         pass
@@ -262,13 +257,12 @@ def test_an_empty_folder_and_a_link_are_places_to_write(out: Path, tmp_path: Pat
 
 
 def test_parents_are_made(tmp_path: Path) -> None:
-    """Catches -o runs/today/features failing on a fresh disk."""
     with write_artifact(tmp_path / "a" / "b" / "c", "model"):
         pass
     assert isinstance(open_artifact(tmp_path / "a" / "b" / "c", "model"), Artifact)
 
 
 def test_an_artifact_is_readable_by_other_users(out: Path) -> None:
-    """Catches the private permissions of temporary files surviving into the result."""
+    """The permissions are not those of a temporary file."""
     assert out.stat().st_mode & 0o555 == 0o555
     assert (out / "manifest.json").stat().st_mode & 0o444 == 0o444

@@ -1,4 +1,4 @@
-"""Records: each survives its JSON, and refuses what does not belong."""
+"""Records: round trip through JSON, and refusal of other shapes."""
 
 import types
 import typing
@@ -37,30 +37,27 @@ EXAMPLES = [example(kind) for kind in KINDS]
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda r: type(r).__name__)
 def test_round_trip(record: msgspec.Struct) -> None:
-    """Catches a field whose type JSON cannot carry."""
     assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda r: type(r).__name__)
 def test_every_required_field_is_checked(record: msgspec.Struct) -> None:
-    """Catches an artifact of an older writer accepted with a field missing or of another type."""
+    """A field that is missing or of another type is refused."""
     whole = msgspec.to_builtins(record)
     for field in msgspec.structs.fields(type(record)):
-        without = {k: v for k, v in whole.items() if k != field.name}
+        without = {k: v for k, v in whole.items() if k != field.encode_name}
         if field.required:
             with pytest.raises(msgspec.ValidationError):
                 msgspec.convert(without, type=type(record))
         with pytest.raises(msgspec.ValidationError):
-            msgspec.convert({**whole, field.name: object}, type=type(record))
+            msgspec.convert({**whole, field.encode_name: object}, type=type(record))
 
 
 def test_provenance_has_three_values() -> None:
-    """Catches a number that is neither measured, emulated nor predicted."""
     assert typing.get_args(records.Provenance) == ("measured", "emulated", "predicted")
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    """Catches a bundle of a newer edgevpr run as if it were FP32."""
     whole = msgspec.to_builtins(example(records.BundleRecord))
     with pytest.raises(msgspec.ValidationError, match="fp8"):
         msgspec.convert({**whole, "precision": "fp8"}, type=records.BundleRecord)

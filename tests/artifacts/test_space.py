@@ -1,4 +1,4 @@
-"""Descriptor spaces: two networks that differ in anything never share one."""
+"""Descriptor space ids: stable, and different for different networks."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ BASE: dict[str, Any] = {
 
 
 def test_the_id_is_readable_and_stable() -> None:
-    """Catches an id that changes between releases: every gallery ever built would be refused."""
+    """An id of another release stays valid."""
     assert space_id(**BASE) == "boq-12288-7e5e50c213c7"
     shuffled = dict(reversed(BASE["architecture"].items()))
     assert space_id(**{**BASE, "architecture": shuffled}) == space_id(**BASE)
@@ -34,17 +34,15 @@ def test_the_id_is_readable_and_stable() -> None:
     ],
 )
 def test_any_difference_is_another_space(field: str, other: object) -> None:
-    """Catches an identity that leaves out a part: confident nonsense instead of a refusal."""
     assert space_id(**{**BASE, field: other}) != space_id(**BASE)
 
 
 def test_a_network_without_aggregator_has_an_id() -> None:
-    """Catches a KeyError for plain backbones."""
     assert space_id({}, "", Preprocess(height=1, width=1), 8).startswith("net-8-")
 
 
 def test_check_same_space() -> None:
-    """Catches a message that leaves out which artifact is in which space."""
+    """The message names both artifacts and both spaces."""
     check_same_space("a-1-x", "bundle B", "a-1-x", "gallery G")
     with pytest.raises(
         SpaceMismatchError, match=r"bundle B.* a-1-x, expected a-1-y.*gallery G.*edgevpr train"

@@ -32,7 +32,7 @@ def city(root: Path, rows: list[tuple[str, ...]], ext: str = ".JPG", file: str =
 
 
 def test_image_names_are_those_of_the_data_set() -> None:
-    """Catches padding and order: place 7 digits, year 4, month 2, bearing 3."""
+    """Place 7 digits, year 4, month 2, bearing 3."""
     assert gsv_image_name(dict(zip(COLUMNS, LONDON[0], strict=True))) == (
         "London_0000000_2018_05_007_51.5238_-0.1290001_OUtDxIazLYg8tyVGzP0VoA"
     )
@@ -40,7 +40,7 @@ def test_image_names_are_those_of_the_data_set() -> None:
 
 @pytest.mark.parametrize("ext", [".JPG", ".jpg", ".jpeg"])
 def test_rows_become_images(tmp_path: Path, ext: str) -> None:
-    """Catches copies whose extension differs in case, and columns mixed up."""
+    """File extensions are found in either case."""
     table = read_gsv_cities(city(tmp_path, LONDON, ext))
     assert len(table) == 3
     assert table.paths[2] == f"Images/London/London_0000013_2012_01_090_51.6_-0.2_q{ext}"
@@ -54,7 +54,7 @@ def test_rows_become_images(tmp_path: Path, ext: str) -> None:
 
 
 def test_places_are_unique_across_cities_and_stable(tmp_path: Path) -> None:
-    """Catches place 13 of London taught as place 13 of Boston, and ids that depend on the call."""
+    """Whichever cities are read."""
     city(tmp_path, LONDON)
     city(tmp_path, BOSTON)
     table = read_gsv_cities(tmp_path)
@@ -66,7 +66,7 @@ def test_places_are_unique_across_cities_and_stable(tmp_path: Path) -> None:
 
 
 def test_ids_with_a_city_prefix(tmp_path: Path) -> None:
-    """Catches CSV files whose ids carry 10^5 per city while the names have them modulo 10^5."""
+    """Some CSV files add 10^5 per city to the ids, which names have modulo 10^5."""
     city(tmp_path, LONDON)
     text = (tmp_path / "Dataframes/London.csv").read_text()
     (tmp_path / "Dataframes/London.csv").write_text(text.replace("\n13,", "\n500013,"))
@@ -76,7 +76,7 @@ def test_ids_with_a_city_prefix(tmp_path: Path) -> None:
 
 
 def test_degrees_as_pandas_prints_them(tmp_path: Path) -> None:
-    """Catches images named by a program that read 51.60 and wrote 51.6."""
+    """51.60 in the CSV, 51.6 in the name."""
     city(tmp_path, LONDON)
     text = (tmp_path / "Dataframes/London.csv").read_text()
     (tmp_path / "Dataframes/London.csv").write_text(text.replace("51.6,-0.2,", "51.60,-0.200,"))
@@ -84,18 +84,18 @@ def test_degrees_as_pandas_prints_them(tmp_path: Path) -> None:
 
 
 def test_missing_images_are_counted_once(tmp_path: Path) -> None:
-    """Catches training that stops at the first missing file, an hour later."""
     city(tmp_path, LONDON)
     for path in sorted((tmp_path / "Images" / "London").iterdir())[1:]:
         path.unlink()
     with pytest.raises(
-        DataError, match=r"^2 of the 3 images .*first is Images/London/London_0000000_.*complete"
+        DataError,
+        match=r"^found 2 of the 3 images .*first being Images/London/London_0000000_.*compl",
     ):
         read_gsv_cities(tmp_path)
 
 
 def test_a_city_without_images(tmp_path: Path) -> None:
-    """Catches a FileNotFoundError where only the CSV files were downloaded."""
+    """Where only the CSV files were downloaded."""
     city(tmp_path, LONDON)
     (tmp_path / "Images" / "London").rename(tmp_path / "Images" / string.ascii_letters)
     with pytest.raises(DataError, match="3 of the 3 images"):
@@ -104,11 +104,10 @@ def test_a_city_without_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_missing_column(tmp_path: Path, column: str) -> None:
-    """Catches a KeyError without the file."""
     city(tmp_path, LONDON)
     file = tmp_path / "Dataframes" / "London.csv"
     file.write_text(file.read_text().replace(column, "other", 1))
-    with pytest.raises(DataError, match=rf"London\.csv lacks the column {column}, expected place"):
+    with pytest.raises(DataError, match=rf"no column {column} in .*London\.csv, expected place"):
         read_gsv_cities(tmp_path)
 
 
@@ -117,18 +116,17 @@ def test_a_missing_column(tmp_path: Path, column: str) -> None:
     [("place_id", "x"), ("place_id", "-1"), ("place_id", "10000000"), ("lat", "N51"), ("lon", "")],
 )
 def test_a_value_that_is_no_number(tmp_path: Path, column: str, value: str) -> None:
-    """Catches a ValueError without file, line and column."""
+    """The message names file, line and column."""
     row = dict(zip(COLUMNS, LONDON[2], strict=True))
     bad = tuple({**row, column: value}.values())
     city(tmp_path, [LONDON[0], bad])
     with pytest.raises(
-        DataError, match=rf"line 3 of .*London\.csv has '{value}' in column {column}"
+        DataError, match=rf"'{value}' in column {column} of line 3 of .*London\.csv"
     ):
         read_gsv_cities(tmp_path)
 
 
 def test_an_unknown_city(tmp_path: Path) -> None:
-    """Catches a typing error in a city's name read as an empty city."""
     city(tmp_path, LONDON)
     city(tmp_path, BOSTON)
     with pytest.raises(DataError, match=r"no city Londn .*expected some of Boston, London"):
@@ -136,10 +134,10 @@ def test_an_unknown_city(tmp_path: Path) -> None:
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    """Catches empty folders and CSV files with a header alone."""
+    """Empty folders, and CSV files with a header alone."""
     (tmp_path / "Dataframes").mkdir()
     with pytest.raises(DataError, match="found no CSV in"):
         read_gsv_cities(tmp_path)
     (tmp_path / "Dataframes" / "A.csv").write_text(",".join(COLUMNS) + "\n")
-    with pytest.raises(DataError, match="name no image"):
+    with pytest.raises(DataError, match="no image named"):
         read_gsv_cities(tmp_path)

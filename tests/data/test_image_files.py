@@ -1,4 +1,4 @@
-"""Which files are images, and in which order."""
+"""Image files of a folder, and their order."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,6 @@ Touch = Callable[..., Path]
 
 
 def test_recursive_sorted_and_any_case(touch: Touch) -> None:
-    """Catches .JPG left out, readme files read as images, and an order the disk decides."""
     root = touch("b/2.JPG", "b/1.jpeg", "a.PNG", "c.webp", ".hidden.jpg", ".cache/x.jpg", "._a.jpg")
     (root / "readme.txt").write_text("x")
     (root / "jpg").write_text("x")
@@ -20,7 +19,7 @@ def test_recursive_sorted_and_any_case(touch: Touch) -> None:
 
 
 def test_links_are_followed_once(touch: Touch, tmp_path: Path) -> None:
-    """Catches data sets linked from another disk left out, and links in a circle."""
+    """Links in a circle end."""
     root = touch("a.jpg")
     far = tmp_path / "far"
     far.mkdir()
@@ -31,13 +30,12 @@ def test_links_are_followed_once(touch: Touch, tmp_path: Path) -> None:
 
 
 def test_a_hidden_folder_on_the_way_does_not_hide_its_images(touch: Touch, tmp_path: Path) -> None:
-    """Catches ~/.cache/dataset read as empty."""
+    """Such as ~/.cache/dataset."""
     touch("a.jpg").rename(tmp_path / ".data")
     assert list_images(tmp_path / ".data") == ["a.jpg"]
 
 
 def test_no_images(tmp_path: Path) -> None:
-    """Catches an empty table passed on as if it were a data set."""
     with pytest.raises(DataError, match=r"no image in .*expected some with .*\.jpg.*check"):
         list_images(tmp_path)
     with pytest.raises(DataError, match="found nothing at"):

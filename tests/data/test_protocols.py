@@ -53,7 +53,7 @@ def _numbered(folder: Path, count: int) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", ["pitts30k", "pitts250k", "tokyo247", "eynsham", "sf-xl-v1"])
 def test_converted_utm_layout(tmp_path: Path, name: str) -> None:
-    """Catches the validation split being read for the test one, and positives beyond 25 m."""
+    """The split is the protocol's, and positives are within 25 m."""
     _utm(tmp_path / "images" / "test" / "database", 4)
     _utm(tmp_path / "images" / "test" / "queries", 2, start=1)
     _utm(tmp_path / "images" / "val" / "database", 5)
@@ -68,7 +68,7 @@ def test_converted_utm_layout(tmp_path: Path, name: str) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(("frames", "rows"), [(1, [9, 10, 11]), (2, [8, 9, 10, 11, 12])])
 def test_nordland_by_frames(tmp_path: Path, frames: int, rows: list[int]) -> None:
-    """Catches names sorted as text (10 before 2), and query 1 answered by frame 1."""
+    """Names are sorted as numbers; query 1 is answered by frame 10."""
     _numbered(tmp_path / "ref", 20)
     _numbered(tmp_path / "query", 2)
     found = open_protocol(f"nordland-{frames}", tmp_path)
@@ -77,7 +77,7 @@ def test_nordland_by_frames(tmp_path: Path, frames: int, rows: list[int]) -> Non
 
 
 def test_frames_of_the_whole_nordland() -> None:
-    """Catches every tenth frame drifting: the last query is frame 27,590."""
+    """Every tenth frame: the last query is frame 27,590."""
     good = positives_by_frame(2760, 27592, 2)
     assert good[2759].tolist() == [27588, 27589, 27590, 27591]
     assert good[0].tolist() == [0, 1, 2]
@@ -89,7 +89,7 @@ def test_frames_of_the_whole_nordland() -> None:
     ("name", "pair"), [("amstertime", ("new", "old")), ("sped", ("ref", "query"))]
 )
 def test_pairs(tmp_path: Path, name: str, pair: tuple[str, str]) -> None:
-    """Catches pairs of data sets that have no positions being asked for one."""
+    """Data sets of pairs need no positions."""
     for folder in pair:
         _numbered(tmp_path / folder, 4)
     assert [g.tolist() for g in open_protocol(name, tmp_path).positives()] == [[0], [1], [2], [3]]
@@ -113,7 +113,7 @@ def _msls(root: Path, panorama: bool = False) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_msls_in_its_own_layout(tmp_path: Path) -> None:
-    """Catches a city left out, panoramas kept, or the two cities' positions mixed."""
+    """Both cities, without panoramas."""
     _msls(tmp_path, panorama=True)
     found = open_protocol("msls-val", tmp_path)
     assert [g.tolist() for g in found.positives()] == [[0], [2]]
@@ -122,10 +122,9 @@ def test_msls_in_its_own_layout(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_wrong_counts_name_the_other_protocol(tmp_path: Path) -> None:
-    """Catches 740 and 11,084 queries being mixed up in silence."""
     _utm(tmp_path / "database", 4)
     _utm(tmp_path / "queries", 3)
-    with pytest.raises(DataError, match=r"these are the counts of msls-val-full: pass that name"):
+    with pytest.raises(DataError, match=r"pass msls-val-full, which has these counts"):
         open_protocol("msls-val", tmp_path)
     found = check("msls-val", tmp_path)
     assert found.matches == ["msls-val-full"]
@@ -134,7 +133,6 @@ def test_wrong_counts_name_the_other_protocol(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_check_counts_what_is_missing_and_damaged(tmp_path: Path) -> None:
-    """Catches a truncated download passing for a whole one."""
     _utm(tmp_path / "database", 3)
     _utm(tmp_path / "queries", 2, start=2)
     found = check("pitts30k", tmp_path, unreadable=lambda file: "0002" not in file.name)
@@ -144,7 +142,6 @@ def test_check_counts_what_is_missing_and_damaged(tmp_path: Path) -> None:
 
 
 def test_published_counts() -> None:
-    """Catches a mistyped count: the mission of the module."""
     counts = {name: (p.database, p.queries) for name, p in PROTOCOLS.items()}
     assert counts["pitts30k"] == (10000, 6816)
     assert counts["pitts250k"] == (83952, 8280)
@@ -157,8 +154,7 @@ def test_published_counts() -> None:
 
 
 def test_unknown_names_and_folders(tmp_path: Path) -> None:
-    """Catches a typo ending in a KeyError."""
-    with pytest.raises(UsageError, match="perhaps: nordland-1"):
+    with pytest.raises(UsageError, match="perhaps nordland-1"):
         protocol("nordland")
     with pytest.raises(DataError, match="database/queries"):
         read_evaluation(protocol("pitts30k"), tmp_path)

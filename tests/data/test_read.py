@@ -1,4 +1,4 @@
-"""read_images: the layout is recognised, and what is none is refused with a way on."""
+"""read_images: layouts recognised, and refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_table_of_places_without_coordinates(touch: Touch) -> None:
 
 
 def test_a_table_of_degrees(touch: Touch) -> None:
-    """Catches a GPS log that must first be turned into UTM by hand."""
+    """A GPS log needs no conversion to UTM."""
     root = touch("a.jpg", "b.jpg")
     (root / "images.csv").write_text("path,lat,lon\na.jpg,55.7,13.2\nb.jpg,55.7,13.2001\n")
     table = read_images(root)
@@ -39,7 +39,7 @@ def test_a_table_of_degrees(touch: Touch) -> None:
 
 
 def test_a_table_comes_before_names(touch: Touch) -> None:
-    """Catches a correction of wrong names that is not listened to."""
+    """An images.csv corrects file names."""
     root = touch("@1@2@.jpg")
     ImageTable.build(["@1@2@.jpg"], place=[7]).save(root / "images.csv")
     assert read_images(root).place.tolist() == [7]
@@ -48,15 +48,20 @@ def test_a_table_comes_before_names(touch: Touch) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("path,place\na.jpg,1\nx.jpg,1\ny.jpg,2\n", r"^2 of the 3 images .*first is x\.jpg"),
-        ("path,place\na.jpg,\n", r"^1 of the 1 rows .*say no place, the first is a\.jpg"),
-        ("path,place\n", "names no image"),
-        ("file,place\na.jpg,1\n", "columns file, place, expected at least path"),
+        (
+            "path,place\na.jpg,1\nx.jpg,1\ny.jpg,2\n",
+            r"^found 2 of the 3 images .*first being x",
+        ),
+        (
+            "path,place\na.jpg,\n",
+            r"^found 1 of the 1 rows .*without a place.*first being a\.jpg",
+        ),
+        ("path,place\n", "no image named"),
+        ("file,place\na.jpg,1\n", "columns file, place in .*, expected at least path"),
         ("path,lat,lon\na.jpg,155,13\n", "found latitude 155"),
     ],
 )
 def test_a_table_that_cannot_be_used(touch: Touch, content: str, message: str) -> None:
-    """Catches half a data set read without a word."""
     root = touch("a.jpg")
     (root / "images.csv").write_text(content)
     with pytest.raises(DataError, match=message):
@@ -64,30 +69,29 @@ def test_a_table_that_cannot_be_used(touch: Touch, content: str, message: str) -
 
 
 def test_gsv_cities_and_names_are_recognised(tmp_path: Path, touch: Touch) -> None:
-    """Catches one layout taken for another."""
     gsv = read_images(test_gsv.city(tmp_path / "gsv", test_gsv.LONDON))
     assert gsv.place.tolist() == [0, 0, 13]
     assert np.array_equal(read_images(touch("@1@2@.jpg")).xy, [[1.0, 2.0]])
 
 
 def test_gallery_and_queries_are_never_read_as_one(touch: Touch) -> None:
-    """Catches queries inside the gallery: every one would find itself, R@1 would be 100."""
+    """Every query would find itself."""
     root = touch("database/@1@2@.jpg", "queries/@1@2@.jpg")
-    with pytest.raises(DataError, match=r"holds database/ and queries/.*pass .*images/database"):
+    with pytest.raises(DataError, match=r"found database/ and queries/.*pass .*images/database"):
         read_images(root)
     assert len(read_images(root / "database")) == 1
 
 
 def test_an_artifact_is_not_a_folder_of_images(tmp_path: Path) -> None:
-    """Catches FEATURES passed for IMAGES: its images.csv names files that lie elsewhere."""
+    """The images.csv of features names files that lie elsewhere."""
     with write_artifact(tmp_path / "f", "features") as folder:
         ImageTable.build(["a.jpg"], place=[1]).save(folder / "images.csv")
-    with pytest.raises(DataError, match="is an edgevpr artifact, expected a folder of images"):
+    with pytest.raises(DataError, match=r"an edgevpr artifact at .*, expected a folder of images"):
         read_images(tmp_path / "f")
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    """Catches a typing error in the path, and a single image passed for a folder."""
+    """A path that is wrong, and a single image in place of a folder."""
     with pytest.raises(DataError, match="found nothing at"):
         read_images(tmp_path / "none")
     (tmp_path / "a.jpg").write_bytes(b"")

@@ -14,7 +14,7 @@ Touch = Callable[..., Path]
 
 
 def test_both_folders(touch: Touch) -> None:
-    """Catches the two swapped, and paths that cannot be opened from the root."""
+    """Paths open from the root."""
     root = touch("database/a/@100@0@.jpg", "database/@500@0@.JPG", "queries/@110@0@.jpg")
     gallery, queries = read_split(root)
     assert gallery.paths == ["database/@500@0@.JPG", "database/a/@100@0@.jpg"]
@@ -24,7 +24,7 @@ def test_both_folders(touch: Touch) -> None:
 
 
 def test_other_query_folders_and_tables(touch: Touch) -> None:
-    """Catches data sets with several query folders, and indoor ones given by tables."""
+    """Several query folders, and folders with an images.csv."""
     root = touch("database/0.jpg", "queries_night/1.jpg")
     ImageTable.build(["0.jpg"], place=[3]).save(root / "database" / "images.csv")
     ImageTable.build(["1.jpg"], place=[3]).save(root / "queries_night" / "images.csv")
@@ -34,7 +34,7 @@ def test_other_query_folders_and_tables(touch: Touch) -> None:
 
 
 def test_a_missing_folder_says_where_there_is_one(touch: Touch) -> None:
-    """Catches images/ passed for images/test, the usual slip."""
+    """images/ passed for images/test."""
     root = touch("test/database/@1@2@.jpg", "test/queries/@1@2@.jpg", "val/database/@1@2@.jpg")
     with pytest.raises(DataError, match=r"no folder database .*found in \S*images/test\): check"):
         read_split(root)

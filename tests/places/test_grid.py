@@ -27,7 +27,7 @@ def by_all_distances(queries: np.ndarray, gallery: np.ndarray, radius: float) ->
 def test_against_all_distances(
     seed: int, q: int, n: int, radius: float, extent: float, lattice: bool, pairs: int
 ) -> None:
-    """Catches neighbours lost at a cell's edge, at a chunk's edge, or exactly on the radius."""
+    """At cell edges, chunk edges and exactly on the radius too."""
     rng = np.random.default_rng(seed)
     queries, gallery = rng.uniform(-extent, extent, (q, 2)), rng.uniform(-extent, extent, (n, 2))
     if lattice:
@@ -41,7 +41,7 @@ def test_against_all_distances(
 
 
 def test_exactly_on_the_radius_at_real_coordinates() -> None:
-    """Catches 25 m that rounding makes 25.0000000001: maps drawn on a lattice depend on it."""
+    """Rounding makes 25 m 25.0000000001."""
     queries = np.array([[386_581.1, 6_173_962.3]])
     around = queries + np.array([[25.0, 0], [0, -25.0], [15.0, 20.0], [25.001, 0]])
     assert sorted(within(queries, around, 25.0)[0].tolist()) == [0, 1, 2]
@@ -49,20 +49,19 @@ def test_exactly_on_the_radius_at_real_coordinates() -> None:
 
 @pytest.mark.parametrize("far", [1e9, 1e15])
 def test_far_outliers_do_not_overflow(far: float) -> None:
-    """Catches cell numbers beyond 64 bits when one position is nonsense."""
+    """Cell numbers stay within 64 bits."""
     gallery = np.array([[0.0, 0.0], [far, -far], [3.0, 4.0]])
     assert sorted(within(np.zeros((1, 2)), gallery, 5.0)[0].tolist()) == [0, 2]
 
 
 def test_nothing_to_search() -> None:
-    """Catches empty tables."""
     none = np.empty((0, 2))
     assert within(none, np.zeros((3, 2)), 1.0) == []
     assert [len(rows) for rows in within(np.zeros((2, 2)), none, 1.0)] == [0, 0]
 
 
 def test_memory_is_bounded_in_a_dense_map() -> None:
-    """Catches all pairs held at once: a robot that stood still fills one cell with thousands."""
+    """A robot that stood still fills one cell with thousands of images."""
     import tracemalloc
 
     still = np.zeros((3000, 2))

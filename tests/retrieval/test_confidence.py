@@ -21,14 +21,14 @@ def numbers(scores: list[float], rows: list[int], radius_m: float = 25.0) -> lis
 
 
 def test_the_runner_up_is_another_place() -> None:
-    """Catches a margin to a second image of the same corner, which says nothing."""
+    """Not a second image of the same one."""
     assert numbers([0.9, 0.8, 0.7, 0.5, 0.3], [0, 1, 2, 3, 4]) == pytest.approx([0.9, 0.4, 0.5])
     # at 15 m the third image is another place
     assert numbers([0.9, 0.8, 0.7], [0, 1, 2], 15.0) == pytest.approx([0.9, 0.2, 0.2])
 
 
 def test_what_was_not_found_is_no_evidence() -> None:
-    """Catches rows of -1 counted as places, and a search without results ending in an error."""
+    """Rows of -1 count for nothing; a search without results gives zeros."""
     assert numbers([0.9, 0.5, -1.0], [0, 3, -1]) == pytest.approx([0.9, 0.4, 0.4])
     assert numbers([-1.0, -1.0], [-1, -1]) == [0.0, 0.0, 0.0]
     # one place alone: the least similar image stands for the others
@@ -36,7 +36,7 @@ def test_what_was_not_found_is_no_evidence() -> None:
 
 
 def test_asking_for_more_answers_changes_nothing() -> None:
-    """Catches --top 50 giving another confidence than --top 5."""
+    """50 answers give the confidence of 5."""
     scores = np.linspace(0.9, 0.1, 60, dtype=np.float32)
     rows = np.array([0, 3] * 30)
     short = evidence(scores[:20], rows[:20], IMAGES, 25.0)
@@ -44,14 +44,12 @@ def test_asking_for_more_answers_changes_nothing() -> None:
 
 
 def test_places_by_metres_else_by_id() -> None:
-    """Catches ids deciding where there are metres, and metres compared across a zone border."""
     assert same_place(IMAGES, 0, np.arange(7), 25.0).tolist() == [1, 1, 1, 0, 0, 0, 0]
     assert same_place(IMAGES, 5, np.arange(7), 25.0).tolist() == [0, 0, 0, 1, 1, 1, 0]
     assert same_place(IMAGES, 6, np.arange(7), 25.0).tolist() == [0, 0, 0, 0, 0, 0, 1]
 
 
 def test_figures_by_hand() -> None:
-    """Catches shares of the wrong whole: unmapped frames in coverage, wrong ones in R@100P."""
     confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.2])
     right = np.array([1, 1, 0, 1, 0, 0], bool)
     mapped = np.array([1, 1, 1, 1, 0, 0], bool)
@@ -65,7 +63,6 @@ def test_figures_by_hand() -> None:
 
 
 def test_calibration_error() -> None:
-    """Catches an error that does not see a confidence which is wrong throughout."""
     draw = np.random.default_rng(0)
     confidence = draw.uniform(size=20_000)
     right = draw.uniform(size=20_000) < confidence

@@ -29,7 +29,8 @@ def by_argsort(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.nda
 def test_against_argsort_with_many_ties(
     seed: int, queries: int, images: int, k: int, chunk: int, levels: int
 ) -> None:
-    """Catches chunks that lose a row or break the order of ties.
+    """Small whole numbers make the products exact, so equal scores are equal to the last bit
+    whatever the order of the sums.
 
     Small whole numbers make the products exact, so equal scores are equal to the last bit
     whatever the order of the sums.
@@ -45,7 +46,6 @@ def test_against_argsort_with_many_ties(
 
 
 def test_more_queries_than_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches the second block of queries getting the first one's answers."""
     monkeypatch.setattr(search, "QUERIES", 3)
     rng = np.random.default_rng(0)
     q, g = rng.integers(-9, 9, (10, 5)), rng.integers(-9, 9, (50, 5))
@@ -56,7 +56,7 @@ def test_more_queries_than_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_float16_galleries_on_disk(tmp_path: Path) -> None:
-    """Catches products taken in half precision: neighbours 1e-4 apart would change places."""
+    """Products are taken in float32: neighbours lie 1e-4 apart."""
     rng = np.random.default_rng(0)
     g = rng.standard_normal((300, 64))
     g /= np.linalg.norm(g, axis=1, keepdims=True)
@@ -80,7 +80,6 @@ def test_changes_to_a_private_map_stay(tmp_path: Path) -> None:
 
 
 def test_nan_ranks_last_and_does_not_crash() -> None:
-    """Catches a broken descriptor that wins every search, or takes the process down."""
     g = np.eye(4, dtype=np.float32)
     g[1] = np.nan
     scores, rows = exact_search(np.ones((2, 4)), g, 4, chunk=2)
@@ -91,7 +90,7 @@ def test_nan_ranks_last_and_does_not_crash() -> None:
 
 
 def test_k_beyond_the_gallery() -> None:
-    """Catches padding rows that would be counted as answers."""
+    """There are no padding rows."""
     scores, rows = exact_search(np.ones((3, 2)), np.ones((2, 2)), 10)
     assert rows.tolist() == [[0, 1]] * 3
     assert scores.shape == (3, 2)

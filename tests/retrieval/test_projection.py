@@ -19,7 +19,7 @@ def projection() -> Projection:
 
 
 def test_apply_is_its_formula(projection: Projection) -> None:
-    """Catches a transposed matrix, a mean added, a missing normalization; float16 input too."""
+    """Float16 input too."""
     x = np.random.default_rng(1).standard_normal((7, 16)).astype(np.float16)
     expected = []
     for row in x.astype(np.float64):
@@ -33,7 +33,7 @@ def test_apply_is_its_formula(projection: Projection) -> None:
 
 
 def test_round_trip(projection: Projection, tmp_path: Path) -> None:
-    """Catches a file that loses the mean or a bit of precision: the fused graph would differ."""
+    """To the last bit, as the fused graph has it."""
     projection.save(tmp_path / "projection.npy")
     loaded = Projection.load(tmp_path / "projection.npy")
     np.testing.assert_array_equal(loaded.mean, projection.mean)
@@ -44,14 +44,13 @@ def test_round_trip(projection: Projection, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros((1, 3)), np.zeros((3, 3), int)])
 def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray) -> None:
-    """Catches another file of the gallery read as its projection."""
     np.save(tmp_path / "p.npy", array)
     with pytest.raises(CorruptArtifactError, match="expected a"):
         Projection.load(tmp_path / "p.npy")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    """Catches numpy's own exceptions reaching the user; pickles are never loaded."""
+    """Numpy's exceptions become one sentence; pickles are never loaded."""
     np.savez(tmp_path / "archive.npz", a=np.zeros(3))
     np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "text.npy").write_text("text")
@@ -62,13 +61,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_mean_and_matrix_must_fit() -> None:
-    """Catches (D, d) passed for (d, D)."""
     with pytest.raises(ValueError, match="does not fit"):
         Projection(mean=np.zeros(16, np.float32), matrix=np.zeros((16, 4), np.float32))
 
 
 def test_l2_normalize_keeps_zero_rows() -> None:
-    """Catches NaN made from a descriptor of zeros."""
     result = l2_normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(result, [[0.6, 0.8], [0.0, 0.0]], atol=1e-7)
     assert result.dtype == np.float32

@@ -20,6 +20,7 @@ from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
+from edgevpr.retrieval.own_rows import own_rows, positives_without_own, without_own
 
 #: Most images described for every candidate, and the fewest that say anything.
 MOST, FEWEST = 400, 20
@@ -53,10 +54,8 @@ class Tuning:
     def right(self, gallery: Map, descriptors: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(n,) whether the gallery's own index answers each of (n, d) descriptors rightly first."""
         inside = bool((self.own >= 0).any())
-        _, rows = gallery.search(descriptors, SEARCH_DEPTH + inside)
-        if inside:
-            order = np.argsort(rows == self.own[:, None], axis=1, kind="stable")
-            rows = np.take_along_axis(rows, order, axis=1)
+        _, found = gallery.search(descriptors, SEARCH_DEPTH + inside)
+        rows = without_own(found, self.own if inside else None)
         return np.array(
             [row in good for row, good in zip(rows[:, 0], self.positives, strict=True)], np.bool_
         )
@@ -85,9 +84,8 @@ def read_tuning(
     """
     refuse_queries(folder)
     table = read_images(folder)
-    own = _own_rows(table, gallery)
-    found = positives(table, gallery, radius_m)
-    found = [good[good != row] for good, row in zip(found, own, strict=True)]
+    own = own_rows(table, gallery)
+    found = positives_without_own(positives(table, gallery, radius_m), own)
     answered = np.array([len(good) > 0 for good in found])
     seen = np.isin(table.paths, list(without))
     rows = np.flatnonzero(answered & ~seen)
@@ -110,18 +108,3 @@ def read_tuning(
     source += f"; {inside} are in the gallery, each left out of its own search" if inside else ""
     source += "; some calibrated the ranges, too" if again and seen.any() else ""
     return Tuning(images, [found[row] for row in rows], own[rows], source)
-
-
-def _own_rows(table: ImageTable, gallery: ImageTable) -> NDArray[np.int64]:
-    """The gallery row of each image that is the very same image: same file name, same position."""
-    by_name: dict[str, list[int]] = {}
-    for row, path in enumerate(gallery.paths):
-        by_name.setdefault(Path(path).name, []).append(row)
-    rows = np.full(len(table), -1, np.int64)
-    for i, path in enumerate(table.paths):
-        for row in by_name.get(Path(path).name, []):
-            apart = np.hypot(*(table.xy[i] - gallery.xy[row]))
-            if gallery.paths[row] == path or apart < 1.0:
-                rows[i] = row
-                break
-    return rows

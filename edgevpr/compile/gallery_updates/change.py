@@ -1,4 +1,4 @@
-"""``edgevpr gallery``: a map that changes, one generation at a time."""
+"""Changes of a gallery: add images, remove some, compact; each publishes a generation."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts import gallery_files
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import (
     RECORD,
     Change,
     Generation,
-    generation_of,
     prune,
     successor,
     writing,
 )
-from edgevpr.artifacts.manifest import Artifact, write_json
-from edgevpr.artifacts.records import GalleryRecord
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.compile.gallery_updates.drift import measure_drift
 from edgevpr.compile.gallery_updates.remove_rows import drop_rows
@@ -32,9 +30,10 @@ from edgevpr.compile.index.index_file import write_index
 from edgevpr.compile.index.vectors import check_finite
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.near import Near, Positions
-from edgevpr.places.table import ImageTable, concat
+from edgevpr.places.table import concat
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.projection import Projection
+from edgevpr.retrieval.read_index import read_index
 
 #: Up to here added images are compared one by one (16 bits a number, 10 to 20 ns each at 256-d);
 #: above, they are encoded as the map is.
@@ -42,42 +41,6 @@ FLAT_UP_TO = 4096
 _CHUNK = 16384
 #: Descriptors projected at a time: 50 MB of them at D = 12288.
 _AT_ONCE = 1024
-
-
-class Opened:
-    """A gallery as a writer sees it: everything but the index itself."""
-
-    def __init__(self, path: Path) -> None:
-        self.artifact = open_artifact(path, "gallery")
-        self.record = self.artifact.read("gallery.json", GalleryRecord)
-        self.generation = generation_of(self.artifact, self.record.count)
-        self.own = ImageTable.load(self.artifact.file("images.csv"))
-        self.images = gallery_files.all_images(self.artifact, self.own, self.generation)
-        self.ids = gallery_files.stable_ids(self.artifact, len(self.images))
-        self.live = gallery_files.live_rows(self.artifact, self.generation, len(self.images))
-
-    def index(self) -> Any:
-        import faiss
-
-        return faiss.read_index(str(self.artifact.file("index.faiss")))
-
-    def added_vectors(self) -> NDArray[np.float32]:
-        """(M, d) float32."""
-        if not self.generation.added:
-            return np.empty((0, self.record.index_dim), np.float32)
-        return np.asarray(np.load(self.artifact.file(gallery_files.ADDED_VECTORS)), np.float32)
-
-    def table_of_added(self) -> ImageTable:
-        return self.images.take(np.arange(len(self.own), len(self.images)))
-
-    def next(self, change: Change, **fields: Any) -> Generation:
-        return msgspec.structs.replace(
-            self.generation,
-            number=self.generation.number + 1,
-            parent=self.artifact.digest,
-            changes=[*self.generation.changes, change],
-            **fields,
-        )
 
 
 def add(gallery: Path, features: Path, *, replace: bool = False, track: Track = silent) -> Change:
@@ -94,28 +57,26 @@ def add(gallery: Path, features: Path, *, replace: bool = False, track: Track = 
         ResourceError: another process is changing the gallery.
     """
     with writing(gallery) as path:
-        now = Opened(path)
+        now = GalleryFiles(path)
         new = Features(features)
         check_same_space(new.space, str(features), now.artifact.space, str(path))
         again = _known_already(now, new, features, replace)
-        vectors = np.vstack([now.added_vectors(), project(now.artifact, new, track)])
-        index = now.index()
-        drift = measure_drift(
-            index, now.live[: len(now.own)], vectors, now.live[len(now.own) :], now.artifact, track
-        )
+        vectors = np.vstack([now.added_vectors(), project_features(now, new, track)])
+        index = _index_of(now)
+        drift = measure_drift(now, index, vectors, track)
         beside = _index_beside(index, vectors)
         live = np.concatenate([now.live, np.ones(len(new.table), np.bool_)])
         live[again] = False
         change = change_now("add", len(new.table), str(features), drift)
         next_id = now.generation.next_id + len(new.table)
         ids = np.concatenate([now.ids, np.arange(now.generation.next_id, next_id)])
-        generation = now.next(
-            change, next_id=next_id, added=len(vectors), removed=int((~live).sum())
+        generation = following(
+            now, change, next_id=next_id, added=len(vectors), removed=int((~live).sum())
         )
-        with successor(now.artifact, (RECORD, *gallery_files.FILES)) as folder:
+        with successor(now.artifact, (RECORD, *gallery_files.CHANGE_FILES)) as folder:
             write_index(beside, folder / gallery_files.ADDED_INDEX)
             np.save(folder / gallery_files.ADDED_VECTORS, vectors.astype(np.float16))
-            concat([now.table_of_added(), new.table]).save(folder / gallery_files.ADDED_TABLE)
+            concat([now.added, new.table]).save(folder / gallery_files.ADDED_TABLE)
             _write_rows(folder, generation, live, ids)
         prune(path)
     return change
@@ -124,44 +85,49 @@ def add(gallery: Path, features: Path, *, replace: bool = False, track: Track = 
 def remove(
     gallery: Path,
     *,
-    places: Sequence[int] = (),
-    patterns: Sequence[str] = (),
+    place: Sequence[int] = (),
+    path: Sequence[str] = (),
     near: Near | None = None,
 ) -> Change:
-    """Take images out of the answers: those of these places, with paths like these, near there.
+    """Take images out of the answers; what any of the three names goes.
+
+    Args:
+        place: place ids.
+        path: patterns of image paths: ``*``, ``?``, ``[a-z]``; ``*`` matches across folders too.
+        near: a point and a radius.
 
     Raises:
-        UsageError: nothing names an image, or what is named would leave none.
+        UsageError: nothing is named, or what is named would leave no image.
         DataError: a place or a pattern without an image in the gallery, or no image near there.
     """
-    if not (places or patterns or near):
+    if not (place or path or near):
         raise UsageError(
-            "found neither --place, --images nor --near, expected what to take out: pass "
-            "--place ID, --images 'PATTERN' or --near lat,lon,radius"
+            "found neither `place`, `path` nor `near`, expected what to take out: pass `place` "
+            "ID, `path` 'PATTERN' or `near` lat,lon,radius"
         )
-    with writing(gallery) as path:
-        now = Opened(path)
+    with writing(gallery) as folder:
+        now = GalleryFiles(folder)
         chosen = np.zeros(len(now.images), np.bool_)
-        for place in places:
-            chosen |= _some(now, now.images.place == place, f"--place {place}", path)
-        for pattern in patterns:
+        for number in place:
+            chosen |= _live_ones(now, now.images.place == number, f"`place` {number}")
+        for pattern in path:
             like = [fnmatch.fnmatchcase(p, pattern) for p in now.images.paths]
-            chosen |= _some(now, np.array(like, np.bool_), f"--images {pattern!r}", path)
+            chosen |= _live_ones(now, np.array(like, np.bool_), f"`path` {pattern!r}")
         if near is not None:
             chosen |= Positions(now.images, now.live).near(near)
         live = now.live & ~chosen
         if not live.any():
             raise UsageError(
-                f"that names all {now.live.sum()} images of {path}, expected some to stay: delete "
-                "the folder instead"
+                f"found all {now.live.sum()} images of {folder} named, expected some to stay: "
+                "name fewer, or delete the folder"
             )
-        words = [f"--place {p}" for p in places] + [f"--images {p!r}" for p in patterns]
-        words += [f"--near {near}"] if near else []
-        change = change_now("remove", int((now.live & chosen).sum()), " ".join(words))
-        generation = now.next(change, removed=int((~live).sum()))
-        with successor(now.artifact, (RECORD, gallery_files.REMOVED)) as folder:
-            _write_rows(folder, generation, live, None)
-        prune(path)
+        words = [f"place {number}" for number in place] + [f"path {p!r}" for p in path]
+        words += [f"near {near}"] if near else []
+        change = change_now("remove", int((now.live & chosen).sum()), ", ".join(words))
+        generation = following(now, change, removed=int((~live).sum()))
+        with successor(now.artifact, (RECORD, gallery_files.REMOVED)) as to:
+            _write_rows(to, generation, live, None)
+        prune(folder)
     return change
 
 
@@ -177,13 +143,16 @@ def compact(gallery: Path, *, keep: int = 1, track: Track = silent) -> Change:
         UsageError: nothing to fold, or an index that cannot lose rows.
     """
     if keep < 0:
-        raise UsageError(f"found --keep {keep}, expected 0 or more: pass --keep 1")
+        raise UsageError(f"found `keep` {keep}, expected 0 or more: pass `keep` 1")
     with writing(gallery) as path:
-        now = Opened(path)
+        now = GalleryFiles(path)
         if not now.generation.added and now.live.all():
             prune(path, keep)
             return change_now("compact", 0, "nothing to fold")
-        index, own = now.index(), len(now.own)
+        index, own = (
+            read_index(now.index_file, now.record.faiss_version, mapped=False),
+            len(now.own),
+        )
         drop_rows(index, now.live[:own])
         vectors = now.added_vectors()[now.live[own:]]
         with one_thread():
@@ -196,20 +165,38 @@ def compact(gallery: Path, *, keep: int = 1, track: Track = silent) -> Change:
     return change
 
 
-def publish(now: Opened, index: Any, change: Change, **fields: Any) -> None:
+def following(now: GalleryFiles, change: Change, **fields: Any) -> Generation:
+    """The record of the generation that ``change`` makes of ``now``."""
+    return msgspec.structs.replace(
+        now.generation,
+        number=now.generation.number + 1,
+        parent=now.artifact.digest,
+        changes=[*now.generation.changes, change],
+        **fields,
+    )
+
+
+def publish(now: GalleryFiles, index: Any, change: Change, **fields: Any) -> None:
     """Make ``index`` over the live images the gallery's only one, in the next generation."""
     count = int(now.live.sum())
-    generation = now.next(change, added=0, removed=0)
+    generation = following(now, change, added=0, removed=0)
     with successor(
-        now.artifact, (RECORD, "index.faiss", "images.csv", "gallery.json", *gallery_files.FILES)
+        now.artifact,
+        (
+            RECORD,
+            gallery_files.INDEX,
+            gallery_files.TABLE,
+            "gallery.json",
+            *gallery_files.CHANGE_FILES,
+        ),
     ) as folder:
-        write_index(index, folder / "index.faiss")
-        size = (folder / "index.faiss").stat().st_size
+        write_index(index, folder / gallery_files.INDEX)
+        size = (folder / gallery_files.INDEX).stat().st_size
         record = msgspec.structs.replace(
             now.record, count=count, bytes_per_image=round(size / count, 1), **fields
         )
         write_json(folder / "gallery.json", record)
-        now.images.take(now.live).save(folder / "images.csv")
+        now.images.take(now.live).save(folder / gallery_files.TABLE)
         _write_rows(folder, generation, np.ones(count, np.bool_), now.ids[now.live])
 
 
@@ -226,23 +213,34 @@ def _write_rows(
     write_json(folder / RECORD, generation)
 
 
-def _known_already(now: Opened, new: Features, features: Path, replace: bool) -> NDArray[np.int64]:
+def _index_of(now: GalleryFiles) -> Any:
+    """The gallery's FAISS index, in memory, to be changed."""
+    index = read_index(now.index_file, now.record.faiss_version, mapped=False)
+    now.check_index(index.ntotal, index.d)
+    return index
+
+
+def _known_already(
+    now: GalleryFiles, new: Features, features: Path, replace: bool
+) -> NDArray[np.int64]:
     """Live rows whose image is among the new ones."""
     if not len(new.table):
-        raise DataError(f"{features} holds no images: run edgevpr embed on a folder with some")
+        raise DataError(
+            f"found no images in {features}, expected some: run edgevpr embed on a folder of them"
+        )
     paths = set(new.table.paths)
     rows = [row for row in np.flatnonzero(now.live) if now.images.paths[row] in paths]
     if rows and not replace:
         raise DataError(
-            f"{len(rows)} of the {len(paths)} images of {features} are in {now.artifact.path} "
-            f"already ({now.images.paths[rows[0]]} for one), expected new ones: pass --replace to "
-            "put these in their place"
+            f"found {len(rows)} of the {len(paths)} images of {features} in {now.path} already "
+            f"({now.images.paths[rows[0]]} for one), expected new ones: pass `replace` to put "
+            "these in their place"
         )
     return np.array(rows, np.int64)
 
 
-def project(
-    opened: Artifact, new: Features, track: Track, rows: NDArray[np.int64] | None = None
+def project_features(
+    gallery: GalleryFiles, new: Features, track: Track, rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
     """(M, d) float32 in the index's space: of all images of ``new``, or of these rows.
 
@@ -250,8 +248,8 @@ def project(
         NumericsError: a descriptor holds NaN or infinity.
     """
     projection = None
-    if "projection.npy" in opened.manifest.files:
-        projection = Projection.load(opened.file("projection.npy"))
+    if gallery.projection_file is not None:
+        projection = Projection.load(gallery.projection_file)
     rows = np.arange(len(new.table)) if rows is None else rows
     blocks = []
     starts = range(0, len(rows), _AT_ONCE)
@@ -286,11 +284,12 @@ def _index_beside(index: Any, vectors: NDArray[np.float32]) -> Any:
     return index
 
 
-def _some(now: Opened, mask: NDArray[np.bool_], what: str, path: Path) -> NDArray[np.bool_]:
+def _live_ones(now: GalleryFiles, mask: NDArray[np.bool_], what: str) -> NDArray[np.bool_]:
+    """``mask`` itself, if it names an image that is live."""
     if not (mask & now.live).any():
         raise DataError(
-            f"{what} names no image of {path}, expected some: look at the columns path and place "
-            f"of {path / 'images.csv'} (and {gallery_files.ADDED_TABLE})"
+            f"found no image of {now.path} named by {what}, expected some: look at the columns "
+            f"path and place of {now.path / gallery_files.TABLE} (and {gallery_files.ADDED_TABLE})"
         )
     return mask
 

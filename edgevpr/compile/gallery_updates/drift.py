@@ -1,4 +1,4 @@
-"""Does the gallery's codebook still fit what is added? Measured as a robot would notice it.
+"""Drift of a gallery: how often its index finds added images, and its own, as exact search does.
 
 A query is simulated for each image: its descriptor, displaced as held-out queries of the network
 that will search were displaced from the images that answer them (``residuals.npy``, saved by
@@ -7,9 +7,8 @@ would be after compacting, at the gallery's operating point, gives first what ex
 the same images gives first. The gallery's own images are measured the same way, with the same
 displacements, so that the two shares differ by the codebook alone.
 
-A retrain is advised when the added images are found less often and the difference is larger than
-sampling explains: a one-sided test of two proportions, of which the level (95%) is the only
-number that was chosen.
+A retrain is advised when the added images are found less often and the difference is significant
+in a one-sided test of two proportions at 95%.
 """
 
 import math
@@ -18,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import Drift
-from edgevpr.artifacts.manifest import Artifact
-from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.compile.index.residuals import load_residuals
 from edgevpr.progress import Track
@@ -30,24 +28,20 @@ from edgevpr.retrieval.projection import l2_normalize
 
 #: Images of each kind that are measured; twice as many narrow the answer by a third.
 SAMPLE = 500
-#: Exceeded by chance once in twenty times.
+#: 95% quantile of the normal distribution.
 _Z = 1.645
 _BLOCK = 65536
 
 
 def measure_drift(
-    index: Any,
-    live: NDArray[np.bool_],
-    added: NDArray[np.float32],
-    added_live: NDArray[np.bool_],
-    gallery: Artifact,
-    track: Track,
+    gallery: GalleryFiles, index: Any, added: NDArray[np.float32], track: Track
 ) -> Drift | None:
     """Compare added with own images; ``index`` holds both afterwards.
 
     Args:
-        index: the gallery's, N rows of which ``live`` (N,) are answered.
-        added: (M, d) all that was added; rows past the end of ``added_live`` are live.
+        gallery: as it is, before ``added`` is published.
+        index: its FAISS index, in memory.
+        added: (M, d) images already added, then new ones.
 
     Returns:
         None where the index stores too little of a vector to know what exact search would find.
@@ -55,20 +49,19 @@ def measure_drift(
     import faiss
 
     store = store_of(index)
-    if store is None or not live.any():
-        return None
-    record = gallery.read("gallery.json", GalleryRecord)
-    rng = np.random.default_rng(0)
     count = index.ntotal
-    own_rows = _sample(np.flatnonzero(live), rng)
+    if store is None or not gallery.live[:count].any():
+        return None
+    rng = np.random.default_rng(0)
+    own_rows = _sample(np.flatnonzero(gallery.live[:count]), rng)
     newer = np.ones(len(added), np.bool_)
-    newer[: len(added_live)] = added_live
+    newer[: len(gallery.added)] = gallery.live[count:]
     new_rows = count + _sample(np.flatnonzero(newer), rng)
     with one_thread():
         index.add(added)
         space: Any = faiss.ParameterSpace()
-        space.set_index_parameters(index, record.chosen.parameters)
-        residuals = load_residuals(gallery, added.shape[1])
+        space.set_index_parameters(index, gallery.record.chosen.parameters)
+        residuals = load_residuals(gallery.artifact, added.shape[1])
         rows = np.concatenate([own_rows, new_rows])
         vectors = store.reconstruct_batch(rows)
         # the same displacements for both kinds
@@ -77,7 +70,7 @@ def measure_drift(
         best = _exact_best(store, queries, track)
         _, found = index.search(queries, min(SEARCH_DEPTH, index.ntotal))
         similarity = np.einsum("qd,qd->q", queries, store.reconstruct_batch(found[:, 0].clip(0)))
-        # rounding of the store itself is nobody's drift
+        # 1e-3: the rounding of the store itself
         right = (similarity >= best - 1e-3) & (found[:, 0] >= 0)
         errors = _errors(index, vectors)
     own, new = right[: len(own_rows)], right[len(own_rows) :]
@@ -93,7 +86,7 @@ def measure_drift(
 
 
 def worse(found: int, of: int, own_found: int, own_of: int) -> bool:
-    """Whether the first share is below the second by more than chance explains."""
+    """Whether the first share is below the second, significant at 95%."""
     share = (found + own_found) / (of + own_of)
     spread = math.sqrt(share * (1 - share) * (1 / of + 1 / own_of))
     return own_found / own_of - found / of > _Z * spread
@@ -123,7 +116,7 @@ def _errors(index: Any, vectors: NDArray[np.float32]) -> NDArray[np.float32] | N
     inner = innermost(index)
     if isinstance(inner, faiss.IndexIVFPQFastScan):
         decoder: Any = inner
-        decoder.fine_quantizer = inner.pq  # FAISS 1.15 forgets it on reading, and then crashes
+        decoder.fine_quantizer = inner.pq  # FAISS 1.15 does not set it on reading, and crashes
     try:
         codes = base.sa_decode(base.sa_encode(vectors))
     except RuntimeError:

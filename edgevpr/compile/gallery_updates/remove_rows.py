@@ -1,4 +1,4 @@
-"""Taking rows out of a FAISS index for good, codes and codebooks kept as they are."""
+"""Removal of rows from a FAISS index, codes and codebooks kept as they are."""
 
 from typing import Any
 
@@ -35,8 +35,9 @@ def drop_rows(index: Any, live: NDArray[np.bool_]) -> None:
                 layer.remove_ids(faiss.IDSelectorBatch(dropped))
             except RuntimeError as error:
                 raise UsageError(
-                    f"FAISS cannot take rows out of a {type(layer).__name__}, expected an index "
-                    "that can lose some: run edgevpr gallery compact --retrain FEATURES"
+                    f"found a {type(layer).__name__}, which FAISS cannot take rows out of, "
+                    "expected an index that can lose some: run edgevpr gallery compact GALLERY "
+                    "--retrain FEATURES"
                 ) from error
             if isinstance(layer, faiss.IndexIVF):
                 _renumber(layer, numbers)
@@ -63,8 +64,8 @@ def _renumber(index: Any, numbers: NDArray[np.int64]) -> None:
 def _clear_end(lists: Any, i: int, size: int, packer: Any) -> None:
     """Zero what removed codes left behind the last one of a list.
 
-    FAISS packs codes in blocks and adds to a block begun by OR-ing bits into it: over what is
-    left there, the new codes would be wrong (FAISS 1.15.1; test_fold would notice).
+    FAISS 1.15.1 packs codes in blocks and adds to a block begun by OR-ing bits into it: over
+    bits left there, the new codes would be wrong.
     """
     import faiss
 

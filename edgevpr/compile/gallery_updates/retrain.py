@@ -1,4 +1,4 @@
-"""``edgevpr gallery compact --retrain``: new codebooks for a map that has outgrown its own."""
+"""New codebooks for a gallery whose images have changed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import Change, prune, writing
 from edgevpr.artifacts.space import check_same_space
-from edgevpr.compile.gallery_updates.change import Opened, change_now, project, publish
+from edgevpr.compile.gallery_updates.change import change_now, project_features, publish
 from edgevpr.compile.index.faiss_build import build_index
 from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
@@ -31,7 +32,7 @@ def retrain(
         SpaceMismatchError: descriptors of another space.
     """
     with writing(gallery) as path:
-        now = Opened(path)
+        now = GalleryFiles(path)
         vectors = np.empty((int(now.live.sum()), now.record.index_dim), np.float32)
         row_of = {now.images.paths[row]: i for i, row in enumerate(np.flatnonzero(now.live))}
         missing = np.ones(len(vectors), np.bool_)
@@ -42,7 +43,7 @@ def retrain(
             if not found:
                 continue
             theirs, ours = np.array(found, np.int64).T
-            vectors[ours] = project(now.artifact, source, track, rows=theirs)
+            vectors[ours] = project_features(now, source, track, rows=theirs)
             missing[ours] = False
         _all_there(missing, list(row_of), features)
         index = build_index(vectors, now.record.factory, track=track)
@@ -55,7 +56,8 @@ def retrain(
 def _all_there(missing: NDArray[np.bool_], paths: list[str], features: Sequence[Path]) -> None:
     if missing.any():
         raise DataError(
-            f"{missing.sum()} of the gallery's {len(missing)} images are not in "
+            f"found {missing.sum()} of the gallery's {len(missing)} images missing in "
             f"{', '.join(map(str, features))} ({paths[int(np.argmax(missing))]} for one), expected "
-            "all: pass --retrain once for each features artifact that the gallery was made from"
+            "all: run edgevpr gallery compact GALLERY --retrain FEATURES with one --retrain for "
+            "each features artifact that the gallery was made from"
         )

@@ -1,4 +1,4 @@
-"""What ``edgevpr gallery stats`` says of a gallery."""
+"""Counts of a gallery: images, bytes, inverted lists, changes."""
 
 import math
 from pathlib import Path
@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgevpr.artifacts import gallery_files as changes
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.generations import Change, generation_of, kept
-from edgevpr.artifacts.records import GalleryRecord
+from edgevpr.artifacts.gallery_files import GalleryFiles
+from edgevpr.artifacts.generations import Change, kept
+from edgevpr.retrieval.read_index import read_index
 
 
 class GalleryStats(msgspec.Struct, frozen=True):
@@ -39,27 +38,21 @@ class GalleryStats(msgspec.Struct, frozen=True):
 
 def stats(gallery: Path) -> GalleryStats:
     """Read a gallery and count."""
-    import faiss
-
-    opened = open_artifact(gallery, "gallery")
-    record = opened.read("gallery.json", GalleryRecord)
-    generation = generation_of(opened, record.count)
-    total = record.count + generation.added
-    live = changes.live_rows(opened, generation, total)
-    index: Any = faiss.read_index(str(opened.file("index.faiss")))
-    sizes = _list_sizes(index)
-    own = {name: opened.path / name for name in opened.manifest.files}
+    files = GalleryFiles(gallery)
+    record, generation = files.record, files.generation
+    sizes = _list_sizes(read_index(files.index_file, record.faiss_version))
+    own = [files.path / name for name in files.artifact.manifest.files]
     earlier = kept(gallery)
     return GalleryStats(
         factory=record.factory,
         generation=generation.number,
-        images=int(live.sum()),
+        images=int(files.live.sum()),
         indexed=record.count,
         added=generation.added,
         removed=generation.removed,
         next_id=generation.next_id,
-        bytes=sum(path.stat().st_size for path in own.values()),
-        bytes_of_earlier=_bytes_only_in(earlier, list(own.values())),
+        bytes=sum(path.stat().st_size for path in own),
+        bytes_of_earlier=_bytes_only_in(earlier, own),
         earlier=len(earlier),
         lists=None if sizes is None else len(sizes),
         largest_list=None if sizes is None else int(sizes.max()),

@@ -1,4 +1,4 @@
-"""Index kinds by name, each a FAISS factory string for N vectors of d dimensions.
+"""FAISS factory strings of the index kinds, for N vectors of d dimensions.
 
 ``ivfpq``: inverted lists (Jégou et al., 2011) of 4-bit codes over 2 dimensions, residual, in the
 fast-scan layout (André et al., 2017). The bytes are those of 8 bits over 4 dimensions, but 16
@@ -23,7 +23,7 @@ POINTS_PER_CENTROID = 39
 SMALLEST_IVF = 64
 
 #: kind -> factory string, with {lists}, {codes} and {width} to fill in.
-KINDS = {
+FACTORIES = {
     "ivfpq": "IVF{lists},PQ{codes}x4fsr",
     "opq-ivfpq": "OPQ{codes}_{width},IVF{lists},PQ{codes}x4fsr",
     "pq-fastscan": "PQ{codes}x4fs",
@@ -32,7 +32,7 @@ KINDS = {
     "flat": "Flat",
 }
 #: refine store -> what it appends.
-REFINES = {"none": "", "fp16": ",Refine(SQfp16)", "sq8": ",Refine(SQ8)"}
+REFINE_STORES = {"none": "", "fp16": ",Refine(SQfp16)", "sq8": ",Refine(SQ8)"}
 
 #: What is tried, in this order, when goals are set and no kind is named: the usual best first.
 SEARCHED = [
@@ -50,7 +50,7 @@ SEARCHED = [
 MOST_FLAT = 20_000
 
 
-class Candidate(NamedTuple):
+class IndexCandidate(NamedTuple):
     """An index that could be built: its width d and its FAISS factory string."""
 
     width: int
@@ -66,7 +66,7 @@ def factory_of(kind: str, refine: str, count: int, width: int) -> str:
     """The factory string of ``kind`` with ``refine`` for (count, width) vectors.
 
     The number of lists is the power of two nearest to 4 sqrt(N) that leaves 39 training points a
-    list. Fewer than 64 vectors are stored in fp16 and all looked at, unless ``kind`` says flat.
+    list. Fewer than 64 vectors are stored in fp16 and all compared, unless ``kind`` is flat.
     """
     if kind == "flat":
         return "Flat"
@@ -75,13 +75,13 @@ def factory_of(kind: str, refine: str, count: int, width: int) -> str:
     lists = 2 ** round(math.log2(4 * math.sqrt(count)))
     lists = min(lists, 2 ** int(math.log2(max(count // POINTS_PER_CENTROID, 1))))
     codes = width // 2 if width % 2 == 0 else width
-    base = KINDS[kind].format(lists=lists, codes=codes, width=width)
-    return base + REFINES[refine]
+    base = FACTORIES[kind].format(lists=lists, codes=codes, width=width)
+    return base + REFINE_STORES[refine]
 
 
 def candidates(
     kind: str, refine: str, factory: str, count: int, width: int, *, search: bool, narrower: bool
-) -> list[Candidate]:
+) -> list[IndexCandidate]:
     """What to build and measure, the likeliest first.
 
     Args:
@@ -95,21 +95,24 @@ def candidates(
         UsageError: an unknown name.
     """
     if factory:
-        return [Candidate(width, factory)]
-    for flag, name, known in (("--kind", kind, KINDS), ("--refine", refine, REFINES)):
+        return [IndexCandidate(width, factory)]
+    for option, name, known in (
+        ("kind", kind, FACTORIES),
+        ("refine", refine, REFINE_STORES),
+    ):
         if name and name not in known:
             raise UsageError(
-                f"found {flag} {name!r}, expected one of {', '.join(known)}: correct {flag}, or "
-                "pass --factory with a FAISS factory string"
+                f"found `{option}` {name!r}, expected one of {', '.join(known)}: correct it, or "
+                "pass `factory`, a FAISS factory string"
             )
     if not search:
         store = refine or ("none" if kind in ("sq8", "flat") else "fp16")
-        return [Candidate(width, factory_of(kind or "ivfpq", store, count, width))]
+        return [IndexCandidate(width, factory_of(kind or "ivfpq", store, count, width))]
     pairs = [p for p in SEARCHED if kind in ("", p[0]) and refine in ("", p[1])]
     if kind and refine and not pairs:
         pairs = [(kind, refine)]
     if kind == "flat" or (not kind and count <= MOST_FLAT):
         pairs.append(("flat", "none"))
     widths = [width, width // 2 - width // 2 % 8] if narrower and width >= 64 else [width]
-    found = [Candidate(w, factory_of(k, r, count, w)) for w in widths for k, r in pairs]
+    found = [IndexCandidate(w, factory_of(k, r, count, w)) for w in widths for k, r in pairs]
     return list(dict.fromkeys(found))

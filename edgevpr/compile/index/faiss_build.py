@@ -1,4 +1,4 @@
-"""Training, filling and writing a FAISS index.
+"""Training, filling and writing of a FAISS index.
 
 The metric is always the inner product of unit vectors, so scores are cosine similarities. For a
 quantized index it is also the cheaper choice: its lookup tables depend on the query alone, where
@@ -104,9 +104,9 @@ def build_index(
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise UsageError(
-            f"FAISS {faiss.__version__} does not accept --factory {asked!r} for {width} "
-            f"dimensions and inner products ({reason(error)}); expected a factory string such as "
-            f"{choose_factory(count, width)!r}: correct it or leave --factory out"
+            f"found `factory` {asked!r}, which FAISS {faiss.__version__} does not accept for "
+            f"{width} dimensions and inner products ({reason(error)}), expected a factory string "
+            f"such as {choose_factory(count, width)!r}: correct `factory` or leave it out"
         ) from error
     nlist = _prepare(index, seed)
     with one_thread():
@@ -116,8 +116,9 @@ def build_index(
                 index.train(_sample(vectors, sample, seed, least=nlist))
         except RuntimeError as error:
             raise DataError(
-                f"{count} images are too few to train --factory {asked!r} ({reason(error)}): "
-                f"leave --factory out for {choose_factory(count, width)!r}, or add images"
+                f"found {count} images, expected more to train `factory` {asked!r} "
+                f"({reason(error)}): leave `factory` out for {choose_factory(count, width)!r}, or "
+                "add images"
             ) from error
         parts = track(blocks(vectors), "adding images to the index", -(-count // _CHUNK))
         if lists is not None:
@@ -172,7 +173,7 @@ def _prepare(index: Any, seed: int) -> int:
 
 def _settle(clustering: Any, seed: int) -> None:
     clustering.seed = 1234 + seed
-    # Small maps are trained on what there is; the measured agreement says what it is worth.
+    # Small maps are trained on fewer points; the agreement is measured afterwards.
     clustering.min_points_per_centroid = 1
 
 

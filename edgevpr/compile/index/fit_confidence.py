@@ -1,4 +1,4 @@
-"""Fitting the confidence of a gallery's answers on held-out images of it.
+"""Fit of the confidence of a gallery's answers on held-out images of it.
 
 Every held-out image of a mapped place is a frame twice: searched in the whole map, and searched
 with everything within twice the radius of it taken out (where there are no coordinates, its place
@@ -13,14 +13,13 @@ and the threshold of the other, and the figures are of those judgements.
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.optional import require
 from edgevpr.places.positives import positives
@@ -42,14 +41,14 @@ _TEMPERATURES = np.geomspace(0.002, 0.5, 80)
 
 
 @dataclass(frozen=True)
-class Trials:
+class LabelledFrames:
     """F frames with their evidence and the truth."""
 
     evidence: NDArray[np.float64]  #: (F, 3)
     right: NDArray[np.bool_]
     mapped: NDArray[np.bool_]
     group: NDArray[np.int64]  #: frames of one place have one number
-    #: see ``Calibration``.
+    #: as in ``ConfidenceModel``.
     temperature: float = 0.05
     runners_up: float = 0.1
 
@@ -57,15 +56,15 @@ class Trials:
 def fit_confidence(
     index: Any,
     parameters: str,
-    queries: Path | None,
+    queries: Features | None,
     projection: Projection | None,
     gallery: ImageTable,
     *,
     radius_m: float = 25.0,
     known_precision: float = KNOWN_PRECISION,
     seed: int = 0,
-) -> Calibration | None:
-    """The calibration of a FAISS index searched with ``parameters``, row i being gallery image i.
+) -> ConfidenceModel | None:
+    """The confidence model of a FAISS index searched with ``parameters``; row i is gallery image i.
 
     Args:
         queries: features of held-out images, with positions or place ids.
@@ -77,20 +76,19 @@ def fit_confidence(
     """
     if queries is None or find_spec("sklearn") is None:  # a device's own index has none
         return None
-    source = Features(queries)
-    count = min(source.record.count, MAX_QUERIES)
-    chosen = np.random.default_rng(seed).choice(source.record.count, count, replace=False)
+    count = min(queries.record.count, MAX_QUERIES)
+    chosen = np.random.default_rng(seed).choice(queries.record.count, count, replace=False)
     rows = np.sort(chosen).astype(np.int64)
-    vectors = np.asarray(source.descriptors[rows], np.float32)
+    vectors = np.asarray(queries.descriptors[rows], np.float32)
     return fit_vectors(
         index,
         parameters,
         vectors if projection is None else projection.apply(vectors),
-        source.table.take(rows),
+        queries.table.take(rows),
         gallery,
         radius_m=radius_m,
         known_precision=known_precision,
-        model_digest=source.record.model_digest,
+        model_digest=queries.record.model_digest,
     )
 
 
@@ -104,56 +102,56 @@ def fit_vectors(
     radius_m: float = 25.0,
     known_precision: float = KNOWN_PRECISION,
     model_digest: str = "",
-) -> Calibration | None:
+) -> ConfidenceModel | None:
     """``fit_confidence`` on (Q, d) descriptors in the index's space of the images of ``table``."""
     import faiss
 
     space: Any = faiss.ParameterSpace()
     with one_thread():
         space.set_index_parameters(index, parameters)
-        trials = _trials(index, vectors, table, gallery, radius_m)
-    return calibrate(
-        trials, radius_m=radius_m, known_precision=known_precision, model_digest=model_digest
+        frames = _labelled_frames(index, vectors, table, gallery, radius_m)
+    return fit_frames(
+        frames, radius_m=radius_m, known_precision=known_precision, model_digest=model_digest
     )
 
 
-def calibrate(
-    trials: Trials,
+def fit_frames(
+    frames: LabelledFrames,
     *,
     radius_m: float,
     known_precision: float,
     model_digest: str,
-) -> Calibration | None:
-    """Fit on all trials; threshold and figures from each fold judged by the other's fit."""
-    groups = len(np.unique(trials.group))
-    if trials.right.sum() < MIN_RIGHT or (~trials.right).sum() < MIN_RIGHT or groups < 2:
+) -> ConfidenceModel | None:
+    """Fit on all frames; threshold and figures from each fold judged by the other's fit."""
+    groups = len(np.unique(frames.group))
+    if frames.right.sum() < MIN_RIGHT or (~frames.right).sum() < MIN_RIGHT or groups < 2:
         return None
     selection = require("sklearn.model_selection", extra="compile")
-    confidence = np.zeros(len(trials.right))
-    folds = list(selection.GroupKFold(2).split(trials.evidence, groups=trials.group))
-    if any(len(np.unique(trials.right[half])) < 2 for fold in folds for half in fold):
+    confidence = np.zeros(len(frames.right))
+    folds = list(selection.GroupKFold(2).split(frames.evidence, groups=frames.group))
+    if any(len(np.unique(frames.right[half])) < 2 for fold in folds for half in fold):
         return None
     for fit, judged in folds:
-        weights, intercept = _logistic(trials.evidence[fit], trials.right[fit])
-        confidence[judged] = logistic(trials.evidence[judged], weights, intercept)
+        weights, intercept = _logistic(frames.evidence[fit], frames.right[fit])
+        confidence[judged] = logistic(frames.evidence[judged], weights, intercept)
     known = np.zeros(len(confidence), bool)
     for other, judged in folds:
-        at = threshold_for(confidence[other], trials.right[other], known_precision)
+        at = threshold_for(confidence[other], frames.right[other], known_precision)
         known[judged] = confidence[judged] >= at
-    judged_figures = figures(confidence, known, trials.right, trials.mapped)
-    weights, intercept = _logistic(trials.evidence, trials.right)
-    return Calibration(
+    judged_figures = figures(confidence, known, frames.right, frames.mapped)
+    weights, intercept = _logistic(frames.evidence, frames.right)
+    return ConfidenceModel(
         method="logistic",
         weights=[round(float(w), 6) for w in weights],
         intercept=round(float(intercept), 6),
-        threshold=round(threshold_for(confidence, trials.right, known_precision), 6),
+        threshold=round(threshold_for(confidence, frames.right, known_precision), 6),
         known_precision=known_precision,
         radius_m=radius_m,
-        temperature=round(trials.temperature, 6),
-        runners_up=round(trials.runners_up, 6),
+        temperature=round(frames.temperature, 6),
+        runners_up=round(frames.runners_up, 6),
         model_digest=model_digest,
-        mapped=int(trials.mapped.sum()),
-        unmapped=int((~trials.mapped).sum()),
+        mapped=int(frames.mapped.sum()),
+        unmapped=int((~frames.mapped).sum()),
         r_at_100p=judged_figures.r_at_100p,
         coverage=judged_figures.coverage,
         precision_known=judged_figures.precision_known,
@@ -184,13 +182,13 @@ def threshold_for(
     return float(ranked[reached[-1]]) if len(reached) else 1.0
 
 
-def _trials(
+def _labelled_frames(
     index: Any,
     vectors: NDArray[np.float32],
     table: ImageTable,
     gallery: ImageTable,
     radius_m: float,
-) -> Trials:
+) -> LabelledFrames:
     good = positives(table, gallery, radius_m)
     cleared = positives(table, gallery, _CLEARED * radius_m)
     scores, rows = index.search(vectors, min(SEARCH_DEPTH, len(gallery)))
@@ -220,7 +218,7 @@ def _trials(
         right.append(False)
         mapped.append(False)
         group.append(labels[i])
-    return Trials(
+    return LabelledFrames(
         np.array(numbers).reshape(-1, len(EVIDENCE)),
         np.array(right, bool),
         np.array(mapped, bool),

@@ -1,4 +1,4 @@
-"""What building and searching will cost, before it is done; every number here is predicted.
+"""Cost model of building and searching an index; every number here is predicted.
 
 The cost model counts the multiplications of each step and divides by a rate measured on this
 machine in a fraction of a second. It is a rough guide. Memory counts what is held
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgevpr.compile.index.factories import POINTS_PER_CENTROID, Candidate
+from edgevpr.compile.index.factories import POINTS_PER_CENTROID, IndexCandidate
 from edgevpr.compile.index.faiss_build import SAMPLE_BYTES
 from edgevpr.compile.index.inverted_lists import SHARD_BYTES
 from edgevpr.device.cpu import _BOARD_MHZ, _clock_mhz
@@ -27,13 +27,13 @@ _NEON_BITS = 128
 
 
 class Cost(NamedTuple):
-    """Predicted."""
+    """Predicted cost of building and measuring indexes."""
 
     seconds: float
     memory_mb: float
 
 
-def index_bytes(candidate: Candidate, count: int) -> float:
+def index_bytes(candidate: IndexCandidate, count: int) -> float:
     """Bytes of the index file, from its factory string; 0 where the string is not one of ours."""
     width, factory = candidate
     parts = factory.split(",")
@@ -60,7 +60,7 @@ def index_bytes(candidate: Candidate, count: int) -> float:
 
 
 def predict(
-    candidates: Sequence[Candidate], count: int, dim: int, queries: int, *, rate: float
+    candidates: Sequence[IndexCandidate], count: int, dim: int, queries: int, *, rate: float
 ) -> Cost:
     """Seconds and megabytes that building and measuring ``candidates`` will take here.
 
@@ -85,7 +85,8 @@ def predict(
         if "OPQ" in candidate.factory:
             steps += 10 * 65536.0 * candidate.width * (2 * candidate.width + 16 * 4)
         seconds += steps / rate + _SETTINGS * (queries + 200) * _SEARCH_MS / 1e3
-        base = index_bytes(Candidate(candidate.width, candidate.factory.split(",Refine")[0]), count)
+        without_store = candidate._replace(factory=candidate.factory.split(",Refine")[0])
+        base = index_bytes(without_store, count)
         plain = lists and "fs" not in candidate.factory
         held = min(base, SHARD_BYTES) if plain else base
         largest = max(largest, 4 * sample * candidate.width, 2 * held)

@@ -1,4 +1,4 @@
-"""What an index must keep and may cost, and the operating point that does."""
+"""Goals of an index, and the choice of the operating point that meets them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,50 +6,55 @@ from dataclasses import dataclass
 from edgevpr.artifacts.records import OperatingPoint
 from edgevpr.errors import UsageError
 
+#: Two settings this close are equally fast beside any engine: the better answer decides.
+EQUALLY_FAST_MS = 0.02
+
 
 @dataclass(frozen=True)
 class Goals:
-    """None: no such goal."""
+    """What an index must keep and may cost; None: no such goal."""
 
     #: percent of queries whose exact first image must be found first; as near as can be.
-    agreement: float = 99.0
-    #: points of R@1 that may be lost against exact search in the full space (--target-recall).
-    loss: float | None = None
-    #: megabytes (10^6 bytes) of the index file (--max-memory).
-    memory_mb: float | None = None
-    #: median milliseconds of a single search (--max-search-ms); on the board where one is named.
-    search_ms: float | None = None
+    min_agreement: float = 99.0
+    #: points of R@1 that may be lost against exact search in the full space.
+    max_recall_drop: float | None = None
+    #: megabytes (10^6 bytes) of the index file.
+    max_memory_mb: float | None = None
+    #: median milliseconds of a single search; on the board where one is named.
+    max_search_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.agreement <= 100:
+        if not 0 < self.min_agreement <= 100:
             raise UsageError(
-                f"found --target-agreement {self.agreement:g}, expected a percentage above "
-                "0 and at most 100: pass --target-agreement 99"
+                f"found `min_agreement` {self.min_agreement:g}, expected a percentage above 0 and "
+                "at most 100: pass `min_agreement` 99"
             )
-        if self.loss is not None and not 0 <= self.loss < 100:
+        if self.max_recall_drop is not None and not 0 <= self.max_recall_drop < 100:
             raise UsageError(
-                f"found --target-recall {self.loss:g}, expected points of R@1 that may be lost, "
-                "from 0 to below 100: pass --target-recall 0.3"
+                f"found `max_recall_drop` {self.max_recall_drop:g}, expected points of R@1 from 0 "
+                "to below 100: pass `max_recall_drop` 0.3"
             )
-        for flag, value in (("--max-memory", self.memory_mb), ("--max-search-ms", self.search_ms)):
+        for name in ("max_memory_mb", "max_search_ms"):
+            value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(
-                    f"found {flag} {value:g}, expected a number above 0: leave {flag} out for no "
-                    "limit"
+                    f"found `{name}` {value:g}, expected a number above 0: leave `{name}` out for "
+                    "no limit"
                 )
 
     @property
     def search(self) -> bool:
         """Whether more than the default kind is worth building."""
-        return any(goal is not None for goal in (self.loss, self.memory_mb, self.search_ms))
+        limits = (self.max_recall_drop, self.max_memory_mb, self.max_search_ms)
+        return any(limit is not None for limit in limits)
 
     def described(self) -> dict[str, float]:
         """For ``GalleryRecord.goals``."""
         goals = {
-            "target_agreement": self.agreement,
-            "target_recall": self.loss,
-            "max_memory_mb": self.memory_mb,
-            "max_search_ms": self.search_ms,
+            "target_agreement": self.min_agreement,
+            "target_recall": self.max_recall_drop,
+            "max_memory_mb": self.max_memory_mb,
+            "max_search_ms": self.max_search_ms,
         }
         return {name: value for name, value in goals.items() if value is not None}
 
@@ -64,17 +69,17 @@ def pick(points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None)
         UsageError: no point is within the limits; the nearest ones are named. Or recall is a goal
             and no query has an answer.
     """
-    if goals.loss is not None and exact_r1 is None:
+    if goals.max_recall_drop is not None and exact_r1 is None:
         raise UsageError(
-            "--target-recall needs queries that a gallery image answers, and none has one within "
-            "--radius: pass --queries of the same map, or --target-agreement instead"
+            "found `max_recall_drop` and no query that a gallery image within `radius_m` answers, "
+            "expected some: pass `queries` of the same map, or `min_agreement` instead"
         )
     fits = [p for p in points if _fits(p, goals)]
-    if goals.loss is None:
+    if goals.max_recall_drop is None:
         if fits:
-            return choose(fits, goals.agreement)
+            return choose(fits, goals.min_agreement)
         raise _unreachable(points, goals, exact_r1)
-    reached = [p for p in fits if _lost(p, exact_r1) <= goals.loss + 1e-9]
+    reached = [p for p in fits if _lost(p, exact_r1) <= goals.max_recall_drop + 1e-9]
     if not reached:
         raise _unreachable(points, goals, exact_r1)
     return choose(reached, 0.0)
@@ -97,8 +102,8 @@ def time_of(point: OperatingPoint) -> float:
 
 
 def _fits(point: OperatingPoint, goals: Goals) -> bool:
-    return (goals.memory_mb is None or _mb(point) <= goals.memory_mb) and (
-        goals.search_ms is None or time_of(point) <= goals.search_ms
+    return (goals.max_memory_mb is None or _mb(point) <= goals.max_memory_mb) and (
+        goals.max_search_ms is None or time_of(point) <= goals.max_search_ms
     )
 
 
@@ -115,19 +120,23 @@ def _unreachable(
 ) -> UsageError:
     """One sentence: what was asked, and the point that misses by least for each goal."""
     asked = []
-    if goals.loss is not None:
-        asked.append(f"loses at most {goals.loss:g} points of R@1")
-    if goals.memory_mb is not None:
-        asked.append(f"takes at most {goals.memory_mb:g} MB")
-    if goals.search_ms is not None:
-        asked.append(f"answers in {goals.search_ms:g} ms")
+    if goals.max_recall_drop is not None:
+        asked.append(f"loses at most {goals.max_recall_drop:g} points of R@1")
+    if goals.max_memory_mb is not None:
+        asked.append(f"takes at most {goals.max_memory_mb:g} MB")
+    if goals.max_search_ms is not None:
+        asked.append(f"answers in {goals.max_search_ms:g} ms")
     fits = [p for p in points if _fits(p, goals)]
+    drop = goals.max_recall_drop or 0.0
     nearest = {
         id(p): p
         for p in (
             min(fits or points, key=lambda p: (_lost(p, exact_r1), -p.exact_agreement)),
-            min(points, key=lambda p: (_lost(p, exact_r1) > (goals.loss or 0.0), _mb(p))),
-            min(points, key=lambda p: (_lost(p, exact_r1) > (goals.loss or 0.0), time_of(p))),
+            min(points, key=lambda p: (_lost(p, exact_r1) > drop, _mb(p))),
+            min(
+                points,
+                key=lambda p: (_lost(p, exact_r1) > drop, time_of(p)),
+            ),
         )
     }
     named = "; ".join(
@@ -137,13 +146,9 @@ def _unreachable(
         for p in nearest.values()
     )
     return UsageError(
-        f"no index {', '.join(asked[:-1]) + ' and ' if asked[1:] else ''}{asked[-1]}; nearest: "
-        f"{named}: relax the goal, or change --dim"
+        f"found no index that {', '.join(asked[:-1]) + ' and ' if asked[1:] else ''}{asked[-1]}, "
+        f"expected one; nearest: {named}: relax the goal, or change `dim`"
     )
-
-
-#: Two settings this close are equally fast beside any engine: the better answer decides.
-EQUALLY_FAST_MS = 0.02
 
 
 def choose(points: Sequence[OperatingPoint], target: float) -> OperatingPoint:

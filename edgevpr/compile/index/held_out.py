@@ -1,4 +1,4 @@
-"""The queries that ``edgevpr index`` measures with, and what exact search answers to them."""
+"""Held-out queries that an index is measured with, and their exact answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.compile.index.resume import Work
+from edgevpr.compile.index.resume import ResumeFolder
 from edgevpr.compile.index.vectors import check_finite
 from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH, exact_search
+from edgevpr.retrieval.own_rows import positives_without_own, without_own
 from edgevpr.retrieval.recall import recall_at
 
 #: Held-out queries measured with; more only sharpen the second decimal.
@@ -92,14 +93,6 @@ def nearest(
     return without_own(np.vstack(blocks), own)
 
 
-def without_own(rows: NDArray[np.integer], own: NDArray[np.int64] | None) -> NDArray[np.integer]:
-    """(Q, K) ranked rows -> (Q, K - 1) with each query's own row taken out (or else the last)."""
-    if own is None or rows.shape[1] < 2:
-        return rows
-    order = np.argsort(rows == own[:, None], axis=1, kind="stable")
-    return np.take_along_axis(rows, order[:, :-1], axis=1)
-
-
 def judge(ranked: NDArray[np.integer], held: HeldOut, gallery: NDArray[np.floating]) -> Quality:
     """Compare (Q, K) rows, best first, with the exact answers and the positives, if any.
 
@@ -130,7 +123,7 @@ def _similarity(
 def held_out(
     gallery: Features,
     queries: Features | None,
-    work: Work,
+    resume: ResumeFolder,
     radius_m: float,
     seed: int,
     track: Track,
@@ -140,28 +133,28 @@ def held_out(
     source = gallery if queries is None else queries
     if source.record.count == 0:
         raise DataError(
-            f"{source.artifact.path} holds no queries: run edgevpr embed on a folder with some"
+            f"found no queries in {source.artifact.path}, expected some: run edgevpr embed on a "
+            "folder of them"
         )
     count = min(source.record.count, MAX_QUERIES)
     rows = np.sort(rng.choice(source.record.count, count, replace=False)).astype(np.int64)
     descriptors = np.asarray(source.descriptors[rows], np.float32)
     check_finite(descriptors, source, rows)
+    own = rows if queries is None else None
     good = positives(source.table.take(rows), gallery.table, radius_m)
-    if queries is None:
-        good = [found[found != row] for found, row in zip(good, rows, strict=True)]
+    good = positives_without_own(good, own)
 
     def search(to: Path) -> None:
         found = nearest(descriptors, gallery.descriptors, own, track=track)
         with to.open("wb") as file:
             np.save(file, found)
 
-    own = rows if queries is None else None
     held = hold_out(
         descriptors,
         gallery.descriptors,
         own=own,
         positives=good if any(len(found) for found in good) else None,
-        rows=np.load(work.file("exact.npy", search), allow_pickle=False),
+        rows=np.load(resume.file("exact.npy", search), allow_pickle=False),
     )
     if queries is None:
         return held, "gallery"

@@ -1,4 +1,4 @@
-"""FAISS index files: written with one clear sentence on failure, read as pages of the file."""
+"""FAISS index files: writer with one sentence on failure, memory-mapped reader."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +35,8 @@ def writing_index(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise ResourceError(
-            f"the index cannot be written to {path.parent} ({reason(error)}): free some space "
-            "there, or choose another place with -o"
+            f"found {path.parent} not writable for the index ({reason(error)}), expected room "
+            "there: free some space, or choose another folder for `out`"
         ) from error
 
 

@@ -78,7 +78,7 @@ def _rows(index: Any) -> float:
 
 
 def _head(empty: Any) -> bytes:
-    """The file of ``empty``, an index without vectors, up to where it says how long its lists are.
+    """The file of ``empty``, an index without vectors, up to the sizes of its lists.
 
     Nothing where the file does not end with plain lists.
     """

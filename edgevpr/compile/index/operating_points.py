@@ -1,4 +1,4 @@
-"""Measuring an index's operating points against exact search in the full descriptor space."""
+"""Measurement of an index's operating points against exact search in the full descriptor space."""
 
 import itertools
 import time
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.records import OperatingPoint
 from edgevpr.compile.index.faiss_build import one_thread
-from edgevpr.compile.index.held_out import HeldOut, judge, without_own
+from edgevpr.compile.index.held_out import HeldOut, judge
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
+from edgevpr.retrieval.own_rows import without_own
 
 #: Searches timed at each setting.
 _TIMED = 200

@@ -1,8 +1,8 @@
-"""The costliest step of a large index, by many machines: ``edgevpr index --cluster``.
+"""Projection of a large gallery on a Ray cluster.
 
-Projecting N descriptors of D numbers reads all of them and multiplies N x D x d times. The machines
-see the features under the same path, each maps them and takes blocks of rows; what comes back is d
-numbers a row, written by the machine that started the run.
+Projecting N descriptors of D numbers, the costliest step of a large index, reads all of them and
+multiplies N x D x d times. The machines see the features under the same path; each maps them,
+takes blocks of rows and returns d numbers a row, which the machine that started the run writes.
 """
 
 import functools
@@ -32,8 +32,8 @@ class Projector:
         features = Features(self.path, verify=False)
         if features.artifact.digest != self.digest:
             raise DataError(
-                f"the features at {self.path} differ between machines, expected one and the same: "
-                "copy them to where all of them see them"
+                f"found the features at {self.path} to differ between machines, expected one and "
+                "the same: copy them to where all machines see them"
             )
         return features
 

@@ -1,4 +1,4 @@
-"""Writing an index with a refine store that is larger than memory.
+"""Writer of an index whose refine store is larger than memory.
 
 FAISS fills a refine store in memory, where its vector of codes doubles as it grows. Here the codes
 go to the file block by block. The file is FAISS's own, to the byte: what ``write_index`` writes for

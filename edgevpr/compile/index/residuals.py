@@ -15,11 +15,12 @@ RESIDUALS_KEPT = 256
 
 
 def save_residuals(path: Path, queries: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
-    """Keep how (Q, d) held-out queries lie to the (Q, d) gallery images that answer them."""
+    """Save (Q, d) held-out queries less the (Q, d) gallery images that answer them, float16."""
     np.save(path, (queries - answers)[:RESIDUALS_KEPT].astype(np.float16))
 
 
 def load_residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:
+    """(n, width) displacements; one of zeros in a gallery without any."""
     if RESIDUALS in gallery.manifest.files:
         return np.asarray(np.load(gallery.file(RESIDUALS), allow_pickle=False), np.float32)
     return np.zeros((1, width), np.float32)

@@ -1,4 +1,4 @@
-"""What an interrupted ``edgevpr index`` has finished, kept beside its output until it ends well."""
+"""Folder of finished steps that an interrupted ``edgevpr index`` leaves for the next run."""
 
 import contextlib
 import fcntl
@@ -12,12 +12,12 @@ import msgspec
 
 from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import OperatingPoint
-from edgevpr.compile.index.factories import Candidate
+from edgevpr.compile.index.factories import IndexCandidate
 from edgevpr.errors import CorruptArtifactError, UsageError
 
 
 class _Key(msgspec.Struct, frozen=True):
-    """SHA-256 of what the steps were computed from."""
+    """SHA-256 of the inputs that the steps were computed from."""
 
     inputs: str
 
@@ -28,7 +28,7 @@ class Measured(msgspec.Struct, frozen=True):
     points: list[OperatingPoint]
 
 
-class Work:
+class ResumeFolder:
     """A folder of finished steps, each of which is there whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
@@ -43,11 +43,11 @@ class Work:
             part.replace(path)
         return path
 
-    def index(self, candidate: Candidate) -> Path:
+    def index(self, candidate: IndexCandidate) -> Path:
         """Where the index of ``candidate`` is, or is to be written."""
         return self.folder / f"{_name(candidate)}.faiss"
 
-    def measured(self, candidate: Candidate) -> list[OperatingPoint] | None:
+    def measured(self, candidate: IndexCandidate) -> list[OperatingPoint] | None:
         """The operating points of ``candidate``; None where it was not finished."""
         path = self.folder / f"{_name(candidate)}.json"
         if not path.exists() or not self.index(candidate).exists():
@@ -57,19 +57,20 @@ class Work:
         except CorruptArtifactError:
             return None
 
-    def finish(self, candidate: Candidate, points: list[OperatingPoint]) -> None:
+    def finish(self, candidate: IndexCandidate, points: list[OperatingPoint]) -> None:
         """Keep ``points``: ``candidate`` is done."""
         write_json(self.folder / f"{_name(candidate)}.json", Measured(points))
 
     @property
-    def anything(self) -> bool:
+    def has_indexes(self) -> bool:
         """Whether a candidate was finished, which is what takes the time."""
         return any(self.folder.glob("*.faiss"))
 
 
 @contextlib.contextmanager
-def open_work(out: Path, inputs: object) -> Iterator[Work]:
-    """The work folder of output ``out``; removed when the block ends well, or with nothing in it.
+def resume_folder(out: Path, inputs: object) -> Iterator[ResumeFolder]:
+    """The folder of finished steps of output ``out``; removed when the block ends well, or when no
+    index in it is finished.
 
     What is there from other ``inputs`` (anything that msgspec encodes) is thrown away.
 
@@ -84,19 +85,19 @@ def open_work(out: Path, inputs: object) -> Iterator[Work]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                f"another edgevpr index is building {out}, expected one at a time: wait for it, or "
-                "choose another output folder with -o"
+                f"found another edgevpr index building {out}, expected one at a time: wait for it, "
+                "or choose another folder for `out`"
             ) from error
         encoded = msgspec.json.encode(inputs, order="sorted")
         key = _Key(hashlib.sha256(encoded).hexdigest())
         if not _same(folder / "inputs.json", key):
             _empty(folder)
             write_json(folder / "inputs.json", key)
-        work = Work(folder)
+        resume = ResumeFolder(folder)
         try:
-            yield work
+            yield resume
         except BaseException:
-            if not work.anything:
+            if not resume.has_indexes:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,6 +117,6 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _name(candidate: Candidate) -> str:
+def _name(candidate: IndexCandidate) -> str:
     text = f"{candidate.width} {candidate.factory}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

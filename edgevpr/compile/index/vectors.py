@@ -9,7 +9,7 @@ from edgevpr.artifacts.features import Features
 from edgevpr.compile.index.faiss_build import blocks
 from edgevpr.compile.index.fit_projection import fit_projection
 from edgevpr.compile.index.project_on_cluster import project_on_cluster
-from edgevpr.compile.index.resume import Work
+from edgevpr.compile.index.resume import ResumeFolder
 from edgevpr.errors import NumericsError
 from edgevpr.files import release
 from edgevpr.progress import Track
@@ -19,7 +19,9 @@ from edgevpr.retrieval.projection import Projection, l2_normalize
 _PROJECT_BYTES = 1 << 26
 
 
-def projection_to(gallery: Features, width: int, seed: int, work: Work) -> Projection | None:
+def projection_to(
+    gallery: Features, width: int, seed: int, resume: ResumeFolder
+) -> Projection | None:
     """The gallery's projection to ``width``; None where its descriptors are that narrow already."""
     if width == gallery.record.dim:
         return None
@@ -30,10 +32,10 @@ def projection_to(gallery: Features, width: int, seed: int, work: Work) -> Proje
         with path.open("wb") as file:
             np.save(file, np.vstack([fitted.mean[None], fitted.matrix]))
 
-    return Projection.load(work.file("projection.npy", make))
+    return Projection.load(resume.file("projection.npy", make))
 
 
-def project(
+def project_gallery(
     gallery: Features,
     projection: Projection | None,
     path: Path,
@@ -67,8 +69,8 @@ def narrow(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return vectors if vectors.shape[1] == width else l2_normalize(vectors[:, :width])
 
 
-def narrowed(vectors: NDArray[np.float32], width: int, work: Work) -> NDArray[np.float32]:
-    """``narrow`` of all gallery vectors, as a memory map in the work folder."""
+def narrowed(vectors: NDArray[np.float32], width: int, resume: ResumeFolder) -> NDArray[np.float32]:
+    """``narrow`` of all gallery vectors, as a memory map in the folder of finished steps."""
     if vectors.shape[1] == width:
         return vectors
 
@@ -80,7 +82,7 @@ def narrowed(vectors: NDArray[np.float32], width: int, work: Work) -> NDArray[np
             start += len(block)
         out.flush()
 
-    path = work.file(f"vectors-{width}.npy", make)
+    path = resume.file(f"vectors-{width}.npy", make)
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
@@ -96,6 +98,6 @@ def check_finite(
     if bad.any():
         row = int(rows[np.argmax(bad)])
         raise NumericsError(
-            f"the descriptor of {source.table.paths[row]} (row {row} of {source.artifact.path}) "
-            "holds NaN or infinity, expected finite numbers: run edgevpr embed again in FP32"
+            f"found NaN or infinity in the descriptor of {source.table.paths[row]} (row {row} of "
+            f"{source.artifact.path}), expected finite numbers: run edgevpr embed again in FP32"
         )

@@ -1,1 +1,6 @@
-"""The map on a robot: search, parts, selection."""
+"""The map of a running robot.
+
+gallery     a gallery artifact, searched
+parts       the index and the images added beside it
+selection   search over some rows of an index
+"""

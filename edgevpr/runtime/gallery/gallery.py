@@ -1,4 +1,4 @@
-"""The map a robot searches: a gallery artifact, opened."""
+"""Search over a gallery artifact, as a running robot opens it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,25 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts import gallery_files
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.generations import generation_of, identity
+from edgevpr.artifacts.gallery_files import GalleryFiles
+from edgevpr.artifacts.generations import identity
 from edgevpr.artifacts.manifest import Artifact
-from edgevpr.artifacts.records import BundleRecord, GalleryRecord
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import (
     ArtifactError,
-    ArtifactVersionError,
-    CorruptArtifactError,
     NumericsError,
     UsageError,
 )
 from edgevpr.places.near import Near, Positions
-from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.faiss_layers import innermost
 from edgevpr.retrieval.projection import Projection
-from edgevpr.runtime.gallery.parts import Shards
+from edgevpr.retrieval.read_index import read_index
+from edgevpr.runtime.gallery.parts import Parts
 from edgevpr.runtime.gallery.selection import Selection
 
 #: How often a gallery is opened again because it was replaced while it was being opened.
@@ -36,7 +33,8 @@ class Gallery:
 
     Row i of ``images`` is row i of every answer: first the images of the index (FAISS id i), then
     those that ``edgevpr gallery add`` put beside it. ``ids`` has the id that each keeps through
-    all changes. What was opened stays as it is: ``replaced`` tells of a newer generation.
+    all changes. An opened gallery does not change; ``replaced`` is true once a newer generation
+    is at its path.
 
     Args:
         path: folder of the artifact.
@@ -62,44 +60,37 @@ class Gallery:
             if identity(path) == self._identity:
                 return
         raise ArtifactError(
-            f"{path} was replaced {_TRIES} times while it was being opened, expected it to stay "
+            f"found {path} replaced {_TRIES} times while it was being opened, expected it to stay "
             "for a moment: run this again when nothing changes it any more"
         )
 
     def _open(self, path: Path, parameters: str | None, verify: bool) -> None:
-        self.artifact = open_artifact(path, "gallery", verify=verify)
-        self.record = self.artifact.read("gallery.json", GalleryRecord)
-        self.images = ImageTable.load(self.artifact.file("images.csv"))
+        files = GalleryFiles(path, verify=verify)
+        self.artifact, self.record = files.artifact, files.record
+        self.generation = files.generation
+        self.images, self.ids, self.live = files.images, files.ids, files.live
         self.parameters = self.record.chosen.parameters if parameters is None else parameters
         self.projection: Projection | None = None
-        if self.record.projection:
-            self.projection = Projection.load(self.artifact.file("projection.npy"))
-        self._index = _read_index(self.artifact, self.record)
-        self._check_sizes()
+        if files.projection_file is not None:
+            self.projection = Projection.load(files.projection_file)
+        self._index = read_index(files.index_file, self.record.faiss_version)
+        files.check_index(self._index.ntotal, self._index.d)
         self._set_parameters(self._index)
-        self._open_changes()
-
-    def _open_changes(self) -> None:
-        self.generation = generation_of(self.artifact, self.record.count)
-        self.images = gallery_files.all_images(self.artifact, self.images, self.generation)
-        self.ids = gallery_files.stable_ids(self.artifact, len(self.images))
-        self.live = gallery_files.live_rows(self.artifact, self.generation, len(self.images))
-        added = None
-        if self.generation.added:
-            added = _read_index(self.artifact, self.record, gallery_files.ADDED_INDEX)
-            if added.ntotal != self.generation.added or added.d != self.record.index_dim:
-                file = self.artifact.path / gallery_files.ADDED_INDEX
-                raise CorruptArtifactError(
-                    f"{file} holds {added.ntotal} vectors of {added.d} numbers, its record "
-                    f"says {self.generation.added} of {self.record.index_dim}: go back with "
-                    "edgevpr gallery rollback"
-                )
-            if type(innermost(added)) is type(innermost(self._index)):
-                self._set_parameters(added)
-        self._shards = Shards(self._index, added, self.live)
+        added = self._read_added(files)
+        self._parts = Parts(self._index, added, self.live)
         self._changed = added is not None or not self.live.all()
         self._positions: Positions | None = None
         self._near: tuple[Near, list[Selection]] | None = None
+
+    def _read_added(self, files: GalleryFiles) -> Any:
+        """The index of added images, its parameters set; None without any."""
+        if files.added_index_file is None:
+            return None
+        added = read_index(files.added_index_file, self.record.faiss_version)
+        files.check_added_index(added.ntotal, added.d)
+        if type(innermost(added)) is type(innermost(self._index)):
+            self._set_parameters(added)
+        return added
 
     @property
     def replaced(self) -> bool:
@@ -128,13 +119,14 @@ class Gallery:
         if record.projection and record.projection != self.record.projection:
             of_this = self.record.projection[:12] or "no projection"
             raise ArtifactError(
-                f"{bundle.path} has projection {record.projection[:12]} fused into its graph, but "
-                f"{here} was built with {of_this}: run edgevpr compile again with --gallery {here}"
+                f"found projection {record.projection[:12]} fused into {bundle.path}, expected "
+                f"{of_this}, as in {here}: run edgevpr compile MODEL --gallery {here} again"
             )
         if record.dim != self.record.dim:
             raise ArtifactError(
-                f"{bundle.path} is for descriptors of {record.dim} numbers, but {here} is for "
-                f"{self.record.dim}: use a bundle and a gallery made from the same networks"
+                f"found {bundle.path} for descriptors of {record.dim} numbers, expected "
+                f"{self.record.dim}, as in {here}: use a bundle and a gallery made from the same "
+                "networks"
             )
 
     def search(
@@ -163,7 +155,7 @@ class Gallery:
 
         if not np.isfinite(descriptors).all():
             raise NumericsError(
-                "the engine gave a descriptor with NaN or infinity, expected finite numbers: "
+                "found NaN or infinity in a descriptor of the engine, expected finite numbers: "
                 "compile the bundle again in FP32, and look at the network if that fails too"
             )
         width = descriptors.shape[1]
@@ -171,37 +163,26 @@ class Gallery:
             descriptors = self.projection.apply(descriptors)
         elif width != self.record.index_dim:
             raise ArtifactError(
-                f"found descriptors of {width} numbers, but {self.artifact.path} takes "
-                f"{self.record.index_dim} or {self.record.dim}: use a bundle compiled with "
-                f"--gallery {self.artifact.path}"
+                f"found descriptors of {width} numbers, expected {self.record.index_dim} or "
+                f"{self.record.dim} for {self.artifact.path}: use a bundle compiled with edgevpr "
+                f"compile MODEL --gallery {self.artifact.path}"
             )
         # One thread: a team of them costs more than a single search. The setting belongs to the
         # calling thread in OpenMP, so it is made here and not where the gallery was opened.
         faiss.omp_set_num_threads(1)
         if within is not None:
-            return self._shards.search(descriptors, min(k, len(self.images)), self._among(within))
+            return self._parts.search(descriptors, min(k, len(self.images)), self._among(within))
         if self._changed:
-            return self._shards.search(descriptors, min(k, len(self.images)))
+            return self._parts.search(descriptors, min(k, len(self.images)))
         scores, rows = self._index.search(descriptors, min(k, self.record.count))
         return scores, rows
 
     def _among(self, within: Near | NDArray[np.bool_]) -> list[Selection]:
         if not isinstance(within, Near):
-            return self._shards.only(within)
+            return self._parts.only(within)
         if self._near is None or self._near[0] != within:
-            self._near = within, self._shards.only(self.near(within))
+            self._near = within, self._parts.only(self.near(within))
         return self._near[1]
-
-    def _check_sizes(self) -> None:
-        index, record = self._index, self.record
-        found = (int(index.ntotal), int(index.d), len(self.images))
-        expected = (record.count, record.index_dim, record.count)
-        if found != expected:
-            raise CorruptArtifactError(
-                f"{self.artifact.path} holds {found[0]} vectors of {found[1]} numbers and "
-                f"{found[2]} images, its record says {expected[0]}, {expected[1]} and "
-                f"{expected[2]}: write it again with edgevpr index"
-            )
 
     def _set_parameters(self, index: Any) -> None:
         import faiss
@@ -211,39 +192,7 @@ class Gallery:
             space.set_index_parameters(index, self.parameters)
         except RuntimeError as error:
             raise UsageError(
-                f"FAISS does not accept the search parameters {self.parameters!r} for "
-                f"{self.record.factory}; expected a string such as "
-                f"{self.record.chosen.parameters!r}: correct --parameters or leave it out"
+                f"found `parameters` {self.parameters!r}, which FAISS does not accept for "
+                f"{self.record.factory}, expected a string such as "
+                f"{self.record.chosen.parameters!r}: correct `parameters` or leave it out"
             ) from error
-
-
-def _read_index(gallery: Artifact, record: GalleryRecord, name: str = "index.faiss") -> Any:
-    import faiss
-
-    path = gallery.file(name)
-    try:
-        # Refine store and plain lists stay pages of the file: two processes share them, and only
-        # what searches look at is resident. Fast-scan codes FAISS copies, without that flag all.
-        return faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
-    except RuntimeError as error:
-        if _version(record.faiss_version) > _version(faiss.__version__):
-            raise ArtifactVersionError(
-                f"{path} was written by FAISS {record.faiss_version} and FAISS "
-                f"{faiss.__version__} cannot read it: run pip install "
-                f"'faiss-cpu>={record.faiss_version}', or edgevpr index again on this machine"
-            ) from error
-        raise CorruptArtifactError(
-            f"FAISS {faiss.__version__} cannot read {path}, written by FAISS "
-            f"{record.faiss_version}: write the gallery again with edgevpr index"
-        ) from error
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """``1.15.1`` -> (1, 15, 1); what follows the numbers is left out."""
-    parts = []
-    for part in text.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        parts.append(int(digits))
-    return tuple(parts)

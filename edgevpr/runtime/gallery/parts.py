@@ -1,4 +1,4 @@
-"""Searching a map that was changed: its index, the images added beside it, minus those removed."""
+"""Search over a changed gallery: its index and the images added beside it, less those removed."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgevpr.runtime.gallery.selection import Found, Selection
 
 
-class Shards:
+class Parts:
     """The index, the images added beside it, and the rows of both that may be answered with.
 
     Args:

@@ -1,4 +1,4 @@
-"""Searching only some rows of a FAISS index: images that were taken out, images near a point."""
+"""Search over some rows of a FAISS index: images not removed, images near a point."""
 
 import math
 from typing import Any
@@ -22,8 +22,8 @@ class Selection:
     selector (a bit a row) for every code that it would look at. Lists are probed in the
     proportion in which the selection thins them out, so that about as many allowed codes are
     looked at as in the whole map; for ``FEW`` rows, all lists. Indexes that take no selector
-    (flat fast-scan, flat PQ) and graphs, which lose their way in a thin selection, are searched
-    deeper and what is not allowed is left out of the answer.
+    (flat fast-scan, flat PQ), and graphs, whose recall falls in a thin selection, are searched
+    deeper, and rows that are not allowed are left out of the answer.
 
     Args:
         index: a FAISS index, its search parameters set.

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.places.utm import FALSE_NORTHING, project, to_utm
+from edgevpr.places.utm import FALSE_NORTHING, to_utm, to_zone
+from edgevpr.places.wgs84 import east_north
 from edgevpr.runtime.answers import Answer, FrameError
 
 #: Standard deviation of a fix that all places agree on, metres: with it 96 of 100 fixes lie within
@@ -15,9 +16,6 @@ STD_M = 10.0
 SCORE_SCALE = 0.05
 #: Confidence below which a fix grows no wider.
 LEAST_CONFIDENCE = 0.01
-
-#: WGS 84: equatorial radius, metres, and eccentricity squared.
-_A, _E2 = 6378137.0, 6.69437999014e-3
 
 
 def fix_of(answer: Answer | FrameError, min_score: float = 0.0) -> tuple[float, float] | None:
@@ -43,27 +41,12 @@ def covariance(answer: Answer) -> NDArray[np.float64]:
     for match in answer.top:
         if match.lat is not None and match.lon is not None:
             weight = math.exp((match.score - score) / SCORE_SCALE)
-            offset = np.array(metres(match.lat, match.lon, (lat, lon)))
+            offset = np.array(east_north(match.lat, match.lon, (lat, lon)))
             spread += weight * np.outer(offset, offset)
             total += weight
     wide = spread / (total or 1.0) + STD_M**2 * np.eye(2)
     doubt = 1.0 if answer.confidence is None else max(answer.confidence, LEAST_CONFIDENCE)
     return np.asarray(wide / doubt)
-
-
-def metres(lat: float, lon: float, origin: tuple[float, float]) -> tuple[float, float]:
-    """(east, north) of a point in the plane that touches WGS 84 at ``origin``."""
-    phi0, lambda0 = math.radians(origin[0]), math.radians(origin[1])
-    x, y, z = _earth_centred(math.radians(lat), math.radians(lon) - lambda0)
-    x0, _, z0 = _earth_centred(phi0, 0.0)
-    return y, (z - z0) * math.cos(phi0) - (x - x0) * math.sin(phi0)
-
-
-def _earth_centred(phi: float, lam: float) -> tuple[float, float, float]:
-    """Radians on the ellipsoid -> metres, x through the meridian that ``lam`` counts from."""
-    radius = _A / math.sqrt(1 - _E2 * math.sin(phi) ** 2)
-    across = radius * math.cos(phi)
-    return across * math.cos(lam), across * math.sin(lam), radius * (1 - _E2) * math.sin(phi)
 
 
 class Plane:
@@ -86,10 +69,10 @@ class Plane:
             DataError: a first fix so near to a pole that UTM does not reach it.
         """
         if self.origin is not None:
-            return metres(lat, lon, self.origin)
+            return east_north(lat, lon, self.origin)
         if not self._zone:
             _, _, zone, letter = to_utm(lat, lon)
             self._zone = int(zone[0])
             self._offset = FALSE_NORTHING if letter[0] < "N" else 0.0
-        east, north = project(np.array([lat]), np.array([lon]), self._zone)
+        east, north = to_zone(np.array([lat]), np.array([lon]), self._zone)
         return float(east[0]), float(north[0]) + self._offset

@@ -29,7 +29,7 @@ STEPS = {
 def operations(features: Path) -> dict[str, Callable[[Path], object]]:
     return {
         "add": lambda gallery: change.add(gallery, features),
-        "remove": lambda gallery: change.remove(gallery, places=[3]),
+        "remove": lambda gallery: change.remove(gallery, place=[3]),
         "compact": lambda gallery: change.compact(gallery, keep=1),
         "rollback": rollback,
     }

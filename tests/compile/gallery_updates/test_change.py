@@ -1,4 +1,4 @@
-"""Galleries that change: what a change leaves behind, whatever happens while it is made."""
+"""Changes of a gallery: contents, generations, interruptions."""
 
 import fcntl
 import os
@@ -84,15 +84,15 @@ def left_over(path: Path) -> list[str]:
 
 
 def test_an_image_keeps_its_id(gallery: Path, root: Path) -> None:
-    """Would catch rows and ids falling out of step, or a removed image's id given to another."""
+    """Through adding, removing and compacting; no id is given twice."""
     change.add(gallery, root / "new")
     assert content(gallery)[271] == "new/00090-1.jpg"
-    change.remove(gallery, places=[0, 91])
+    change.remove(gallery, place=[0, 91])
     before = content(gallery)
     assert set(before) == set(range(3, 273)) | set(range(276, 300))
     change.compact(gallery)
     assert content(gallery) == before
-    change.remove(gallery, patterns=["new/*"])
+    change.remove(gallery, path=["new/*"])
     change.add(gallery, root / "new")
     after = content(gallery)
     assert set(after) == set(range(3, 270)) | set(range(300, 330))
@@ -103,15 +103,14 @@ def test_an_image_keeps_its_id(gallery: Path, root: Path) -> None:
 
 @pytest.mark.parametrize("factory", KINDS)
 def test_compacting_changes_no_answer(factory: str, root: Path, tmp_path: Path) -> None:
-    """Would catch codes of removed images surviving in packed blocks, and lists, re-ranking
-    stores and image rows being numbered differently. FAISS 1.15.1 itself corrupts fast-scan
-    codes when adding after a removal."""
+    """Codes of removed images leave packed blocks, and lists, re-ranking stores and image rows are
+    numbered alike. FAISS 1.15.1 itself corrupts fast-scan codes when adding after a removal."""
     gallery = tmp_path / "g"
     build_gallery(root / "own", gallery, options=IndexOptions(factory=factory))
-    change.remove(gallery, places=[2, 3, 30])
+    change.remove(gallery, place=[2, 3, 30])
     change.add(gallery, root / "new")
     change.compact(gallery)
-    change.remove(gallery, places=[5])
+    change.remove(gallery, place=[5])
     change.compact(gallery)
     changed = Gallery(gallery)
     scores, rows = changed.search(place_vectors(range(100)), 300)
@@ -132,13 +131,13 @@ def test_compacting_changes_no_answer(factory: str, root: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("operation", ["add", "remove", "compact", "rollback"])
 def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
-    """Would catch a step after which a reader finds half a change, or none can be made any more."""
+    """After any step a reader finds the old gallery or the new one, and changes go on."""
     shutil.copytree(root / "map", tmp_path / "source")
     source = tmp_path / "source" / "g"
     write_features(tmp_path / "few", range(90, 92), prefix="new")
     if operation in ("compact", "rollback"):
         change.add(source, tmp_path / "few")
-        change.remove(source, places=[1])
+        change.remove(source, place=[1])
     before = content(source)
     command = [
         sys.executable,
@@ -161,7 +160,7 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
         states.append(content(gallery))
         if step % 8:
             continue
-        change.remove(gallery, places=[7])
+        change.remove(gallery, place=[7])
         assert left_over(gallery) == []
         rollback(gallery)
         assert content(gallery) == states[-1]
@@ -170,7 +169,6 @@ def test_killed_anywhere(operation: str, root: Path, tmp_path: Path) -> None:
 
 
 def test_rollback_gives_back_the_very_bytes(gallery: Path, root: Path) -> None:
-    """Would catch a state that is only like the one before."""
     digests = [open_artifact(gallery, "gallery").digest]
     change.add(gallery, root / "new")
     digests.append(open_artifact(gallery, "gallery").digest)
@@ -184,9 +182,8 @@ def test_rollback_gives_back_the_very_bytes(gallery: Path, root: Path) -> None:
 
 
 def test_compact_keeps_as_many_as_asked(gallery: Path, root: Path) -> None:
-    """Would catch earlier generations filling the disk, or the one before being dropped."""
     change.add(gallery, root / "new")
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     assert len(kept(gallery)) == 2
     change.compact(gallery)
     assert len(kept(gallery)) == stats(gallery).earlier == 1
@@ -200,21 +197,20 @@ def test_compact_keeps_as_many_as_asked(gallery: Path, root: Path) -> None:
 
 
 def test_a_second_writer_gets_a_sentence(gallery: Path) -> None:
-    """Would catch two changes of which one is lost, a lock that outlives its process, and one
-    that keeps readers out."""
+    """The lock ends with its process and keeps no reader out."""
     with writing(gallery):
-        with pytest.raises(ResourceError, match=f"process {os.getpid()} is changing"):
-            change.remove(gallery, places=[1])
+        with pytest.raises(ResourceError, match=f"process {os.getpid()} changing"):
+            change.remove(gallery, place=[1])
         assert Gallery(gallery).live.all()  # readers need no lock, however many
     lock = gallery.parent / ".g.generations" / "lock"
     lock.write_text("4194304\n")  # of a process that died
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     with lock.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_replaced_by_edgevpr_index_meanwhile(gallery: Path, root: Path) -> None:
-    """Would catch a change to yesterday's gallery taking the place of today's."""
+    """The change of the old gallery is refused."""
     with writing(gallery) as path:
         opened = open_artifact(path, "gallery")
         with (
@@ -226,20 +222,20 @@ def test_replaced_by_edgevpr_index_meanwhile(gallery: Path, root: Path) -> None:
 
 
 def test_a_history_of_another_gallery_is_not_gone_back_to(gallery: Path, root: Path) -> None:
-    """Would catch a rollback to a gallery that was built anew in between."""
+    """Rollback stays within the gallery that was built anew."""
     change.add(gallery, root / "new")
     build_gallery(root / "own", gallery, options=IndexOptions(factory="Flat"))
     with pytest.raises(UsageError):
         rollback(gallery)
-    change.remove(gallery, places=[1])
+    change.remove(gallery, place=[1])
     assert len(kept(gallery)) == 1
     rollback(gallery)
     assert Gallery(gallery).record.factory == "Flat"
 
 
 def test_what_cannot_be_added(gallery: Path, root: Path, tmp_path: Path) -> None:
-    """Would catch images twice in the map, descriptors of another space, and NaN."""
-    with pytest.raises(DataError, match=r"270 of the 270 .* --replace"):
+    """Images already there, descriptors of another space, and NaN."""
+    with pytest.raises(DataError, match=r"270 of the 270 .* `replace`"):
         change.add(gallery, root / "own")
     other = write_features(tmp_path / "other", NEW, space="boq-64-ffffffffffff")
     with pytest.raises(SpaceMismatchError):
@@ -255,28 +251,27 @@ def test_what_cannot_be_added(gallery: Path, root: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_removed(gallery: Path) -> None:
-    """Would catch a misspelt pattern passing for done, and a map without images."""
+    """A name of no image, and all images."""
     for wrong, error in (
         ({}, UsageError),
-        ({"places": [99]}, DataError),
-        ({"patterns": ["nap/*"]}, DataError),
-        ({"patterns": ["*"]}, UsageError),
+        ({"place": [99]}, DataError),
+        ({"path": ["nap/*"]}, DataError),
+        ({"path": ["*"]}, UsageError),
         ({"near": Near(0, 0, 100)}, DataError),
     ):
         with pytest.raises(error):
             change.remove(gallery, **wrong)
-    change.remove(gallery, places=[4])
-    with pytest.raises(DataError, match="--place 4 names no image"):
-        change.remove(gallery, places=[4])
+    change.remove(gallery, place=[4])
+    with pytest.raises(DataError, match=r"no image of .* named by `place` 4"):
+        change.remove(gallery, place=[4])
 
 
 def test_retraining_keeps_ids_and_projection(root: Path, tmp_path: Path) -> None:
-    """Would catch vectors under other images' ids, or bundles made invalid by a new projection."""
     gallery = tmp_path / "g"
     build_gallery(root / "own", gallery, options=IndexOptions(dim=32))
     projection = (gallery / "projection.npy").read_bytes()
     change.add(gallery, root / "new")
-    change.remove(gallery, places=[2])
+    change.remove(gallery, place=[2])
     before = content(gallery)
     with pytest.raises(DataError, match="30 of the gallery's 297 images"):
         retrain(gallery, [root / "own"])
@@ -295,7 +290,7 @@ def test_retraining_keeps_ids_and_projection(root: Path, tmp_path: Path) -> None
 def test_drift_is_noticed_where_it_costs_recall(
     factory: str, spread: float, retrain: bool, tmp_path: Path
 ) -> None:
-    """Would catch advice that never comes, and advice because codes fit worse but well enough.
+    """Retraining is advised where recall falls, not where codes alone fit worse.
 
     Measured: more images of the same kind 100% found; images crowded into a corner that the
     codebook never saw 70% through 4-byte codes, and still 100% through 16-byte ones though their

@@ -1,4 +1,4 @@
-"""``edgevpr gallery`` as a user types it."""
+"""``edgevpr gallery`` on the command line."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_life_of_a_gallery(folder: Path) -> None:
-    """Would catch options that reach nothing, data on stderr, and figures that do not add up."""
+    """Every option has its effect, data is on stdout alone, and the counts add up."""
 
     def gallery(verb: str, *more: object) -> str:
         done = CliRunner().invoke(app, ["gallery", verb, str(folder / "g"), *map(str, more)])
@@ -37,7 +37,7 @@ def test_a_life_of_a_gallery(folder: Path) -> None:
         "images": 111, "indexed": 90, "added": 30, "removed": 9, "generation": 3,
     }  # fmt: skip
     assert [c["verb"] for c in stats["changes"]] == ["add", "remove"]
-    assert "--images 'new/00032-*'" in " ".join(gallery("stats").split())
+    assert "path 'new/00032-*'" in " ".join(gallery("stats").split())
     gallery("compact", "--retrain", folder / "new", "--retrain", folder / "own", "--keep", 2)
     assert json.loads(gallery("stats", "--json"))["indexed"] == 111
     assert json.loads(gallery("rollback", "--json"))["number"] == 3

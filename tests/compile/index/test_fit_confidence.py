@@ -1,15 +1,14 @@
-"""The fit against probabilities that are known, and the protocol on a small map."""
+"""The fit of confidences against known probabilities, and its protocol on a small map."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import Calibration, FeaturesRecord, GalleryRecord
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.records import ConfidenceModel, GalleryRecord
 from edgevpr.compile.index.build_index import build_gallery
-from edgevpr.compile.index.fit_confidence import Trials, calibrate, threshold_for
+from edgevpr.compile.index.fit_confidence import LabelledFrames, fit_frames, threshold_for
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
@@ -22,7 +21,7 @@ PLACES, DIM = 60, 24
 SPACE = "boq-24-0123456789ab"
 
 
-def trials(count: int, seed: int = 0) -> tuple[Trials, np.ndarray]:
+def frames(count: int, seed: int = 0) -> tuple[LabelledFrames, np.ndarray]:
     """Frames whose probability of being right is known; half of the wrong ones are unmapped."""
     draw = np.random.default_rng(seed)
     numbers = np.stack(
@@ -31,19 +30,18 @@ def trials(count: int, seed: int = 0) -> tuple[Trials, np.ndarray]:
     true = logistic(numbers, TRUE_WEIGHTS, TRUE_INTERCEPT)
     right = draw.uniform(size=count) < true
     mapped = right | (draw.uniform(size=count) < 0.5)
-    return Trials(numbers, right, mapped, draw.integers(0, 50, count)), true
+    return LabelledFrames(numbers, right, mapped, draw.integers(0, 50, count)), true
 
 
-def fit(made: Trials, precision: float = 95.0) -> Calibration | None:
-    return calibrate(made, radius_m=25.0, known_precision=precision, model_digest="m")
+def fit(made: LabelledFrames, precision: float = 95.0) -> ConfidenceModel | None:
+    return fit_frames(made, radius_m=25.0, known_precision=precision, model_digest="m")
 
 
 def test_the_probability_is_recovered() -> None:
-    """Catches a fit of something else than the probability, or one whose figures flatter it."""
-    made, _ = trials(8000)
+    made, _ = frames(8000)
     found = fit(made)
     assert found is not None
-    fresh, true = trials(4000, seed=1)
+    fresh, true = frames(4000, seed=1)
     told = probability(found, fresh.evidence)
     assert np.abs(told - true).mean() < 0.02  # measured 0.006
     assert found.calibration_error < 0.03  # measured 0.011
@@ -55,22 +53,21 @@ def test_the_probability_is_recovered() -> None:
 
 
 def test_a_lower_precision_covers_more() -> None:
-    """Catches --known-precision having no effect, or the wrong one."""
-    made, _ = trials(4000)
+    made, _ = frames(4000)
     strict, lax = fit(made, 98.0), fit(made, 80.0)
     assert strict is not None
     assert lax is not None
     assert lax.threshold < strict.threshold
     assert lax.coverage > strict.coverage
     assert lax.precision_known == pytest.approx(80.0, abs=2.0)
-    with pytest.raises(UsageError, match="--known-precision"):
+    with pytest.raises(UsageError, match="`known_precision`"):
         IndexOptions(known_precision=0.0)
 
 
 def test_stronger_evidence_never_lowers_the_confidence() -> None:
-    """Catches a weight below zero, which a small sample with correlated evidence likes to give."""
+    """A small sample with correlated evidence fits weights below zero."""
     for seed in range(5):
-        made, _ = trials(200, seed)
+        made, _ = frames(200, seed)
         # a second number that is the third with noise: collinear, its free fit goes negative
         made.evidence[:, 1] = made.evidence[:, 2] + np.random.default_rng(seed).normal(
             0, 0.01, len(made.right)
@@ -82,16 +79,16 @@ def test_stronger_evidence_never_lowers_the_confidence() -> None:
 
 
 def test_too_little_to_fit_on() -> None:
-    """Catches a calibration from a handful of frames, or from frames that are all right."""
-    few, _ = trials(30)
+    """A handful of frames, and frames that are all right."""
+    few, _ = frames(30)
     assert fit(few) is None
-    made, _ = trials(400)
+    made, _ = frames(400)
     all_right = np.ones(400, bool)
-    assert fit(Trials(made.evidence, all_right, all_right, made.group)) is None
+    assert fit(LabelledFrames(made.evidence, all_right, all_right, made.group)) is None
 
 
 def test_threshold() -> None:
-    """Catches a threshold in the middle of equal confidences, or one when nothing is precise."""
+    """Equal confidences are on one side; where nothing is precise it is 1."""
     confidence = np.array([0.9, 0.8, 0.8, 0.7, 0.6])
     right = np.array([1, 1, 0, 1, 1], bool)
     assert threshold_for(confidence, right, 90.0) == 0.9
@@ -103,11 +100,10 @@ def test_threshold() -> None:
 
 
 def write(path: Path, descriptors: np.ndarray, table: ImageTable, role: str) -> Path:
-    with write_artifact(path, "features", space=SPACE) as folder:
-        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
-        table.save(folder / "images.csv")
-        record = FeaturesRecord(role, "q", Preprocess(16, 16), len(table), DIM, "test")
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=SPACE, model_digest="q", preprocess=Preprocess(16, 16),
+        source="test", role=role,
+    )  # fmt: skip
     return path
 
 
@@ -137,9 +133,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> GalleryRecord:
     )
 
 
-def test_index_calibrates_on_held_out_queries(record: GalleryRecord) -> None:
-    """Catches unmapped frames that still find their own place, or frames lost on the way."""
-    found = record.calibration
+def test_index_fits_confidence_on_held_out_queries(record: GalleryRecord) -> None:
+    """Every frame is searched twice, and an unmapped one does not find its own place."""
+    found = record.confidence
     assert found is not None
     assert (found.mapped, found.unmapped) == (4 * PLACES, 4 * PLACES)
     assert found.model_digest == "q"
@@ -154,10 +150,10 @@ def test_index_calibrates_on_held_out_queries(record: GalleryRecord) -> None:
     assert 0.005 < found.temperature < 0.2
 
 
-def test_the_map_itself_calibrates_nothing(tmp_path: Path) -> None:
-    """Catches confidences from descriptors of the gallery network, far too similar to be true."""
+def test_the_map_itself_fits_no_confidence(tmp_path: Path) -> None:
+    """Descriptors of the gallery network are more similar than a robot's."""
     draw = np.random.default_rng(1)
     table = ImageTable.build([f"{i}.jpg" for i in range(80)], place=np.arange(80) // 2)
     features = write(tmp_path / "f", l2_normalize(draw.normal(size=(80, DIM))), table, "gallery")
     record = build_gallery(features, tmp_path / "g", options=IndexOptions(dim=DIM, factory="Flat"))
-    assert record.calibration is None
+    assert record.confidence is None

@@ -49,14 +49,14 @@ def whole_and_sharded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     ],
 )
 def test_the_file_is_the_one_filled_in_memory(whole_and_sharded, factory: str) -> None:
-    """Would catch a code in the wrong list, a wrong id, and a FAISS with another file format."""
+    """To the byte."""
     whole, sharded = whole_and_sharded(factory, vectors_of(1000))
     assert sharded.read_bytes() == whole.read_bytes()
     assert sorted(p.name for p in whole.parent.iterdir()) == ["sharded.faiss", "whole.faiss"]
 
 
 def test_lists_that_stay_empty(whole_and_sharded) -> None:
-    """Would catch sizes written in the form that FAISS keeps for fuller lists."""
+    """FAISS keeps sizes in another form where half of the lists are empty."""
     few = np.repeat(vectors_of(5), 200, axis=0)
     whole, sharded = whole_and_sharded("IVF16,SQ8", few)
     assert sharded.read_bytes() == whole.read_bytes()
@@ -67,7 +67,6 @@ def test_lists_that_stay_empty(whole_and_sharded) -> None:
     ["IVF16,PQ16x4fsr", "IVF16,RaBitQfs", "Flat", "IVF16,SQ8,RFlat", "IVF16,Flat,Refine(PQ8x4)"],
 )
 def test_other_kinds_are_filled_in_memory(whole_and_sharded, factory: str) -> None:
-    """Would catch a file that ends with something else cut up as if it were lists."""
     whole, sharded = whole_and_sharded(factory, vectors_of(1000))
     assert sharded.read_bytes() == whole.read_bytes()
 
@@ -75,7 +74,6 @@ def test_other_kinds_are_filled_in_memory(whole_and_sharded, factory: str) -> No
 def test_shards_are_as_large_as_memory_allows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Would catch a shard over the limit, and one file a block of vectors."""
     monkeypatch.setattr(faiss_build, "_CHUNK", 100)
     monkeypatch.setattr(inverted_lists, "SHARD_BYTES", 350 * (32 + 8))
     written, write = [], inverted_lists.write_index
@@ -91,7 +89,6 @@ def test_shards_are_as_large_as_memory_allows(
 
 
 def test_a_full_disk_leaves_no_shards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Would catch gigabytes left behind by a build that failed."""
     monkeypatch.setattr(faiss_build, "_CHUNK", 100)
     monkeypatch.setattr(inverted_lists, "_rows", lambda index: 300)
     write = faiss.write_index

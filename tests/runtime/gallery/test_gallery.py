@@ -1,4 +1,4 @@
-"""The gallery on a device: what it finds, and what it refuses."""
+"""The gallery on a device: search, and refusals."""
 
 import shutil
 from pathlib import Path
@@ -46,7 +46,7 @@ def reseal(source: Path, target: Path, **changes: object) -> Path:
 
 
 def test_finds_the_place_of_each_image(world: World) -> None:
-    """Would catch rows that do not match the image table, or a score that is no cosine."""
+    """Rows are those of the image table, and scores are cosines."""
     gallery = Gallery(world.gallery)
     queries = describe([place_image(p) for p in range(PLACES)], world.bundle)
     scores, rows = gallery.search(queries)
@@ -60,7 +60,6 @@ def test_finds_the_place_of_each_image(world: World) -> None:
 
 
 def test_single_and_batched_searches_agree(world: World) -> None:
-    """Would catch a buffer shared between searches."""
     gallery = Gallery(world.gallery)
     queries = describe([place_image(p) for p in range(8)], world.bundle)
     _, together = gallery.search(queries)
@@ -69,8 +68,7 @@ def test_single_and_batched_searches_agree(world: World) -> None:
 
 
 def test_projects_full_descriptors_itself(world: World, tmp_path: Path) -> None:
-    """Would catch a bundle without the projection being searched unprojected, and one with it
-    being projected twice."""
+    """And does not project those of the index's width again."""
     from edgevpr.compile.index.build_index import build_gallery
     from edgevpr.compile.index.index_options import IndexOptions
 
@@ -96,14 +94,13 @@ def opened(bundle: Path) -> tuple[Artifact, BundleRecord]:
 
 
 def test_refuses_a_bundle_of_another_space(world: World, tmp_path: Path) -> None:
-    """Would catch descriptors of two networks being compared."""
     other = write_bundle(tmp_path / "b", space="boq-48-ffffffffffff")
     with pytest.raises(SpaceMismatchError, match="boq-48-ffffffffffff"):
         Gallery(world.gallery).check_bundle(*opened(other))
 
 
 def test_refuses_a_bundle_with_another_projection(world: World, tmp_path: Path) -> None:
-    """Would catch a graph fused for yesterday's gallery: same width, other axes."""
+    """Of the same width, fused for another gallery."""
     from edgevpr.compile.index.build_index import build_gallery
     from edgevpr.compile.index.index_options import IndexOptions
 
@@ -113,14 +110,13 @@ def test_refuses_a_bundle_with_another_projection(world: World, tmp_path: Path) 
     )
     build_gallery(half, tmp_path / "b", options=IndexOptions(dim=16))
     fused = write_bundle(tmp_path / "fused", gallery=tmp_path / "a")
-    with pytest.raises(ArtifactError, match=r"edgevpr compile again with --gallery .*b"):
+    with pytest.raises(ArtifactError, match=r"edgevpr compile MODEL --gallery .*b again"):
         Gallery(tmp_path / "b").check_bundle(*opened(fused))
     with pytest.raises(ArtifactError, match="no projection"):
         Gallery(world.gallery).check_bundle(*opened(fused))
 
 
 def test_truncated_index(world: World, tmp_path: Path) -> None:
-    """Would catch a half-copied gallery reaching FAISS."""
     copy = tmp_path / "g"
     shutil.copytree(world.gallery, copy)
     with (copy / "index.faiss").open("r+b") as stream:
@@ -130,7 +126,7 @@ def test_truncated_index(world: World, tmp_path: Path) -> None:
 
 
 def test_index_of_a_newer_faiss(world: World, tmp_path: Path) -> None:
-    """Would catch FAISS's own message about an unknown fourcc being all that a user sees."""
+    """The message names the version to install."""
     copy = tmp_path / "source"
     shutil.copytree(world.gallery, copy)
     data = (copy / "index.faiss").read_bytes()
@@ -144,14 +140,13 @@ def test_index_of_a_newer_faiss(world: World, tmp_path: Path) -> None:
 
 
 def test_record_of_another_index(world: World, tmp_path: Path) -> None:
-    """Would catch an index with fewer vectors than images: rows that name the wrong image."""
     other = reseal(world.gallery, tmp_path / "g", count=7)
-    with pytest.raises(CorruptArtifactError, match="its record says 7"):
+    with pytest.raises(CorruptArtifactError, match="its record says, 7"):
         Gallery(other)
 
 
 def test_nan_and_wrong_width(world: World) -> None:
-    """Would catch NaN being answered with a place, which FAISS does."""
+    """FAISS answers NaN with a place."""
     gallery = Gallery(world.gallery)
     bad = np.full((1, DIM), 1 / np.sqrt(DIM), np.float32)
     bad[0, 3] = np.nan
@@ -162,7 +157,6 @@ def test_nan_and_wrong_width(world: World) -> None:
 
 
 def test_search_parameters_verbatim(world: World) -> None:
-    """Would catch --parameters being ignored, or a misspelt one being accepted."""
     assert Gallery(world.gallery).parameters.startswith("nprobe=")
     one = Gallery(world.gallery, parameters="nprobe=1,k_factor_rf=1")
     assert faiss.extract_index_ivf(one._index).nprobe == 1
@@ -174,7 +168,6 @@ def test_search_parameters_verbatim(world: World) -> None:
     ("newer", "older"), [("1.15.1", "1.9.0"), ("2.0", "1.99.9"), ("1.8.0.post1", "1.7.4")]
 )
 def test_versions_compare_as_numbers(newer: str, older: str) -> None:
-    """Would catch 1.9 counting as newer than 1.15."""
-    from edgevpr.runtime.gallery.gallery import _version
+    from edgevpr.retrieval.read_index import _version
 
     assert _version(newer) > _version(older)

@@ -1,4 +1,4 @@
-"""Maps that were changed, and searches among some of their images, against brute force."""
+"""Search over changed galleries and near a point, against brute force."""
 
 import shutil
 import threading
@@ -14,6 +14,7 @@ from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import ArtifactError, CorruptArtifactError, DataError, UsageError
 from edgevpr.places.near import Near
+from edgevpr.places.wgs84 import METRES_PER_DEGREE
 from edgevpr.retrieval.projection import l2_normalize
 from edgevpr.runtime import Gallery
 from edgevpr.runtime.gallery import selection
@@ -51,7 +52,7 @@ def changed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     write_features(root / "new", range(PLACES, PLACES + NEW), prefix="new")
     build_gallery(root / "own", root / "g", options=IndexOptions(factory=request.param))
     change.add(root / "g", root / "new")
-    change.remove(root / "g", places=[4, PLACES + 4])
+    change.remove(root / "g", place=[4, PLACES + 4])
     return root / "g"
 
 
@@ -87,8 +88,7 @@ def check(gallery: Gallery, mask: NDArray[np.bool_], within: Near | NDArray[np.b
 
 
 def test_added_and_removed(changed: Path) -> None:
-    """Would catch added images that are not found, or scored otherwise than the map's own, and
-    removed ones that still are."""
+    """Added images are found and scored as the map's own; removed ones are not found."""
     gallery = Gallery(changed, parameters=_everywhere(_factory(changed)))
     assert not gallery.live[4 * VIEWS]
     assert gallery.live.sum() == VIEWS * (PLACES + NEW - 2)
@@ -105,11 +105,10 @@ def test_added_and_removed(changed: Path) -> None:
 
 @pytest.mark.parametrize("radius", [30.0, 10.5 * STEP_M, 1e6])
 def test_near_a_point(changed: Path, radius: float) -> None:
-    """Would catch images from elsewhere, images near that are missed, fewer probes than the few
-    left over need, and a removed image that is near: one place, a sixth, all."""
+    """Answers are exactly the live images near: of one place, a sixth of the map, all."""
     gallery = Gallery(changed)
     place = PLACES - 5
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     here = Near(LAT, LON + place * STEP_M / metres_a_degree, radius)
     distance = np.abs(gallery.images.place - place) * STEP_M
     mask = (distance <= radius) & gallery.live
@@ -122,8 +121,8 @@ def test_near_a_point(changed: Path, radius: float) -> None:
 
 
 def test_selectors(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch parameters lost on the way through re-ranking and transforms to the lists: here
-    no selection is small enough to be compared by hand."""
+    """The parameters reach the lists through re-ranking and transforms: no selection is small
+    enough to be compared one by one here."""
     monkeypatch.setattr(selection, "FEW", 0)
     gallery = Gallery(changed, parameters=_everywhere(_factory(changed)))
     mask = np.random.default_rng(2).random(len(gallery.images)) < 0.3
@@ -131,9 +130,8 @@ def test_selectors(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_prior_that_moves(changed: Path) -> None:
-    """Would catch the last point's images being answered with at this one."""
     gallery = Gallery(changed)
-    metres_a_degree = 111_320.0 * np.cos(np.radians(LAT))
+    metres_a_degree = METRES_PER_DEGREE * np.cos(np.radians(LAT))
     for place in (2, 3, 2, PLACES + 1):
         here = Near(LAT, LON + place * STEP_M / metres_a_degree, 20)
         _, rows = gallery.search(queries(3), 20, here)
@@ -156,12 +154,11 @@ def plain(tmp_path: Path) -> Path:
 
 
 def test_a_prior_outside_the_map(plain: Path) -> None:
-    """Would catch silence, or an answer from the other end of the map."""
     gallery = Gallery(plain)
     with pytest.raises(DataError, match=r"111\d\d\d m from there.*48\.00000 to 48\.00000 N"):
         gallery.search(queries(1), within=Near(LAT - 1, LON, 100))
     for wrong in ("48,11", "48,11,x", "91,11,100", "48,11,0", "48,11,nan", "48,181,9"):
-        with pytest.raises(UsageError, match=r"--near 48\.137,11\.575,200"):
+        with pytest.raises(UsageError, match=r"`near` 48\.137,11\.575,200"):
             Near.parse(wrong)
     change.remove(plain, near=Near(LAT, LON, 20))
     with pytest.raises(DataError, match="50 m from there"):
@@ -169,8 +166,8 @@ def test_a_prior_outside_the_map(plain: Path) -> None:
 
 
 def test_distances_on_the_ground() -> None:
-    """Would catch a sphere for an ellipsoid, or swapped axes. A degree of latitude is 110.574 km
-    at the equator and 111.694 km at the poles; one of longitude at 60 degrees 55.800 km."""
+    """A degree of latitude is 110.574 km at the equator and 111.694 km at the poles; one of
+    longitude at 60 degrees 55.800 km."""
     from edgevpr.places.near import Positions
     from edgevpr.places.table import ImageTable
 
@@ -189,20 +186,20 @@ def test_distances_on_the_ground() -> None:
 
 
 def test_nothing_extra_where_nothing_changed(plain: Path) -> None:
-    """Would catch selectors and second searches in a gallery without changes."""
+    """No selectors and no second search."""
     gallery = Gallery(plain)
-    gallery._shards.search = None  # type: ignore[assignment,method-assign]
+    gallery._parts.search = None  # type: ignore[assignment,method-assign]
     gallery.search(queries(2))
     assert not gallery.replaced
 
 
 def test_a_reader_keeps_what_it_opened(plain: Path, tmp_path: Path) -> None:
-    """Would catch a running robot that sees half of two maps, or is never told of a new one."""
+    """And is told of the new one."""
     reader = Gallery(plain)
     before = reader.search(queries(40))
     new = write_features(tmp_path / "new", range(40, 60), prefix="new")
     change.add(plain, new)
-    change.remove(plain, places=list(range(30)))
+    change.remove(plain, place=list(range(30)))
     change.compact(plain, keep=0)
     shutil.rmtree(plain)
     assert reader.replaced
@@ -213,8 +210,8 @@ def test_a_reader_keeps_what_it_opened(plain: Path, tmp_path: Path) -> None:
 
 
 def test_opened_while_it_is_replaced(plain: Path, tmp_path: Path) -> None:
-    """Would catch files of two galleries read as one: the other one has as many images, in the
-    opposite order, so that only looking at answers tells."""
+    """Files are of one gallery: the other has as many images, in the opposite order, so that only
+    the answers tell."""
     backwards = place_vectors(range(40))[::-1]
     other = write_features(tmp_path / "other", range(40), prefix="back", vectors=backwards)
     stop = threading.Event()
@@ -226,7 +223,7 @@ def test_opened_while_it_is_replaced(plain: Path, tmp_path: Path) -> None:
             features = (other, tmp_path / "own")[i % 2]
             build_gallery(features, plain, options=IndexOptions(factory="Flat"))
             if i % 3 == 0:
-                change.remove(plain, places=[5])
+                change.remove(plain, place=[5])
                 rollback(plain)
 
     thread = threading.Thread(target=replace)
@@ -244,7 +241,6 @@ def test_opened_while_it_is_replaced(plain: Path, tmp_path: Path) -> None:
 
 
 def test_replaced_again_and_again(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a last try that is believed although it may have read two galleries."""
     changing = iter(range(100))
     monkeypatch.setattr("edgevpr.runtime.gallery.gallery.identity", lambda path: (next(changing),))
     with pytest.raises(ArtifactError, match="replaced 5 times"):
@@ -252,8 +248,7 @@ def test_replaced_again_and_again(plain: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_records_that_disagree(plain: Path) -> None:
-    """Would catch rows named that there are not."""
-    change.remove(plain, places=[3])
+    change.remove(plain, place=[3])
     for rows in ([9, 10], [9, 10, 500], [9, 9, 10], [-1, 9, 10]):
         np.save(plain / "removed.npy", np.array(rows, np.int64))
         with pytest.raises(CorruptArtifactError):

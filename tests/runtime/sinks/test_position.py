@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import utm
 
-from edgevpr.runtime.sinks.position import Plane, covariance, fix_of, metres
+from edgevpr.places.wgs84 import east_north
+from edgevpr.runtime.sinks.position import Plane, covariance, fix_of
 
 from ..answers import LAT, LON, UNREADABLE, answer
 
@@ -50,7 +51,7 @@ def test_metres_about_an_origin(origin: tuple[float, float]) -> None:
     distances, whose scale differs by up to 0.0004."""
     for north, east in ((0.002, 0.0), (0.0, 0.003), (-0.004, 0.001)):
         point = origin[0] + north, origin[1] + east
-        x, y = metres(*point, origin)
+        x, y = east_north(*point, origin)
         assert (x > 0) == (east > 0) or east == 0
         assert (y > 0) == (north > 0) or abs(y) < 0.2
         zone = utm.from_latlon(*origin)[2]

@@ -85,7 +85,9 @@ def test_what_a_worker_finds_wrong_is_one_sentence(model: Path, tmp_path: Path) 
         cv2.imwrite(str(folder / name), np.zeros((64, 64, 3), np.uint8))
     (folder / "2.png").write_bytes(b"no image")
     ImageTable.build([f"{i}.png" for i in range(3)], place=[0, 0, 1]).save(folder / "images.csv")
-    with pytest.raises(DataError, match=r"^\S*2\.png \(8 bytes\) is not a readable image[^\n]+$"):
+    with pytest.raises(
+        DataError, match=r"^found no readable image in \S*2\.png \(8 bytes\)[^\n]+$"
+    ):
         embed_on_cluster(model, folder, tmp_path / "f", cluster="local")
     assert not (tmp_path / "f").exists()
 
