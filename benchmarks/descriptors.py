@@ -14,14 +14,13 @@ fills its length up to one. All is turned by random signs and a cosine transform
 coordinate is a principal direction.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.artifacts.features import Features
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 
@@ -124,33 +123,31 @@ def write(folder: Path, count: int, dim: int, queries: int, seed: int = 0) -> tu
     space = SPACE.format(dim=dim)
     places: list[NDArray[np.int64]] = []
     seen: list[NDArray[np.float16]] = []
-    with write_artifact(map_, "features", space=space) as to:
-        out = np.lib.format.open_memmap(to / "descriptors.npy", "w+", np.float16, (count, dim))
+
+    def blocks() -> Iterator[NDArray[np.float16]]:
         for i in range(chunks):
             shown, query, of = chunk(i, each, stretch, directions, seed)
             for start in range(0, len(shown), 1024):
-                first = i * len(shown) + start
-                out[first : first + 1024] = turned(shown[start : start + 1024], outside=False)
-            out.flush()
+                yield turned(shown[start : start + 1024], outside=False)
             seen.append(turned(query, outside=True))
             places.append(of + i * PLACES)
-        del out
-        _finish(to, "gallery", np.arange(count) // VIEWS, dim)
-    with write_artifact(asked, "features", space=space) as to:
-        np.save(to / "descriptors.npy", np.vstack(seen))
-        _finish(to, "query", np.concatenate(places), dim)
+
+    about = {"space": space, "model_digest": "synthetic", "preprocess": Preprocess(64, 64),
+             "source": "synthetic"}  # fmt: skip
+    Features.write(map_, blocks(), _grid("gallery", np.arange(count) // VIEWS), **about)
+    Features.write(
+        asked, np.vstack(seen), _grid("query", np.concatenate(places)), **about, role="query"
+    )
     return map_, asked
 
 
-def _finish(to: Path, role: str, place: NDArray[np.int64], dim: int) -> None:
+def _grid(role: str, place: NDArray[np.int64]) -> ImageTable:
     """Places on a grid 60 m apart, a thousand to a row."""
-    ImageTable.build(
+    return ImageTable.build(
         [f"{role}-{i}.jpg" for i in range(len(place))],
         place=place,
         easting=300_000 + 60.0 * (place % 1000),
         northing=6_000_000 + 60.0 * (place // 1000),
         zone=np.full(len(place), 33),
         letter=["U"] * len(place),
-    ).save(to / "images.csv")
-    record = FeaturesRecord(role, "synthetic", Preprocess(64, 64), len(place), dim, "synthetic")
-    write_json(to / "features.json", record)
+    )

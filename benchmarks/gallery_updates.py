@@ -25,10 +25,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.generations import rollback
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.compile.gallery_updates import change
 from edgevpr.compile.gallery_updates.stats import stats
 from edgevpr.compile.index.build_index import build_gallery
@@ -68,19 +66,18 @@ class Road:
             lon=images * APART_M / METRES_A_DEGREE,
         ).with_positions()
         space = SPACE.format(dim=self.dim)
-        with write_artifact(path, "features", space=space) as folder:
-            descriptors = np.lib.format.open_memmap(
-                folder / "descriptors.npy", "w+", np.float16, (len(images), self.dim)
-            )
-            for start in range(0, len(images), 20_000):
-                some = images[start : start + 20_000]
-                descriptors[start : start + len(some)] = self.views(some, noise)
-            descriptors.flush()
-            table.save(folder / "images.csv")
-            record = FeaturesRecord(
-                "gallery", "made", Preprocess(224, 224), len(images), self.dim, "made"
-            )
-            write_json(folder / "features.json", record)
+        Features.write(
+            path,
+            (
+                self.views(images[start : start + 20_000], noise)
+                for start in range(0, len(images), 20_000)
+            ),
+            table,
+            space=space,
+            model_digest="made",
+            preprocess=Preprocess(224, 224),
+            source="made",
+        )
         return path
 
     def near(self, image: int, radius: float) -> Near:

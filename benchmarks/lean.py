@@ -22,14 +22,13 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.places.table import ImageTable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,23 +147,18 @@ def write_features(source: Path, path: Path, count: int) -> None:
         zone=np.full(count, 32),
         letter=["U"] * count,
     ).with_positions()
-    with write_artifact(path, "features", space=opened.space) as folder:
-        made = np.lib.format.open_memmap(
-            folder / "descriptors.npy", "w+", np.float16, (count, record.dim)
-        )
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
         for start in range(0, count, CHUNK):
-            stop = min(start + CHUNK, count)
-            a, b, c = (known[rng.integers(len(known), size=stop - start)] for _ in range(3))
+            size = min(CHUNK, count - start)
+            a, b, c = (known[rng.integers(len(known), size=size)] for _ in range(3))
             some = a + 0.7 * (b - c)
-            made[start:stop] = some / np.linalg.norm(some, axis=1, keepdims=True)
-        made.flush()
-        table.save(folder / "images.csv")
-        write_json(
-            folder / "features.json",
-            FeaturesRecord(
-                "gallery", record.model_digest, record.preprocess, count, record.dim, "synthetic"
-            ),
-        )
+            yield some / np.linalg.norm(some, axis=1, keepdims=True)
+
+    Features.write(
+        path, blocks(), table, space=opened.space, model_digest=record.model_digest,
+        preprocess=record.preprocess, source="synthetic",
+    )  # fmt: skip
 
 
 def verb(*words: object) -> None:

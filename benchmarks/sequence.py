@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord, Calibration
+from edgevpr.artifacts.records import BundleRecord, ConfidenceModel
 from edgevpr.compile.index.fit_confidence import fit_vectors
 from edgevpr.data import read_images
 from edgevpr.places.positives import positives
@@ -125,7 +125,7 @@ def every(stream: Stream, step: int) -> Stream:
 
 
 def judge(
-    name: str, stream: Stream, gallery: Gallery, calibration: Calibration, cut: bool
+    name: str, stream: Stream, gallery: Gallery, calibration: ConfidenceModel, cut: bool
 ) -> list[str]:
     """Two lines of the table: single frames, and the filter."""
     images = gallery.images
@@ -138,7 +138,7 @@ def judge(
     good = [rows[~gone[rows]] for rows in positives(stream.table, images, RADIUS_M)]
     mapped = np.array([len(rows) > 0 for rows in good])
     depth = min(SEARCH_DEPTH + int(gone.sum()), len(images))
-    by_all = SequenceFilter(images, calibration=calibration)
+    by_all = SequenceFilter(images, confidence_model=calibration)
     told: dict[str, list[tuple[float, bool]]] = {"single frame": [], "sequence": []}
     for i, at in enumerate(stream.times):
         scores, rows = (x[0] for x in gallery.search(stream.vectors[i : i + 1], depth))
@@ -164,7 +164,7 @@ def judge(
     return lines
 
 
-def fit(bundle: Path, gallery: Gallery, tuning: Path) -> Calibration:
+def fit(bundle: Path, gallery: Gallery, tuning: Path) -> ConfidenceModel:
     files, table = folder(tuning)
     vectors = describe(bundle, gallery, files)
     calibration = fit_vectors(

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.artifacts.features import Features
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import l2_normalize
@@ -51,11 +49,8 @@ def write_features(
     """A features artifact of these places."""
     images = table(places, prefix)
     vectors = place_vectors(places) if vectors is None else vectors
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", vectors.astype(np.float16))
-        images.save(folder / "images.csv")
-        record = FeaturesRecord(
-            "gallery", "m", Preprocess(64, 64), len(images), vectors.shape[1], "test"
-        )
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, vectors, images, space=space, model_digest="m", preprocess=Preprocess(64, 64),
+        source="test",
+    )  # fmt: skip
     return path

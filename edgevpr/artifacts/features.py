@@ -1,10 +1,12 @@
-"""A features artifact, opened for reading: what ``edgevpr embed`` wrote. Several, joined to one."""
+"""Features artifacts: descriptors of images, written, opened, and several joined to one."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.files import release
 from edgevpr.places.table import ImageTable, concat
+from edgevpr.preprocess import Preprocess
 
 #: Bytes copied at a time.
 _AT_ONCE = 1 << 26
@@ -41,6 +44,84 @@ class Features:
     def space(self) -> str:
         return self.artifact.space
 
+    @classmethod
+    def write(
+        cls,
+        out: Path,
+        descriptors: NDArray[np.floating] | Iterable[NDArray[np.floating]] | Path,
+        table: ImageTable,
+        *,
+        space: str,
+        model_digest: str,
+        preprocess: Preprocess,
+        source: str,
+        role: Literal["gallery", "query"] = "gallery",
+        config: Mapping[str, Any] | None = None,
+    ) -> FeaturesRecord:
+        """Write the features artifact of N images at ``out``, whole or not at all.
+
+        Args:
+            descriptors: (N, D) L2-normalized; or blocks of them, (n, D) each, at least one, which
+                are written one by one, so that all of them may be larger than memory; or a
+                finished ``.npy`` of (N, D) float16, which is moved.
+            table: the N images, in the order of the descriptors.
+            space: id of the descriptor space.
+            model_digest: digest of the model artifact whose network described the images.
+            source: where the images came from, in words.
+            role: of that network.
+            config: for ``config.json``, which is left out without it.
+
+        Raises:
+            ValueError: the rows are not as many as the images.
+            UsageError: something else is at ``out``.
+        """
+        with write_artifact(out, "features", space=space) as folder:
+            to = folder / "descriptors.npy"
+            if isinstance(descriptors, Path):
+                shutil.move(descriptors, to)
+                shape = np.load(to, mmap_mode="r", allow_pickle=False).shape
+            else:
+                shape = _write_rows(to, descriptors, len(table))
+            if shape[0] != len(table):
+                raise ValueError(f"found {shape[0]} descriptors, expected {len(table)}")
+            record = FeaturesRecord(
+                role=role,
+                model_digest=model_digest,
+                preprocess=preprocess,
+                count=len(table),
+                dim=shape[1],
+                source=source,
+            )
+            table.save(folder / "images.csv")
+            write_json(folder / "features.json", record)
+            if config is not None:
+                write_json(folder / "config.json", dict(config))
+        return record
+
+
+def _write_rows(
+    path: Path, descriptors: NDArray[np.floating] | Iterable[NDArray[np.floating]], count: int
+) -> tuple[int, ...]:
+    """Write blocks of rows to a new (count, D) float16 file; the shape of what there was."""
+    blocks = iter(_blocks(descriptors) if isinstance(descriptors, np.ndarray) else descriptors)
+    first = next(blocks)
+    rows = np.lib.format.open_memmap(path, "w+", np.float16, (count, first.shape[1]))
+    at = 0
+    for block in itertools.chain([first], blocks):
+        rows[at : at + len(block)] = block
+        at += len(block)
+        rows.flush()
+        release(rows)
+    return at, first.shape[1]
+
+
+def _blocks(descriptors: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """The rows in blocks of ``_AT_ONCE`` bytes of float16, at least one."""
+    step = max(_AT_ONCE // (2 * descriptors.shape[1]), 1)
+    for start in range(0, max(len(descriptors), 1), step):
+        yield descriptors[start : start + step]
+        release(descriptors)
+
 
 def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     """Write one features artifact at ``out`` with the rows of all ``parts``, in order.
@@ -64,26 +145,17 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     table = concat(features.table for features in opened)
     if len(set(table.paths)) < len(table):
         table = _tell_apart(table, parts, [len(features.table) for features in opened])
-    record = msgspec.structs.replace(
-        first.record, count=len(table), source=", ".join(f.record.source for f in opened)
+    return Features.write(
+        out,
+        itertools.chain.from_iterable(_blocks(features.descriptors) for features in opened),
+        table,
+        space=first.space,
+        model_digest=first.record.model_digest,
+        preprocess=first.record.preprocess,
+        source=", ".join(features.record.source for features in opened),
+        role=first.record.role,
+        config={"parts": [str(part) for part in parts]},
     )
-    with write_artifact(out, "features", space=first.space) as folder:
-        rows = np.lib.format.open_memmap(
-            folder / "descriptors.npy", "w+", np.float16, (record.count, record.dim)
-        )
-        at, step = 0, max(_AT_ONCE // (2 * record.dim), 1)
-        for features in opened:
-            for start in range(0, len(features.descriptors), step):
-                block = features.descriptors[start : start + step]
-                rows[at : at + len(block)] = block
-                at += len(block)
-                rows.flush()
-                release(rows)
-                release(features.descriptors)
-        table.save(folder / "images.csv")
-        write_json(folder / "features.json", record)
-        write_json(folder / "config.json", {"parts": [str(part) for part in parts]})
-    return record
 
 
 def _tell_apart(table: ImageTable, parts: Sequence[Path], counts: Sequence[int]) -> ImageTable:

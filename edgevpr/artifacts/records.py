@@ -17,7 +17,7 @@ class ModelRecord(msgspec.Struct, frozen=True):
     """``model.json`` of a model artifact, beside ``weights.safetensors``."""
 
     role: Literal["gallery", "query"]
-    #: backbone, aggregator and their arguments: what edgevpr.train.network.build takes.
+    #: backbone, aggregator and their arguments: what edgevpr.train.networks.network.build takes.
     architecture: dict[str, Any]
     preprocess: Preprocess
     #: width D of the descriptor.
@@ -63,7 +63,7 @@ class OperatingPoint(msgspec.Struct, frozen=True):
     predicted_ms_p50: float | None = None
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class ConfidenceModel(msgspec.Struct, frozen=True):
     """What the similarities of a search are worth, fitted on held-out images of this map.
 
     Every held-out image of a mapped place was searched twice: as it is, and with its place and
@@ -73,7 +73,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
     #: "logistic": P(right) = 1 / (1 + exp(-(weights . evidence + intercept))).
     method: str
-    #: of the numbers of ``edgevpr.confidence.EVIDENCE``, in that order, each 0 or more.
+    #: of the numbers of ``edgevpr.retrieval.confidence.EVIDENCE``, in that order, each 0 or more.
     weights: list[float]
     intercept: float
     #: least confidence of a place that is called known.
@@ -139,7 +139,7 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     projected_r1: float | None = None
     projected_r5: float | None = None
     #: None: nothing was held out, or too little to fit on.
-    calibration: Calibration | None = None
+    confidence: ConfidenceModel | None = msgspec.field(name="calibration", default=None)
     #: operating points of the other indexes that were built and measured, none of which another
     #: point beats in time, agreement and memory. Their parameters do not fit this index.
     others: list[OperatingPoint] = []
@@ -256,8 +256,8 @@ class ProfileRow(msgspec.Struct, frozen=True):
     samples_ms: dict[str, list[float]]
     #: what it is: target, precision, index, network and the like.
     facts: dict[str, str]
-    #: where the gallery has a calibration for this network and the images have positions: right
-    #: answers told more surely than every wrong one, and answers called known, as shares of the
+    #: where the gallery has a confidence model for this network and the images have positions:
+    #: right answers told more surely than every wrong one, and answers called known, as shares of the
     #: images whose place is in the map; right ones as a share of those called known.
     r_at_100p: float | None = None
     coverage: float | None = None

@@ -185,7 +185,7 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
             "the queries were described by the gallery network, not by the one a robot runs: "
             "embed them with the query network for evidence about it"
         )
-    if (fitted := record.calibration) is not None:
+    if (fitted := record.confidence) is not None:
         console.note(
             f"known at confidence {fitted.threshold:.2f}: {fitted.coverage:.1f}% of the held-out "
             f"images, {fitted.precision_known:.1f}% of those right; {fitted.false_known:.1f}% of "

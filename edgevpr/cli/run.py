@@ -152,7 +152,7 @@ def command(
             by_all = runtime.SequenceFilter(
                 place_map.images,
                 kept=place_map.live,
-                calibration=judge.calibration if judge else None,
+                confidence_model=judge.model if judge else None,
                 max_speed=max_speed,
                 live=feed.live,
             )

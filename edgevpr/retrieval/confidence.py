@@ -1,7 +1,7 @@
 """How likely the best answer of a search is right: evidence that costs nothing, and its figures.
 
-``edgevpr index`` fits the ``Calibration`` on held-out images, the runtime applies it; the evidence
-must be the same numbers in both, so it is computed here. Margins to the runner-up as evidence of
+``edgevpr index`` fits the ``ConfidenceModel`` on held-out images, the runtime applies it; the
+evidence must be the same numbers in both, so it is computed here. Margins to the runner-up as evidence of
 a match, and recall at 100 % precision: Cummins and Newman, FAB-MAP (IJRR 2008); Schubert et al.,
 Visual Place Recognition: A Tutorial (RAM 2024).
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 
@@ -55,9 +55,9 @@ def same_place(
     return np.asarray(same | (rows == row))
 
 
-def probability(calibration: Calibration, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def probability(model: ConfidenceModel, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 3) evidence -> (...) probability that the best answer is right."""
-    return logistic(numbers, np.array(calibration.weights), calibration.intercept)
+    return logistic(numbers, np.array(model.weights), model.intercept)
 
 
 def logistic(

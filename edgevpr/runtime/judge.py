@@ -1,11 +1,11 @@
-"""Whether an answer is a fix: the gallery's calibration applied to one frame."""
+"""Whether an answer is a fix: the gallery's confidence model applied to one frame."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.records import BundleRecord, Calibration
+from edgevpr.artifacts.records import BundleRecord, ConfidenceModel
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.confidence import evidence, probability
@@ -16,7 +16,7 @@ from edgevpr.runtime.gallery.gallery import Gallery
 class Judge:
     """Gives one frame's answer its confidence, and says whether that is enough to be a fix."""
 
-    calibration: Calibration
+    model: ConfidenceModel
     #: least confidence of a known place.
     threshold: float
 
@@ -26,8 +26,8 @@ class Judge:
         """Probability that the best of (K,) ranked gallery images shows the frame's place."""
         if not len(rows) or rows[0] < 0:
             return 0.0
-        numbers = evidence(scores, rows, images, self.calibration.radius_m)
-        return float(probability(self.calibration, numbers))
+        numbers = evidence(scores, rows, images, self.model.radius_m)
+        return float(probability(self.model, numbers))
 
     def known(self, confidence: float) -> bool:
         return confidence >= self.threshold
@@ -38,23 +38,21 @@ def judge_for(
 ) -> Judge | None:
     """The judge of a gallery's answers to this bundle; None where the gallery cannot say.
 
-    That is a gallery without a calibration, or one calibrated with another network, whose scores
+    That is a gallery without a confidence model, or one fitted for another network, whose scores
     mean something else.
 
     Args:
-        min_confidence: in place of the calibration's threshold.
+        min_confidence: in place of the model's threshold.
 
     Raises:
         UsageError: ``min_confidence`` was given and there is no confidence to hold against it.
     """
-    calibration = gallery.record.calibration
-    if calibration is not None and calibration.model_digest == bundle.model_digest:
-        return Judge(
-            calibration, calibration.threshold if min_confidence is None else min_confidence
-        )
+    model = gallery.record.confidence
+    if model is not None and model.model_digest == bundle.model_digest:
+        return Judge(model, model.threshold if min_confidence is None else min_confidence)
     if min_confidence is None:
         return None
-    found = "no calibration" if calibration is None else "the calibration of another network"
+    found = "no confidence model" if model is None else "the confidence model of another network"
     raise UsageError(
         f"--min-confidence {min_confidence:g} needs confidences, and {gallery.artifact.path} has "
         f"{found}: run edgevpr index with --queries, held-out images described by this bundle's "

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.confidence import same_place
@@ -52,9 +52,9 @@ _STEPS = 8
 #: Squares that are followed one by one, and the belief below which one is not.
 _FOLLOWED = 512
 _FORGET = 1e-7
-#: Where the gallery has no calibration: confidence of a frame's best place, temperature, and
+#: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and
 #: what the other places found are worth together when the best is wrong.
-UNCALIBRATED = (0.5, 0.03, 0.1)
+WITHOUT_MODEL = (0.5, 0.03, 0.1)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class SequenceFilter:
     Args:
         images: of the gallery.
         kept: (N,) which of them are still in the map; all without it.
-        radius_m: two positions closer than this are one place; the calibration's where it has.
-        calibration: of the gallery, for the network that runs; without one the filter knows no
+        radius_m: two positions closer than this are one place; the confidence model's if given.
+        confidence_model: of the gallery, for the network that runs; without one the filter knows no
             state off the map, and its belief is no probability to rely on.
         max_speed: metres a second the robot cannot exceed.
         live: time is that of capture on the machine's monotonic clock; else what frames say.
@@ -87,7 +87,7 @@ class SequenceFilter:
         images: ImageTable,
         *,
         kept: NDArray[np.bool_] | None = None,
-        calibration: Calibration | None = None,
+        confidence_model: ConfidenceModel | None = None,
         radius_m: float = 25.0,
         max_speed: float = MAX_SPEED,
         live: bool = False,
@@ -100,10 +100,10 @@ class SequenceFilter:
         self.images = images
         self.max_speed = max_speed
         self.live = live
-        self.calibrated = calibration is not None
-        self.radius_m = calibration.radius_m if calibration else radius_m
-        self.temperature = calibration.temperature if calibration else UNCALIBRATED[1]
-        self.runners_up = calibration.runners_up if calibration else UNCALIBRATED[2]
+        self.calibrated = confidence_model is not None
+        self.radius_m = confidence_model.radius_m if confidence_model else radius_m
+        self.temperature = confidence_model.temperature if confidence_model else WITHOUT_MODEL[1]
+        self.runners_up = confidence_model.runners_up if confidence_model else WITHOUT_MODEL[2]
         self.cells = cells_of(images, self.radius_m, kept)
         #: belief: off the map, even over all squares, and beyond that on the squares followed.
         self.off = 0.5 if self.calibrated else 0.0
@@ -186,7 +186,7 @@ class SequenceFilter:
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], confidence: float | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         """Likelihoods from one frame's search: squares found, theirs, that of all else."""
-        best = UNCALIBRATED[0] if confidence is None else min(max(confidence, 1e-6), 1 - 1e-6)
+        best = WITHOUT_MODEL[0] if confidence is None else min(max(confidence, 1e-6), 1 - 1e-6)
         worth = np.exp((scores.astype(np.float64) - float(scores[0])) / self.temperature)
         same = same_place(self.images, int(rows[0]), rows, self.radius_m)
         squares, of = np.unique(self.cells.of[rows], return_inverse=True)

@@ -10,7 +10,6 @@ import edgevpr.artifacts.features as module
 from edgevpr.artifacts.features import Features, join
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -28,11 +27,10 @@ def write(
         place=np.arange(count),
         easting=np.arange(count),
     )
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", descriptors)
-        table.save(folder / "images.csv")
-        record = FeaturesRecord("gallery", model, Preprocess(64, 64), count, 16, str(path.name))
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=space, model_digest=model, preprocess=Preprocess(64, 64),
+        source=path.name,
+    )  # fmt: skip
     return descriptors
 
 

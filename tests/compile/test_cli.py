@@ -194,7 +194,7 @@ def test_a_model_with_nan_is_named(model: Path, photos: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of 60 places, two images each, 100 m apart, by way of embed's and index's files."""
-    from edgevpr.artifacts.records import FeaturesRecord
+    from edgevpr.artifacts.features import Features
     from edgevpr.compile.graph.reference import describe
     from edgevpr.compile.index.build_index import build_gallery
     from edgevpr.compile.index.index_options import IndexOptions
@@ -224,12 +224,10 @@ def mapped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                        for n in names])  # fmt: skip
     found = describe(onnx.load(str(root / "model.onnx")), np.ascontiguousarray(images))
     opened = open_artifact(model, "model")
-    with write_artifact(root / "features", "features", space=opened.space) as written:
-        np.save(written / "descriptors.npy", found.astype(np.float16))
-        table.save(written / "images.csv")
-        about = FeaturesRecord("gallery", opened.digest, Preprocess(64, 64), 120, 128, "")
-        write_json(written / "features.json", about)
-        write_json(written / "config.json", {"images": str(folder)})
+    Features.write(
+        root / "features", found, table, space=opened.space, model_digest=opened.digest,
+        preprocess=Preprocess(64, 64), source="", config={"images": str(folder)},
+    )  # fmt: skip
     build_gallery(root / "features", root / "gallery", options=IndexOptions(dim=32))
     return root / "gallery"
 

@@ -16,9 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import sha256_file, write_json
-from edgevpr.artifacts.records import BundleRecord, FeaturesRecord
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import Projection
@@ -152,11 +153,10 @@ def write_features(
         zone=np.full(count, 33),
         letter=["U"] * count,
     ).with_positions()
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
-        table.save(folder / "images.csv")
-        record = FeaturesRecord("gallery", "m", PREPROCESS, count, DIM, "test")
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=space, model_digest="m", preprocess=PREPROCESS,
+        source="test",
+    )  # fmt: skip
     return path
 
 

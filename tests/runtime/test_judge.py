@@ -23,7 +23,7 @@ VIEWS = 3
 
 @pytest.fixture(scope="module")
 def gallery(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The world's map, indexed with held-out views of its places: the calibration is of the
+    """The world's map, indexed with held-out views of its places: the confidences are of the
     network that runs, so its figures are those of the run."""
     root = tmp_path_factory.mktemp("calibrated")
     noise = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def test_places_that_the_map_does_not_hold(world: World, gallery: Path, drive: P
     )
 
 
-def test_a_gallery_without_calibration_says_nothing(world: World, drive: Path) -> None:
+def test_a_gallery_without_confidences_says_nothing(world: World, drive: Path) -> None:
     """Catches an invented confidence, and --min-confidence passing without one to hold it to."""
     done = run(world, world.gallery, drive, "--limit", "1")
     line = json.loads(done.stdout)
@@ -83,7 +83,7 @@ def test_a_gallery_without_calibration_says_nothing(world: World, drive: Path) -
     assert line["known"] is None
     asked = run(world, world.gallery, drive, "--min-confidence", "0.5")
     assert asked.returncode == 2
-    assert "no calibration" in asked.stderr
+    assert "no confidence model" in asked.stderr
     assert "edgevpr index with --queries" in asked.stderr
 
 
@@ -93,7 +93,7 @@ def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -
     opened = Gallery(gallery)
     judge = judge_for(opened, record)
     assert judge is not None
-    assert judge.threshold == opened.record.calibration.threshold
+    assert judge.threshold == opened.record.confidence.threshold
     other = msgspec.structs.replace(record, model_digest="another")
     assert judge_for(opened, other) is None
     with pytest.raises(UsageError, match="another network"):
@@ -101,7 +101,7 @@ def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -
 
 
 def test_galleries_from_before_still_open(world: World, tmp_path: Path) -> None:
-    """Catches a record that demands the calibration of galleries that have none."""
+    """A gallery of before confidences has none, and opens."""
     record = json.loads((world.gallery / "gallery.json").read_text())
     del record["calibration"]
     with write_artifact(
@@ -111,4 +111,4 @@ def test_galleries_from_before_still_open(world: World, tmp_path: Path) -> None:
             if (world.gallery / name).exists():
                 (f / name).write_bytes((world.gallery / name).read_bytes())
         (f / "gallery.json").write_text(json.dumps(record))
-    assert Gallery(tmp_path / "old").record.calibration is None
+    assert Gallery(tmp_path / "old").record.confidence is None

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.runtime import sequence
@@ -19,7 +19,7 @@ from edgevpr.runtime.sequence_cells import cells_of
 
 from .build import PLACES, World, place_image
 
-CALIBRATION = Calibration(
+MODEL = ConfidenceModel(
     "logistic", [1.0, 0.0, 1.0], 0.0, 0.9, 99.0, 25.0, 0.05, 0.2, "m", 1, 1, 0, 0, 0, 0, 0,
     "measured",
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.Mo
     """Catches belief lost or made up by keeping only some squares, and wrong steps or rules: the
     same model, dense, in float64, to 1e-12 over 40 frames at odd times."""
     monkeypatch.setattr(sequence, "_FORGET", 0.0)
-    made = SequenceFilter(CROSSING, calibration=CALIBRATION if calibrated else None)
+    made = SequenceFilter(CROSSING, confidence_model=MODEL if calibrated else None)
     draw = np.random.default_rng(0)
     count = len(made.cells)
     assert count == 14
@@ -100,7 +100,7 @@ def test_one_frame_keeps_its_confidence() -> None:
     """Catches an observation that is not the calibrated posterior it was made from."""
     long = street([30.0 * i for i in range(400)])
     for confidence in (0.2, 0.6, 0.9):
-        made = SequenceFilter(long, calibration=CALIBRATION)
+        made = SequenceFilter(long, confidence_model=MODEL)
         rows, scores = np.array([3, 80, 120]), np.array([0.8, 0.7, 0.6], np.float32)
         made.step(scores, rows, time=0.0, confidence=confidence)
         at = {int(s): float(b) for s, b in zip(made.followed, made.belief, strict=True)}
@@ -137,7 +137,7 @@ def test_a_wrong_frame_does_not_move_the_robot() -> None:
     """Catches a filter that follows every frame: place 0 is 180 m from place 6, 2 s of driving
     at 15 m/s are 30 m."""
     path = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    made = SequenceFilter(CROSSING, calibration=CALIBRATION)
+    made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames(path, {6: 0}), [2.0 * i for i in range(10)])
     assert told[:6] == path[:6]
     assert told[6] in (5, 6, 7)
@@ -148,7 +148,7 @@ def test_a_kidnapped_robot_is_found_again() -> None:
     """Catches a belief that never recovers: carried off after ten frames, believed on the third
     (measured: the second)."""
     path = [0] * 10 + [13] * 6
-    made = SequenceFilter(CROSSING, calibration=CALIBRATION)
+    made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames(path, {}), [2.0 * i for i in range(16)])
     assert told[:10] == [0] * 10
     assert told[12:] == [13] * 4
@@ -158,7 +158,7 @@ def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
     """Catches a place that misleads every frame being told as certain: the belief gets there
     (measured 0.89), the confidence stays below what the frames' own allow (measured 0.25)."""
     long = street([30.0 * i for i in range(400)])
-    made = SequenceFilter(long, calibration=CALIBRATION)
+    made = SequenceFilter(long, confidence_model=MODEL)
     scores, rows = np.array([0.8, 0.6], np.float32), np.array([7, 200])
     for second in range(30):
         place = made.step(scores, rows, time=float(second), confidence=0.05)
@@ -175,7 +175,7 @@ def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
 
 def test_a_clock_that_goes_back() -> None:
     """Catches time running backwards through the motion, or a frame lost with it."""
-    made = SequenceFilter(CROSSING, calibration=CALIBRATION)
+    made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames([2, 2, 2, 2], {}), [1000.0, 1001.0, 3.0, 4.0])
     assert told == [2, 2, 2, 2]
     before = made.belief.sum() + made.even + made.off
@@ -191,7 +191,7 @@ def test_maps_without_positions() -> None:
     assert len(cells) == 5
     assert cells.of[0] == cells.of[2] != cells.of[3]
     assert (cells.touching == -1).all()
-    made = SequenceFilter(images, calibration=CALIBRATION)
+    made = SequenceFilter(images, confidence_model=MODEL)
     scores = np.array([0.8, 0.5], np.float32)
     found = [made.step(scores, np.array(r), time=None, confidence=0.8) for r in ([0, 3], [1, 6])]
     assert [images.place[f.row] for f in found if f] == [0, 0]

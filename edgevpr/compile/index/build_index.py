@@ -211,7 +211,7 @@ def _build(
             goals=options.goals.described(),
             target=options.target,
             target_model=model,
-            calibration=fit_confidence(
+            confidence=fit_confidence(
                 read_mapped(folder / "index.faiss"), chosen.parameters, queries, projection,
                 gallery.table, radius_m=options.radius_m, known_precision=options.known_precision,
                 seed=options.seed,

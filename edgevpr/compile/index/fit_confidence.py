@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.records import Calibration
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.optional import require
 from edgevpr.places.positives import positives
@@ -49,7 +49,7 @@ class Trials:
     right: NDArray[np.bool_]
     mapped: NDArray[np.bool_]
     group: NDArray[np.int64]  #: frames of one place have one number
-    #: see ``Calibration``.
+    #: see ``ConfidenceModel``.
     temperature: float = 0.05
     runners_up: float = 0.1
 
@@ -64,8 +64,8 @@ def fit_confidence(
     radius_m: float = 25.0,
     known_precision: float = KNOWN_PRECISION,
     seed: int = 0,
-) -> Calibration | None:
-    """The calibration of a FAISS index searched with ``parameters``, row i being gallery image i.
+) -> ConfidenceModel | None:
+    """The confidence model of a FAISS index searched with ``parameters``; row i is gallery image i.
 
     Args:
         queries: features of held-out images, with positions or place ids.
@@ -104,7 +104,7 @@ def fit_vectors(
     radius_m: float = 25.0,
     known_precision: float = KNOWN_PRECISION,
     model_digest: str = "",
-) -> Calibration | None:
+) -> ConfidenceModel | None:
     """``fit_confidence`` on (Q, d) descriptors in the index's space of the images of ``table``."""
     import faiss
 
@@ -112,18 +112,18 @@ def fit_vectors(
     with one_thread():
         space.set_index_parameters(index, parameters)
         trials = _trials(index, vectors, table, gallery, radius_m)
-    return calibrate(
+    return fit_trials(
         trials, radius_m=radius_m, known_precision=known_precision, model_digest=model_digest
     )
 
 
-def calibrate(
+def fit_trials(
     trials: Trials,
     *,
     radius_m: float,
     known_precision: float,
     model_digest: str,
-) -> Calibration | None:
+) -> ConfidenceModel | None:
     """Fit on all trials; threshold and figures from each fold judged by the other's fit."""
     groups = len(np.unique(trials.group))
     if trials.right.sum() < MIN_RIGHT or (~trials.right).sum() < MIN_RIGHT or groups < 2:
@@ -142,7 +142,7 @@ def calibrate(
         known[judged] = confidence[judged] >= at
     judged_figures = figures(confidence, known, trials.right, trials.mapped)
     weights, intercept = _logistic(trials.evidence, trials.right)
-    return Calibration(
+    return ConfidenceModel(
         method="logistic",
         weights=[round(float(w), 6) for w in weights],
         intercept=round(float(intercept), 6),

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
-import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.folder import open_artifact, write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord, GalleryRecord, OperatingPoint
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.records import GalleryRecord, OperatingPoint
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.factories import choose_factory
 from edgevpr.compile.index.faiss_build import build_index, one_thread
@@ -66,7 +64,7 @@ def write(
     role: str = "gallery",
     space: str = SPACE,
 ) -> Path:
-    count, dim = descriptors.shape
+    count = len(descriptors)
     place = np.arange(count) // views
     table = ImageTable.build(
         [f"{role}-{i}.jpg" for i in range(count)],
@@ -76,11 +74,10 @@ def write(
         zone=np.full(count, 33),
         letter=["U"] * count,
     )
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
-        table.save(folder / "images.csv")
-        record = FeaturesRecord(role, "m", Preprocess(64, 64), count, dim, "test")
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=space, model_digest="m", preprocess=Preprocess(64, 64),
+        source="test", role=role,
+    )  # fmt: skip
     return path
 
 
@@ -164,11 +161,10 @@ def test_several_features_make_one_gallery(built: Built, tmp_path: Path) -> None
     """As one features folder with all rows does, to the byte; nothing is left beside it."""
     whole = Features(built.features)
     for name, rows in (("a", slice(0, 500)), ("b", slice(500, 1200))):
-        with write_artifact(tmp_path / name, "features", space=SPACE) as folder:
-            np.save(folder / "descriptors.npy", whole.descriptors[rows])
-            whole.table.take(np.arange(1200)[rows]).save(folder / "images.csv")
-            record = msgspec.structs.replace(whole.record, count=rows.stop - rows.start)
-            write_json(folder / "features.json", record)
+        Features.write(
+            tmp_path / name, whole.descriptors[rows], whole.table.take(np.arange(1200)[rows]),
+            space=SPACE, model_digest="m", preprocess=whole.record.preprocess, source="test",
+        )  # fmt: skip
     args = [sys.executable, "-m", "edgevpr", "index", "a", "b", "-o", "maps/g", "--dim", "128"]
     args += ["--queries", str(built.queries)]
     done = subprocess.run(args, capture_output=True, text=True, timeout=120, cwd=tmp_path)

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import Calibration, FeaturesRecord, GalleryRecord
+from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.records import ConfidenceModel, GalleryRecord
 from edgevpr.compile.index.build_index import build_gallery
-from edgevpr.compile.index.fit_confidence import Trials, calibrate, threshold_for
+from edgevpr.compile.index.fit_confidence import Trials, fit_trials, threshold_for
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
@@ -34,8 +33,8 @@ def trials(count: int, seed: int = 0) -> tuple[Trials, np.ndarray]:
     return Trials(numbers, right, mapped, draw.integers(0, 50, count)), true
 
 
-def fit(made: Trials, precision: float = 95.0) -> Calibration | None:
-    return calibrate(made, radius_m=25.0, known_precision=precision, model_digest="m")
+def fit(made: Trials, precision: float = 95.0) -> ConfidenceModel | None:
+    return fit_trials(made, radius_m=25.0, known_precision=precision, model_digest="m")
 
 
 def test_the_probability_is_recovered() -> None:
@@ -103,11 +102,10 @@ def test_threshold() -> None:
 
 
 def write(path: Path, descriptors: np.ndarray, table: ImageTable, role: str) -> Path:
-    with write_artifact(path, "features", space=SPACE) as folder:
-        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
-        table.save(folder / "images.csv")
-        record = FeaturesRecord(role, "q", Preprocess(16, 16), len(table), DIM, "test")
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space=SPACE, model_digest="q", preprocess=Preprocess(16, 16),
+        source="test", role=role,
+    )  # fmt: skip
     return path
 
 
@@ -139,7 +137,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> GalleryRecord:
 
 def test_index_calibrates_on_held_out_queries(record: GalleryRecord) -> None:
     """Catches unmapped frames that still find their own place, or frames lost on the way."""
-    found = record.calibration
+    found = record.confidence
     assert found is not None
     assert (found.mapped, found.unmapped) == (4 * PLACES, 4 * PLACES)
     assert found.model_digest == "q"
@@ -160,4 +158,4 @@ def test_the_map_itself_calibrates_nothing(tmp_path: Path) -> None:
     table = ImageTable.build([f"{i}.jpg" for i in range(80)], place=np.arange(80) // 2)
     features = write(tmp_path / "f", l2_normalize(draw.normal(size=(80, DIM))), table, "gallery")
     record = build_gallery(features, tmp_path / "g", options=IndexOptions(dim=DIM, factory="Flat"))
-    assert record.calibration is None
+    assert record.confidence is None

@@ -8,9 +8,7 @@ import pytest
 pytest.importorskip("ray", reason="pip install 'edgevpr[cluster]'")
 
 import edgevpr.compile.index.vectors as vectors
-from edgevpr.artifacts.folder import write_artifact
-from edgevpr.artifacts.manifest import write_json
-from edgevpr.artifacts.records import FeaturesRecord
+from edgevpr.artifacts.features import Features
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.places.table import ImageTable
@@ -36,11 +34,10 @@ def test_a_cluster_projects_as_one_process_does(
 def _write(path: Path, count: int) -> None:
     descriptors = l2_normalize(np.random.default_rng(0).normal(size=(count, 320)))
     table = ImageTable.build([f"{i}.jpg" for i in range(count)], place=np.arange(count) // 4)
-    with write_artifact(path, "features", space="boq-320-0123456789ab") as folder:
-        np.save(folder / "descriptors.npy", descriptors.astype(np.float16))
-        table.save(folder / "images.csv")
-        record = FeaturesRecord("gallery", "m", Preprocess(64, 64), count, 320, "test")
-        write_json(folder / "features.json", record)
+    Features.write(
+        path, descriptors, table, space="boq-320-0123456789ab", model_digest="m",
+        preprocess=Preprocess(64, 64), source="test",
+    )  # fmt: skip
 
 
 def _vectors(folder: Path) -> np.ndarray:

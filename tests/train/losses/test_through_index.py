@@ -12,9 +12,6 @@ pytest.importorskip("lightning")
 import faiss  # noqa: E402
 
 from edgevpr.artifacts.features import Features  # noqa: E402
-from edgevpr.artifacts.folder import write_artifact  # noqa: E402
-from edgevpr.artifacts.manifest import write_json  # noqa: E402
-from edgevpr.artifacts.records import FeaturesRecord  # noqa: E402
 from edgevpr.compile.index.build_index import build_gallery  # noqa: E402
 from edgevpr.compile.index.faiss_build import build_file  # noqa: E402
 from edgevpr.compile.index.index_options import IndexOptions  # noqa: E402
@@ -45,12 +42,11 @@ def write(path: Path, count: int = 240, dim: int = 48, space: str = SPACE) -> Pa
     place = np.arange(count) // 4
     centres = rng.normal(size=(count // 4, 24)) @ rng.normal(size=(24, dim))
     x = l2_normalize(centres[place] + 0.5 * rng.normal(size=(count, dim)))
-    with write_artifact(path, "features", space=space) as folder:
-        np.save(folder / "descriptors.npy", x.astype(np.float16))
-        names = [f"{i}.jpg" for i in range(count)]
-        ImageTable.build(names, place=place).save(folder / "images.csv")
-        record = FeaturesRecord("gallery", "m", Preprocess(64, 64), count, dim, "test")
-        write_json(folder / "features.json", record)
+    table = ImageTable.build([f"{i}.jpg" for i in range(count)], place=place)
+    Features.write(
+        path, x, table, space=space, model_digest="m", preprocess=Preprocess(64, 64),
+        source="test",
+    )  # fmt: skip
     return path
 
 
