@@ -40,8 +40,6 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.files import write_atomic
 from edgevpr.runtime import Answer, Frame, FrameError
 from edgevpr.runtime.sources.frames import ImageFiles
@@ -164,14 +162,11 @@ def main() -> None:
     def localizer(
         engine_s: float = 0.0, threads: int = 1, gallery: Path = args.demo / "gallery"
     ) -> runtime.Localizer:
-        bundle = open_artifact(args.demo / "bundles" / args.bundle, "bundle")
-        record = bundle.read("bundle.json", BundleRecord)
-        place_map = runtime.Gallery(gallery)
-        place_map.check_bundle(bundle, record)
-        runner = runtime.runner_from_bundle(bundle, record, threads=threads)
+        bundle = args.demo / "bundles" / args.bundle
+        opened = runtime.open_localizer(bundle, gallery, threads=threads)
         if engine_s:
-            runner = Slowed(runner, engine_s)
-        return runtime.Localizer(runner, place_map, record.preprocess)
+            opened.runner = Slowed(opened.runner, engine_s)
+        return opened
 
     print(machine(args.bundle))
     print(
@@ -258,7 +253,7 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
     shutil.copytree(gallery, copy)
     told: list[str] = []
     swap = runtime.Swap(
-        lambda: localizer(gallery=copy), [copy], told.append, limits=runtime.Limits(slowdown=9)
+        lambda: localizer(gallery=copy), [copy], told.append, limits=runtime.Limits(max_slowdown=9)
     )
     count, changed_at = 400, 100
 
@@ -316,11 +311,10 @@ def rate(
             started = time.monotonic()
             runtime.run(source, lane, sink)
             return count / (time.monotonic() - started)
-    with localizer.runner:
-        localizer.warm_up()
+    with localizer:
         started = time.monotonic()
         for frame in source.frames(threading.Event()):
-            sink.write(localizer.locate(frame), frame)
+            sink.write(localizer.answer(frame), frame)
         return count / (time.monotonic() - started)
 
 

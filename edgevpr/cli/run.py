@@ -132,8 +132,6 @@ def command(
     opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
     from edgevpr import runtime
-    from edgevpr.artifacts.folder import open_artifact
-    from edgevpr.artifacts.records import BundleRecord
     from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
     from edgevpr.places.near import Near
@@ -141,32 +139,17 @@ def command(
     prior = Near.parse(near) if near else None
 
     def open_pair() -> runtime.Localizer:
-        opened = open_artifact(bundle, "bundle")
-        record = opened.read("bundle.json", BundleRecord)
-        place_map = runtime.Gallery(gallery, parameters=parameters)
-        place_map.check_bundle(opened, record)
-        judge = runtime.judge_for(place_map, record, min_confidence)
-        runner = runtime.runner_from_bundle(opened, record, threads=threads)
-        by_all = None
-        if sequence:
-            by_all = runtime.SequenceFilter(
-                place_map.images,
-                kept=place_map.live,
-                confidence_model=judge.model if judge else None,
-                max_speed=max_speed,
-                live=feed.live,
-            )
-        return runtime.Localizer(
-            runner, place_map, record.preprocess, top=top, judge=judge, sequence=by_all, near=prior
-        )
+        return runtime.open_localizer(
+            bundle, gallery, sequence=sequence, near=prior, min_confidence=min_confidence,
+            threads=threads, top=top, parameters=parameters, max_speed=max_speed, live=feed.live,
+        )  # fmt: skip
 
     build_if_missing(bundle)
-    limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
+    limits = runtime.Limits(shadow=shadow, min_agreement=100 * agreement, max_slowdown=slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None
     if pipeline_scale:
-        record = open_artifact(bundle, "bundle").read("bundle.json", BundleRecord)
-        size = runtime.scaled_for(record.preprocess)
+        size = runtime.scaled_for(runtime.open_bundle(bundle).record.preprocess)
     patience = runtime.Patience(reconnect, stall)
     camera = runtime.CameraOptions(backend, patience, size=size, say=console.note)
     feed = runtime.open_source(source, camera)

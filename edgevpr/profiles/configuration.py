@@ -67,23 +67,23 @@ def measure_configuration(
     *,
     answers: Sequence[NDArray[np.integer]] | None = None,
     database: int = 0,
-    timed: int = 300,
+    count: int = 300,
     warmup: int = 20,
     provenance: Provenance = "measured",
     track: Track = silent,
 ) -> ProfileRow:
-    """Time ``timed`` frames spread over all of them; with ``answers``, run the rest for recall.
+    """Time ``count`` frames spread over all of them; with ``answers``, run the rest for recall.
 
     Args:
         answers: for each frame, the gallery rows that are right (``Frames.answers``).
         database: number of gallery images, with ``answers``.
-        timed: frames that are timed; 0 for all.
+        count: frames that are timed; 0 for all.
 
     Raises:
         DataError: there is no frame, or one cannot be read.
     """
     stages = configuration.stages(frames)
-    chosen = timed_subset(len(frames.frames), timed)
+    chosen = timed_subset(len(frames.frames), count)
     ranked: list[Any] = []
     samples = measure_stages(
         stages,

@@ -54,7 +54,7 @@ def judge_for(
         return None
     found = "no confidence model" if model is None else "the confidence model of another network"
     raise UsageError(
-        f"--min-confidence {min_confidence:g} needs confidences, and {gallery.artifact.path} has "
-        f"{found}: run edgevpr index with --queries, held-out images described by this bundle's "
-        "network"
+        f"found `min_confidence` {min_confidence:g} with {gallery.artifact.path}, which has "
+        f"{found}, expected one of this bundle's network: leave out `min_confidence`, or run "
+        "edgevpr index FEATURES --queries QUERIES with held-out images described by that network"
     )

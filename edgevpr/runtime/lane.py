@@ -89,11 +89,10 @@ class Lane:
             localizer = self._open()
             # What it captured may hold another pair: only this thread keeps this one.
             del self._open
-            with localizer.runner:
-                localizer.warm_up()
+            with localizer:
                 self._told.put(None)
                 while (frame := self._asked.get()) is not None:
-                    self._told.put(localizer.locate(frame))
+                    self._told.put(localizer.answer(frame))
                     # A frame is not kept while the lane waits for the next.
                     del frame
         except BaseException as error:  # raised in the thread of the loop

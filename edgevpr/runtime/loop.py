@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
 
-from edgevpr.runtime.answers import Answer, FrameError, Summary
+from edgevpr.runtime.answers import Answer, FrameError, RunSummary
 from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.sinks import Sink
@@ -43,7 +43,7 @@ def run(
     limit: int | None = None,
     stop: threading.Event | None = None,
     swap: Swap | None = None,
-) -> Summary:
+) -> RunSummary:
     """Answer every frame of an entered source until it ends, ``limit`` frames, or ``stop``.
 
     When ``stop`` is set, frames already decoded are still answered; a frame that could not be

@@ -94,8 +94,8 @@ class SequenceFilter:
     ) -> None:
         if not max_speed > 0:
             raise UsageError(
-                f"found --max-speed {max_speed:g}, expected metres a second above 0: "
-                f"pass --max-speed {MAX_SPEED:g}"
+                f"found `max_speed` {max_speed:g}, expected metres a second above 0: pass "
+                f"`max_speed` {MAX_SPEED:g}"
             )
         self.images = images
         self.max_speed = max_speed

@@ -78,7 +78,7 @@ class Swap:
         except BaseException as error:
             self._give_up(_sentence(error))
             return
-        if self._ready and not self._shadow.enough():
+        if self._ready and not self._shadow.complete():
             lane.ask(frame)
             self._shadowed = frame.id
 
@@ -92,9 +92,9 @@ class Swap:
         """A lane that takes over from here, the caller's to close; None while there is none."""
         self._match()
         lane = self._candidate
-        if lane is None or not self._ready or not self._shadow.enough():
+        if lane is None or not self._ready or not self._shadow.complete():
             return None
-        if not self._shadow.well():
+        if not self._shadow.passed():
             self._give_up(self._shadow.sentence())
             return None
         self._tell(f"swapped to the new {self._names()}: {self._shadow.sentence()}")

@@ -1,13 +1,13 @@
-"""What a run counts as it goes, in memory that does not grow."""
+"""Counters of a run, in memory of fixed size."""
 
 import time
 
 import numpy as np
 
-from edgevpr.runtime.answers import Answer, FrameError, Spread, Summary
+from edgevpr.runtime.answers import Answer, FrameError, RunSummary, Spread
 from edgevpr.runtime.sources.frames import Source
 
-#: Answers whose times the summary is about.
+#: Answers whose times the summary covers.
 KEPT = 10_000
 
 
@@ -32,10 +32,10 @@ class Tally:
         self._times[row] = ms.total, ms.engine, ms.search, item.frame_age_ms
         self._answers += 1
 
-    def summary(self, source: Source, *, interrupted: bool, swaps: int) -> Summary:
+    def summary(self, source: Source, *, interrupted: bool, swaps: int) -> RunSummary:
         seconds = time.monotonic() - self._started
         total, engine, search, age = self._spreads()
-        return Summary(
+        return RunSummary(
             frames=self.frames,
             errors=self.errors,
             drops=source.drops,

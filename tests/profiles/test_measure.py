@@ -25,7 +25,7 @@ from edgevpr.profiles.configuration import (
     measure_configuration,
 )
 from edgevpr.profiles.labelled_frames import Frames, read_frames, timed_subset
-from edgevpr.profiles.measure import ExactMap, measure, write_profile
+from edgevpr.profiles.measure import ExactMap, profile, write_profile
 from edgevpr.profiles.report import render_report
 from tests.runtime.build import (
     DIM,
@@ -62,13 +62,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def test_labelled_queries(world: World) -> None:
     """Catches a lost stage or sample, recall over the timed frames alone, a hidden query."""
-    record = measure(
+    record = profile(
         world.bundle,
         world.gallery,
         world.drive,
-        exact=world.features,
+        features=world.features,
         exact_name="flat",
-        timed=5,
+        count=5,
         warmup=2,
         threads=1,
     )
@@ -92,7 +92,7 @@ def test_unlabelled_frames_have_no_recall(world: World, tmp_path: Path) -> None:
     """Catches recall invented for frames that say no place."""
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), place_image(i))
-    record = measure(world.bundle, world.gallery, tmp_path, timed=0, warmup=0)
+    record = profile(world.bundle, world.gallery, tmp_path, count=0, warmup=0)
     assert record.rows[0].r1 is None
     assert (record.queries, record.frames) == (0, 3)
 
@@ -108,7 +108,7 @@ def test_video(world: World, tmp_path: Path) -> None:
     assert len(frames.frames) == 6
     first = np.asarray(frames.frames[0])
     assert np.abs(first[..., ::-1].astype(int) - place_image(0)).mean() < 12
-    record = measure(world.bundle, world.gallery, path, timed=6, warmup=1)
+    record = profile(world.bundle, world.gallery, path, count=6, warmup=1)
     assert record.frames == 6
     assert "decode" not in record.rows[0].samples_ms
 
@@ -127,9 +127,9 @@ def test_exact_map_ranks_like_numpy(world: World) -> None:
 def test_exact_needs_the_full_descriptor(world: World, tmp_path: Path) -> None:
     """Catches exact search among vectors of another width, after the projection was fused."""
     fused = write_bundle(tmp_path / "fused", gallery=world.gallery)
-    with pytest.raises(UsageError, match="compiled without --gallery"):
-        measure(fused, world.gallery, world.drive, exact=world.features)
-    row = measure(fused, world.gallery, world.drive, timed=2, warmup=0).rows[0]
+    with pytest.raises(UsageError, match="without a gallery"):
+        profile(fused, world.gallery, world.drive, features=world.features)
+    row = profile(fused, world.gallery, world.drive, count=2, warmup=0).rows[0]
     assert row.facts["projection"] == "in the engine"
 
 
@@ -137,18 +137,18 @@ def test_artifacts_of_two_spaces_are_refused(world: World, tmp_path: Path) -> No
     """Catches a confident table about descriptors that must not be compared."""
     other = write_bundle(tmp_path / "other", space="boq-48-ffffffffffff")
     with pytest.raises(SpaceMismatchError):
-        measure(other, world.gallery, world.drive)
+        profile(other, world.gallery, world.drive)
 
 
 def test_nothing_to_measure(world: World, tmp_path: Path) -> None:
     """Catches a traceback on an empty folder, a missing file, a video that is none."""
     with pytest.raises(DataError):
-        measure(world.bundle, world.gallery, tmp_path)
+        profile(world.bundle, world.gallery, tmp_path)
     with pytest.raises(DataError, match="nothing at"):
-        measure(world.bundle, world.gallery, tmp_path / "missing.mp4")
+        profile(world.bundle, world.gallery, tmp_path / "missing.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="no video"):
-        measure(world.bundle, world.gallery, tmp_path / "broken.mp4")
+        profile(world.bundle, world.gallery, tmp_path / "broken.mp4")
 
 
 def test_verbs_write_and_draw(
@@ -201,7 +201,7 @@ def test_known_answers_are_scored_over_all_frames() -> None:
         frames,
         answers=answers,
         database=4,
-        timed=2,
+        count=2,
         warmup=1,
     )
     assert row.r1 == 75.0

@@ -19,21 +19,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
     Lane,
     Localizer,
-    Summary,
+    Runner,
+    RunSummary,
     call_on_hangup,
     loop,
+    open_localizer,
     open_source,
     run,
-    runner_from_bundle,
     stop_on_signals,
 )
 from edgevpr.runtime.sources.frames import ImageFiles
@@ -57,11 +55,9 @@ class Kept:
 class Engine:
     """A runner that calls ``before(n)`` ahead of its n-th frame, counted from 1 after warm-up."""
 
-    def __init__(self, world: World, before: Callable[[int], object]) -> None:
-        opened = open_artifact(world.bundle, "bundle")
-        self.record = opened.read("bundle.json", BundleRecord)
-        self._runner = runner_from_bundle(opened, self.record, threads=1)
-        self.device = self._runner.device
+    def __init__(self, runner: Runner, before: Callable[[int], object]) -> None:
+        self._runner = runner
+        self.device = runner.device
         self._before, self._count = before, -3
 
     def __enter__(self) -> "Engine":
@@ -78,8 +74,9 @@ class Engine:
 
 
 def localizer(world: World, before: Callable[[int], object] = lambda n: None) -> Localizer:
-    engine = Engine(world, before)
-    return Localizer(engine, Gallery(world.gallery), engine.record.preprocess)
+    opened = open_localizer(world.bundle, world.gallery, threads=1)
+    opened.runner = Engine(opened.runner, before)
+    return opened
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +88,7 @@ def _no_thread_left() -> Iterator[None]:
             assert not thread.is_alive(), thread.name
 
 
-def live_run(world: World, camera: FakeCamera, sink: Kept) -> Summary:
+def live_run(world: World, camera: FakeCamera, sink: Kept) -> RunSummary:
     with LiveSource(camera, "cam") as source:
         camera.give(1)
         return run(source, localizer(world), sink)

@@ -84,7 +84,7 @@ def test_a_gallery_without_confidences_says_nothing(world: World, drive: Path) -
     asked = run(world, world.gallery, drive, "--min-confidence", "0.5")
     assert asked.returncode == 2
     assert "no confidence model" in asked.stderr
-    assert "edgevpr index with --queries" in asked.stderr
+    assert "edgevpr index FEATURES --queries" in asked.stderr
 
 
 def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -> None:

@@ -8,23 +8,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
     JsonLinesFile,
     Localizer,
     loop,
+    open_localizer,
     open_source,
     run,
-    runner_from_bundle,
 )
-from edgevpr.runtime.localizer import MAX_BROKEN, places
+from edgevpr.runtime.localizer import MAX_BROKEN
+from edgevpr.runtime.matches import distinct_places
 from edgevpr.runtime.sources.frames import ImageFiles
 from edgevpr.runtime.sources.live import LiveSource
 from edgevpr.runtime.tally import KEPT, Tally
@@ -43,13 +41,7 @@ class Kept:
 
 
 def localizer(world: World, bundle: Path | None = None, top: int = 5) -> Localizer:
-    opened = open_artifact(bundle or world.bundle, "bundle")
-    record = opened.read("bundle.json", BundleRecord)
-    gallery = Gallery(world.gallery)
-    gallery.check_bundle(opened, record)
-    return Localizer(
-        runner_from_bundle(opened, record, threads=1), gallery, record.preprocess, top=top
-    )
+    return open_localizer(bundle or world.bundle, world.gallery, threads=1, top=top)
 
 
 @pytest.fixture
@@ -93,7 +85,9 @@ def test_the_engine_sees_what_training_saw(world: World) -> None:
     one = localizer(world)
     infer = one.runner.infer
     one.runner.infer = lambda images: seen.append(images.copy()) or infer(images)
-    one.locate(frame(image))
+    with one:
+        seen.clear()
+        one.answer(frame(image))
     rgb = PREPROCESS.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     np.testing.assert_array_equal(seen[0][0], rgb)
 
@@ -176,11 +170,11 @@ class Watched(Localizer):
         self.begun = 0
         self.changed = threading.Condition()
 
-    def locate(self, frame: Frame) -> Answer | FrameError:
+    def answer(self, frame: Frame) -> Answer | FrameError:
         with self.changed:
             self.begun += 1
             self.changed.notify()
-        return super().locate(frame)
+        return super().answer(frame)
 
 
 @pytest.mark.usefixtures("decoding")
@@ -210,7 +204,8 @@ def test_files_overlap_and_are_held_back(world: World) -> None:
 
 def test_times_of_the_last_answers(world: World) -> None:
     """Would catch a summary about the first minutes of a long run, or memory that grows with it."""
-    answer = localizer(world).locate(frame(place_image(1)))
+    with localizer(world) as opened:
+        answer = opened.answer(frame(place_image(1)))
     tally = Tally()
     for ms in (100.0,) * 10 + (1.0, 3.0) * (KEPT // 2):
         times = msgspec.structs.replace(answer.ms, engine=ms)
@@ -298,7 +293,7 @@ def test_places_are_told_once() -> None:
     )
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, -3e38], np.float32)
     rows = np.array([1, 0, 2, 3, 5, 4, -1])
-    found = places(scores, rows, images, top=5)
+    found = distinct_places(scores, rows, images, top=5)
     assert [(m.place, m.image) for m in found] == [
         (4, "1.jpg"),
         (None, "2.jpg"),
@@ -307,23 +302,25 @@ def test_places_are_told_once() -> None:
     ]
     assert found[3].lat is None
     assert found[0].lat == 2.0
-    assert [m.image for m in places(scores, rows, images, top=2)] == ["1.jpg", "2.jpg"]
-    nothing = places(scores[-1:], rows[-1:], images, top=5)
+    assert [m.image for m in distinct_places(scores, rows, images, top=2)] == ["1.jpg", "2.jpg"]
+    nothing = distinct_places(scores[-1:], rows[-1:], images, top=5)
     assert nothing == []
 
 
 def test_more_places_than_the_map_has(world: World) -> None:
-    """Would catch --top above the number of places failing in FAISS."""
-    answer = localizer(world, top=500).locate(frame(place_image(3)))
+    """Would catch `top` above the number of places failing in FAISS."""
+    with localizer(world, top=500) as opened:
+        answer = opened.answer(frame(place_image(3)))
     assert answer.place == 3
     assert len(answer.top) <= PLACES
-    with pytest.raises(UsageError, match="--top 0"):
+    with pytest.raises(UsageError, match="`top` 0"):
         localizer(world, top=0)
 
 
 def test_file_sink_appears_when_complete(world: World, tmp_path: Path) -> None:
     """Would catch a half-written file under the final name, or an old one lost to a failed run."""
-    answer = localizer(world).locate(frame(place_image(1)))
+    with localizer(world) as opened:
+        answer = opened.answer(frame(place_image(1)))
     out = tmp_path / "deep" / "out.jsonl"
     with JsonLinesFile(out) as sink:
         sink.write(answer)
@@ -346,8 +343,8 @@ def test_file_sink_appears_when_complete(world: World, tmp_path: Path) -> None:
 
 def test_scores_are_those_of_the_descriptors(world: World) -> None:
     """Would catch scores of another query after a buffer is reused."""
-    one = localizer(world)
-    answers = [one.locate(frame(place_image(p))) for p in (5, 6, 5)]
+    with localizer(world) as one:
+        answers = [one.answer(frame(place_image(p))) for p in (5, 6, 5)]
     query = describe([place_image(5)], world.bundle)[0]
     views = describe([place_image(5, v) for v in (1, 2, 3)], world.bundle)
     assert answers[0].score == pytest.approx(float((views @ query).max()), abs=2e-3)

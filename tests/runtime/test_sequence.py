@@ -211,7 +211,7 @@ def test_squares_of_a_map() -> None:
     assert (
         SequenceFilter(many).step(np.empty(0, np.float32), np.empty(0, np.int64), time=0.0) is None
     )
-    with pytest.raises(UsageError, match="--max-speed"):
+    with pytest.raises(UsageError, match="`max_speed`"):
         SequenceFilter(many, max_speed=0.0)
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.gallery_updates.change import add
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.errors import UsageError
@@ -19,16 +17,16 @@ from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
     Lane,
     Limits,
     Localizer,
     Match,
+    RunSummary,
     StageTimes,
-    Summary,
     Swap,
+    open_bundle,
+    open_localizer,
     run,
-    runner_from_bundle,
     swap,
 )
 from edgevpr.runtime.shadow import same_place
@@ -91,12 +89,10 @@ class Pair:
         self.while_opening: Callable[[], None] = lambda: None
 
     def open(self) -> Localizer:
-        opened = open_artifact(self.bundle, "bundle")
-        record = opened.read("bundle.json", BundleRecord)
+        bundle = open_bundle(self.bundle)
         self.while_opening()
-        gallery = Gallery(self.gallery)
-        gallery.check_bundle(opened, record)
-        runner = runner_from_bundle(opened, record, threads=1)
+        localizer = open_localizer(bundle, self.gallery, threads=1)
+        runner = localizer.runner
         seen: dict[str, int] = {}
         self.threads.append(seen)
         slow_s = self.slow_s if len(self.threads) > 1 else 0.0
@@ -117,10 +113,11 @@ class Pair:
                 time.sleep(slow_s)
                 return infer(images)
 
-        return Localizer(Watched(), gallery, record.preprocess)
+        localizer.runner = Watched()
+        return localizer
 
     def swap(self, watch: bool = False, **limits: float) -> Swap:
-        limits = {"shadow": 5, "slowdown": 1000.0, **limits}
+        limits = {"shadow": 5, "max_slowdown": 1000.0, **limits}
         return Swap(
             self.open,
             [self.bundle, self.gallery],
@@ -139,7 +136,7 @@ class Pair:
 
     def drive(
         self, swapper: Swap, at: dict[int, Callable[[], object]], lines: int = 1
-    ) -> tuple[Summary, list[str]]:
+    ) -> tuple[RunSummary, list[str]]:
         """Run until so many lines were told, and a little on: summary, and which map answered."""
         sink = Kept()
         with Drive(lambda: len(self.lines) >= lines, at) as source, Lane(self.open) as lane:
@@ -236,7 +233,7 @@ def test_one_that_disagrees_is_rolled_back(pair: Pair) -> None:
 
 def test_one_that_is_slower_is_rolled_back(pair: Pair) -> None:
     """Would catch an engine that misses the deadline taking over because it agrees."""
-    swapper = pair.swap(slowdown=3.0)
+    swapper = pair.swap(max_slowdown=3.0)
     pair.slow_s = 0.05
 
     def replace() -> None:
@@ -365,7 +362,14 @@ def test_which_answers_are_the_same_place() -> None:
     assert not same_place(answer(1), error, 25)
 
 
-def test_limits_that_make_no_sense() -> None:
-    """Would catch a limit that lets everything or nothing through by a slip of a digit."""
-    with pytest.raises(UsageError, match="--agreement"):
-        Limits(agreement=80)
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        ({"shadow": -1}, "shadow"),
+        ({"min_agreement": 800}, "min_agreement"),
+        ({"max_slowdown": 0}, "max_slowdown"),
+    ],
+)
+def test_limits_out_of_range_are_refused_by_name(limits: dict[str, float], name: str) -> None:
+    with pytest.raises(UsageError, match=f"found `{name}`"):
+        Limits(**limits)  # type: ignore[arg-type]

@@ -15,13 +15,12 @@ from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
+from edgevpr.optional import require
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
-from edgevpr.train.embed.embed import describe
-from edgevpr.train.networks.model import load_model
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,13 @@ def evaluate(
         SpaceMismatchError: model and features belong to different gallery networks.
         UsageError: a query network without ``features``, or an unknown protocol.
         DataError: the counts are not the protocol's, or the features are of other images.
+        MissingExtraError: torch, timm or safetensors is not installed.
     """
+    for package in ("torch", "timm", "safetensors"):
+        require(package, extra="train")
+    from edgevpr.train.embed.embed import describe
+    from edgevpr.train.networks.model import load_model
+
     network, about, opened = load_model(model)
     root = Path(data)
     if protocol is None:
