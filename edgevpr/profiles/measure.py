@@ -61,7 +61,7 @@ def open_configurations(
     bundle: Bundle,
     gallery: Path | str,
     *,
-    features: Path | None = None,
+    features: Path | str | None = None,
     name: str = "",
     exact_name: str = "",
     threads: int = 0,
@@ -87,7 +87,7 @@ def open_configurations(
     with open_localizer(bundle, gallery, threads=threads) as localizer:
         configurations = [(_with_index(localizer, record, name), localizer.gallery.images)]
         if features is not None:
-            exact = ExactMap(features, space=bundle.artifact.space, space_of=str(bundle.path))
+            exact = ExactMap(Path(features), space=bundle.artifact.space, space_of=str(bundle.path))
             flat = _with_exact_search(localizer, record, exact, exact_name or f"{name}-exact")
             configurations.append((flat, exact.images))
         yield configurations
@@ -98,7 +98,7 @@ def profile(
     gallery: Path | str,
     source: Path | str,
     *,
-    features: Path | None = None,
+    features: Path | str | None = None,
     name: str = "",
     exact_name: str = "",
     count: int = 300,

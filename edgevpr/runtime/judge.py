@@ -45,8 +45,12 @@ def judge_for(
         min_confidence: in place of the model's threshold.
 
     Raises:
-        UsageError: ``min_confidence`` was given and there is no confidence to hold against it.
+        UsageError: ``min_confidence`` is no probability, or there is no confidence to hold it to.
     """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(
+            f"found `min_confidence` {min_confidence:g}, expected 0 to 1: pass `min_confidence` 0.9"
+        )
     model = gallery.record.confidence
     if model is not None and model.model_digest == bundle.model_digest:
         return Judge(model, model.threshold if min_confidence is None else min_confidence)

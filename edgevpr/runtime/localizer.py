@@ -326,7 +326,9 @@ def _check_image(frame: object, color: str) -> None:
     """Raise unless ``frame`` is a colour image as ``locate`` takes it."""
     if color not in ("rgb", "bgr"):
         raise UsageError(f"found `color` {color!r}, expected rgb or bgr: pass `color` rgb")
-    if not isinstance(frame, np.ndarray):
+    if frame is None:
+        found, then = "no frame (None)", "check that the image could be read"
+    elif not isinstance(frame, np.ndarray):
         found, then = f"a frame of type {type(frame).__name__}", "convert it with numpy.asarray"
     elif frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1):
         found = f"a grey frame of shape {frame.shape}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
+from edgevpr.errors import UsageError
 from edgevpr.runtime.engines.runner import runner_from_bundle
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import judge_for
@@ -95,8 +96,15 @@ def open_localizer(
         TargetError: the engine cannot run on this machine.
     """
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    if threads < 0:
+        raise UsageError(f"found `threads` {threads}, expected 0 or more: pass `threads` 0")
     if not isinstance(gallery, Gallery):
         gallery = open_gallery(gallery, parameters=parameters)
+    elif parameters is not None:
+        raise UsageError(
+            f"found `parameters` {parameters!r} with an opened gallery, expected its folder: pass "
+            "them to open_gallery"
+        )
     gallery.check_bundle(bundle.artifact, bundle.record)
     judge = judge_for(gallery, bundle.record, min_confidence)
     runner = runner_from_bundle(bundle.artifact, bundle.record, threads=threads)

@@ -72,7 +72,7 @@ def test_a_frame_may_be_a_view(world: World) -> None:
         (np.zeros((48, 64, 4), np.uint8), r"\(48, 64, 4\)"),
         (np.zeros((2, 48, 64, 3), np.uint8), r"\(2, 48, 64, 3\)"),
         (np.zeros((0, 64, 3), np.uint8), "empty"),
-        (None, "NoneType"),
+        (None, "no frame"),
         ([[1, 2, 3]], "list"),
     ],
 )
@@ -176,6 +176,12 @@ def test_arguments_out_of_range_are_refused_by_name(world: World) -> None:
         opened(world, sequence=True, max_speed=0)
     with pytest.raises(UsageError, match="`min_confidence`"):
         opened(world, min_confidence=0.5)
+    with pytest.raises(UsageError, match="`min_confidence` 50, expected 0 to 1"):
+        opened(world, min_confidence=50)
+    with pytest.raises(UsageError, match="`threads` -1"):
+        open_localizer(world.bundle, world.gallery, threads=-1)
+    with pytest.raises(UsageError, match="`parameters` 'nprobe=1'"):
+        open_localizer(world.bundle, open_gallery(world.gallery), parameters="nprobe=1")
 
 
 def test_sequence_follows_the_frames(world: World) -> None:
