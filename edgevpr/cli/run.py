@@ -151,7 +151,7 @@ def command(
     if pipeline_scale:
         size = runtime.scaled_for(runtime.open_bundle(bundle).record.preprocess)
     patience = runtime.Patience(reconnect, stall)
-    camera = runtime.CameraOptions(backend, patience, size=size, say=console.note)
+    camera = runtime.CameraOptions(backend, patience, pipeline_scale=size, say=console.note)
     feed = runtime.open_source(source, camera)
     with ExitStack() as stack:
         lane = stack.enter_context(runtime.Lane(open_pair))

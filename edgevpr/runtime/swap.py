@@ -138,7 +138,7 @@ class Swap:
                 if fingerprint(self._paths) == self._tried:
                     return localizer
         raise EdgeVPRError(
-            f"the {self._names()} were replaced {_TRIES} times while they were being opened; "
+            f"found the {self._names()} replaced {_TRIES} times while they were being opened, "
             "expected them to stay for a moment: ask again with SIGHUP"
         )
 

@@ -147,7 +147,7 @@ def test_nothing_to_measure(world: World, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing at"):
         profile(world.bundle, world.gallery, tmp_path / "missing.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    with pytest.raises(DataError, match="no video"):
+    with pytest.raises(DataError, match="expected a video"):
         profile(world.bundle, world.gallery, tmp_path / "broken.mp4")
 
 

@@ -31,19 +31,19 @@ class StandardOutput:
 
 
 class _LinesFile(PartFile):
-    """Lines, each with the system as soon as it is written, and whole."""
+    """Whole lines, each handed to the system at once."""
 
     def open(self) -> None:
         self._lines = WholeRecords(self.part)
         self._lines.write(self.head())
 
     def head(self) -> bytes:
-        """What the file starts with."""
+        """First line of the file."""
         return b""
 
     @abc.abstractmethod
     def line(self, answer: Answer | FrameError) -> bytes:
-        """An answer as the file has it."""
+        """One answer as a line."""
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         self._lines.write(self.line(answer))

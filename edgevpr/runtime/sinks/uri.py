@@ -1,4 +1,4 @@
-"""From ``--sink URI`` to a sink."""
+"""Sinks by URI."""
 
 import math
 from collections.abc import Callable
@@ -60,10 +60,10 @@ def _ros2(at: Address) -> Opened:
 def _video(at: Address) -> Opened:
     fps = at.number("fps", 0) if "fps" in at.options else None
     if fps is not None and not 1 <= fps <= 240:
-        raise ValueError(f"found fps={fps:g}, expected 1 to 240")
+        raise ValueError(f"fps={fps:g} is not within 1 to 240")
     images = Path(at.options["images"]) if "images" in at.options else None
     if images is not None and not images.is_dir():
-        raise ValueError(f"found no folder at images={images}")
+        raise ValueError(f"no folder at images={images}")
     score = at.number("min_score", 0)
     return VideoSink(Path(at.path), fps=fps, images=images, min_score=score)
 
@@ -73,7 +73,7 @@ def _ros_options(at: Address) -> RosOptions:
     if "origin" in at.options:
         lat, lon = (float(part) for part in at.options["origin"].split(","))
         if not (abs(lat) <= 90 and abs(lon) <= 180):
-            raise ValueError(f"found the origin {lat:g},{lon:g}, expected LAT,LON in degrees")
+            raise ValueError(f"origin={lat:g},{lon:g} is not LAT,LON in degrees")
         origin = (lat, lon)
     return RosOptions(
         frame_id=at.options.get("frame_id", "camera"),
@@ -85,7 +85,7 @@ def _ros_options(at: Address) -> RosOptions:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of sink: how it is written, the options it takes, what opens it."""
+    """One kind of sink: usage, options, and the function that opens it."""
 
     usage: str
     open: Callable[[Address], Opened]
@@ -108,8 +108,8 @@ KINDS = {
 }
 
 
-def open_sink(uri: str) -> Opened:
-    """A further sink by its URI, one of ``KINDS``.
+def open_sink(sink: str) -> Opened:
+    """The sink for a URI of one of ``KINDS``.
 
     ``nmea-tcp`` serves on loopback unless a host is named.
 
@@ -117,13 +117,13 @@ def open_sink(uri: str) -> Opened:
         UsageError: another kind, an option it does not have, or a value that is none.
         ResourceError: the port or the device cannot be opened.
     """
-    name = uri.partition(":")[0]
+    name = sink.partition(":")[0]
     kind = KINDS.get(name)
     if kind is None:
         usages = ", ".join(each.usage for each in KINDS.values())
-        raise UsageError(f"--sink {uri}: expected {usages}")
+        raise UsageError(f"found `sink` {sink}, expected {usages}: correct it")
     try:
-        at = _address(uri)
+        at = _address(sink)
         unknown = sorted(set(at.options) - set(kind.options))
         if unknown:
             raise ValueError(f"no option {unknown[0]!r}")
@@ -131,7 +131,9 @@ def open_sink(uri: str) -> Opened:
             raise ValueError("nothing after the colon")
         return kind.open(at)
     except ValueError as error:
-        raise UsageError(f"--sink {uri}: {error}; expected {kind.usage}") from error
+        raise UsageError(
+            f"found `sink` {sink} ({error}), expected {kind.usage}: correct it"
+        ) from error
 
 
 def _address(uri: str) -> Address:

@@ -1,8 +1,8 @@
-"""Live cameras: the newest frame wins, and a camera that goes away is opened again.
+"""Source of a live camera: the newest frame only, and reconnection when the camera goes away.
 
-A thread takes every frame off the driver as it comes, so that no queue builds up behind a slow
-engine, and keeps the last one. What the reader did not fetch in time is counted as dropped. The
-reader watches that thread: when its camera ends, fails or stalls, it opens another.
+A thread takes every frame off the driver as it comes, so that no queue builds up before a slow
+engine, and keeps the last one. Frames that the reader did not fetch in time count as dropped. The
+reader watches that thread: when its camera ends, fails or stalls, it opens the camera again.
 """
 
 import math
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from edgevpr.errors import DataError, EdgeVPRError
 from edgevpr.runtime.sources.frames import Frame
 
-#: How long a read waits before it looks whether the run was stopped.
+#: Seconds a read waits before it checks whether the run was stopped.
 _POLL_S = 0.1
-#: How long closing waits for a driver that is blocked in a read.
+#: Seconds closing waits for a driver that is blocked in a read.
 _CLOSE_S = 2.0
-#: How long an opened camera may take to its first frame: some streams send a whole picture only
+#: Seconds an opened camera may take to its first frame: some streams send a whole picture only
 #: every few seconds.
 FIRST_FRAME_S = 10.0
 
@@ -44,7 +44,7 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-#: Opens a camera. The event is set once the frames are not wanted any more: who waits, looks.
+#: Opens a camera. The event is set once its frames are not wanted any more; waits end then.
 Open = Callable[[threading.Event], Capture]
 
 
@@ -58,7 +58,7 @@ class Ended(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """When a camera counts as gone, and for how long it is waited for."""
+    """Seconds until a camera counts as gone, and seconds in which it is tried again."""
 
     #: seconds, once it counts as gone, in which attempts to open it again begin; 0 is not at all.
     reconnect_s: float = 60.0
@@ -81,7 +81,8 @@ class LiveSource:
         name: its address, given with every frame.
         reopen: opens the camera again after it has gone; without it the source ends then.
         patience: when a camera counts as gone and how long it is tried for.
-        say: told one sentence when the camera goes, for every failed attempt, and when it is back.
+        say: called with a sentence when the camera goes, for each failed attempt, and when it is
+            back.
     """
 
     live = True
@@ -200,8 +201,8 @@ class LiveSource:
 class _Link:
     """One opening of the camera, and the thread that reads it until it ends or is left.
 
-    A driver may never return from a call. Its thread is then left behind: as a daemon it cannot
-    keep the process alive, and it closes the camera should the call ever return.
+    A driver may never return from a call. Its daemon thread is then left behind; it closes the
+    camera should the call return.
     """
 
     def __init__(self, source: LiveSource, opening: Open) -> None:

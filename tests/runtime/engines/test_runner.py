@@ -115,7 +115,7 @@ def test_engine_of_another_jetson(tmp_path: Path) -> None:
     assert choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-agx-orin-64gb")
     with pytest.raises(
         EngineMissingError,
-        match=r"sm_87 of a jetson-agx-orin-64gb, this machine has .* of a jetson-orin-nano-8gb",
+        match=r"sm_87 of a jetson-agx-orin-64gb .*, expected one for .* of a jetson-orin-nano-8gb",
     ):
         choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-orin-nano-8gb")
 

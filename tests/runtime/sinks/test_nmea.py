@@ -89,7 +89,7 @@ def test_a_port_that_is_taken() -> None:
     """Catches a traceback for a second run on one port."""
     with NmeaServer(port=0) as server:
         port = server.address[1]
-        with pytest.raises(ResourceError, match="choose another port"):
+        with pytest.raises(ResourceError, match="expected a free port"):
             NmeaServer(port=port)
 
 

@@ -127,17 +127,17 @@ def test_closed_after_an_error(ros: Ros) -> None:
         run()
     assert ros.calls[-2:] == ["destroy", "shutdown"]
     with (
-        pytest.raises(UsageError, match="expected ros2: or ros2:/NAMESPACE"),
+        pytest.raises(UsageError, match="expected 'ros2:' or 'ros2:/NAMESPACE'"),
         open_sink("ros2:a b"),
     ):
         pass
     assert ros.calls[-1] == "shutdown"
-    with pytest.raises(UsageError, match="found the origin 95,0"):
+    with pytest.raises(UsageError, match="origin=95,0 is not LAT,LON"):
         open_sink("ros2:?origin=95,0")
 
 
 def test_without_ros(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would catch an ImportError, or an answer that names a pip package that is none."""
     monkeypatch.setitem(sys.modules, "rclpy", None)
-    with pytest.raises(TargetError, match=r"needs rclpy.*source /opt/ros/DISTRO/setup.bash"):
+    with pytest.raises(TargetError, match=r"found no rclpy .*source /opt/ros/DISTRO/setup.bash"):
         open_sink("ros2:")

@@ -141,7 +141,7 @@ def test_interrupted(tmp_path: Path) -> None:
     [
         ("video:a.gif", "expected a name ending in .mp4"),
         ("video:a", "expected a name ending in .mp4"),
-        ("video:a.mp4?fps=0", "found fps=0, expected 1 to 240"),
+        ("video:a.mp4?fps=0", "fps=0 is not within 1 to 240"),
         ("video:a.mp4?images=/nowhere", "no folder at images=/nowhere"),
         ("video:a.mp4?speed=2", "no option 'speed'"),
         ("video:", "nothing after the colon"),

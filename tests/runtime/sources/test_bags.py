@@ -177,7 +177,7 @@ def test_compressed_and_damaged_messages(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames[0].image, image)
     assert frames[1].image is None
     assert "message 1 of /i" in frames[1].error
-    assert "no readable image" in frames[1].error
+    assert "do not decode" in frames[1].error
     assert frames[2].image is not None
     short = raw(picture(0), "bgr8")
     short.data = short.data[:30]
@@ -191,7 +191,7 @@ def test_topics(tmp_path: Path) -> None:
     """Would catch frames of two cameras mixed, and a message that does not name the topics."""
     both = [m for pair in zip(drive(4, "/left"), drive(4, "/right"), strict=True) for m in pair]
     bag = mcap(tmp_path / "a.mcap", [other(), *both])
-    with pytest.raises(DataError, match=r"images on 2 topics.*topic=/left.*/right \(4\)"):
+    with pytest.raises(DataError, match=r"images on 2 topics.*/right \(4\).*topic=/left"):
         open_source(str(bag))
     with pytest.raises(DataError, match=r"no images on /nose.*/left \(4\), /right \(4\)"):
         open_source(f"{bag}?topic=/nose")

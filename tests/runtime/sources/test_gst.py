@@ -48,7 +48,7 @@ def test_pipeline_with_its_own_appsink(gstreamer: Path) -> None:
     """Would catch a second appsink behind the user's, or theirs being ignored."""
     own = f"videotestsrc is-live=true ! {SMALL},format=BGR ! appsink max-buffers=1 drop=true"
     assert len(pull(f"gst:{own}", 2)) == 2
-    with pytest.raises(TargetError, match="NV12, expected BGR"):
+    with pytest.raises(TargetError, match="NV12 at the pipeline's appsink, expected BGR"):
         pull(f"gst:videotestsrc ! {SMALL},format=NV12 ! appsink", 1)
     with pytest.raises(DataError, match="found 2 appsinks"):
         pull(f"gst:{own} videotestsrc ! appsink name=other", 1)
@@ -71,7 +71,7 @@ def test_recording_ends_and_is_not_opened_again(gstreamer: Path) -> None:
 def test_pipeline_scales_when_asked(gstreamer: Path) -> None:
     """Would catch borders put around a picture of another aspect ratio, or height for width."""
     wide = "gst:videotestsrc is-live=true pattern=white ! video/x-raw,width=640,height=200"
-    (frame,) = pull(wide, 1, CameraOptions(size=(96, 64)))
+    (frame,) = pull(wide, 1, CameraOptions(pipeline_scale=(96, 64)))
     assert frame.image is not None
     assert frame.image.shape == (96, 64, 3)
     assert frame.image.min() > 245
@@ -108,7 +108,7 @@ def test_pipelines_of_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
             opened.append(pipeline)
 
     monkeypatch.setattr(gst, "GstCapture", Capture)
-    open_source("csi://1?width=1920&height=1080&fps=30", CameraOptions(size=(640, 320)))
+    open_source("csi://1?width=1920&height=1080&fps=30", CameraOptions(pipeline_scale=(640, 320)))
     assert opened[-1].description == (
         "nvarguscamerasrc sensor-id=1 "
         "! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=30/1 "

@@ -201,9 +201,9 @@ def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) 
 def test_backend_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would catch another backend than the one asked for, in silence."""
     no_gstreamer(monkeypatch)
-    with pytest.raises(TargetError, match="which lacks the Python package gi"):
+    with pytest.raises(TargetError, match="the one here lacks the Python package gi"):
         open_camera("0", CameraOptions(backend="gstreamer"))
-    with pytest.raises(UsageError, match="--pipeline-scale needs GStreamer"):
-        open_camera("0", CameraOptions(size=(8, 8)))
+    with pytest.raises(UsageError, match="found `pipeline_scale` with OpenCV"):
+        open_camera("0", CameraOptions(pipeline_scale=(8, 8)))
     with pytest.raises(DataError, match="does not open"):
         open_camera("v4l2:///dev/video987?width=640&fps=30")

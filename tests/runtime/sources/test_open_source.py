@@ -65,8 +65,8 @@ def test_odd_names_are_paths_first(tmp_path: Path) -> None:
     [
         ("{}/missing", "found nothing"),
         ("{}/empty", "no image in"),
-        ("{}/*.png", "matches 0 files"),
-        ("{}/text.mp4", "cannot be opened as a video"),
+        ("{}/*.png", "found 0 files and no image"),
+        ("{}/text.mp4", "OpenCV cannot open"),
         ("http://host/x", "found the address"),
         ("file://{}/missing.mp4", "found nothing"),
         ("v4l2:///dev/video987", "the camera v4l2:///dev/video987 "),
