@@ -195,10 +195,10 @@ def live(
     with (
         LiveSource(capture, "camera") as source,
         runtime.JsonLinesFile(out / "answers.jsonl") as file,
-        runtime.Lane(lambda: localizer) as lane,
+        runtime.LocalizerThread(lambda: localizer) as worker,
     ):
         sink = Timed(file, capture)
-        runtime.run(source, lane, sink, limit=limit)
+        runtime.run(source, worker, sink, limit=limit)
     return sink
 
 
@@ -210,10 +210,10 @@ def files(localizer: runtime.Localizer, images: list[Any], count: int, out: Path
     with (
         ImageFiles((paths * (count // len(paths) + 1))[:count]) as source,
         runtime.JsonLinesFile(out / "files.jsonl") as file,
-        runtime.Lane(lambda: localizer) as lane,
+        runtime.LocalizerThread(lambda: localizer) as worker,
     ):
         sink = Timed(file)
-        runtime.run(source, lane, sink)
+        runtime.run(source, worker, sink)
     return sink
 
 
@@ -272,10 +272,10 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
     with (
         LiveSource(Capture(images, count, CAMERA_S * 2), "camera") as source,
         runtime.JsonLinesFile(out / "swap.jsonl") as file,
-        runtime.Lane(lambda: localizer(gallery=copy)) as lane,
+        runtime.LocalizerThread(lambda: localizer(gallery=copy)) as worker,
     ):
         sink = Changing(file)
-        runtime.run(source, lane, sink, swap=swap)
+        runtime.run(source, worker, sink, swap=swap)
     at, ages = sink.swapped_at, sink.end_to_end_ms
     print("\nSwap: " + ("; ".join(told).replace(str(copy), "gallery") or "none, too slow here"))
     parts = {"before": ages[:changed_at], "meanwhile": ages[changed_at:at], "after": ages[at:]}
@@ -307,9 +307,9 @@ def rate(
 ) -> float:
     source, sink = Files(images, count, decode_s), SlowSink(sink_s)
     if overlapped:
-        with runtime.Lane(lambda: localizer) as lane:
+        with runtime.LocalizerThread(lambda: localizer) as worker:
             started = time.monotonic()
-            runtime.run(source, lane, sink)
+            runtime.run(source, worker, sink)
             return count / (time.monotonic() - started)
     with localizer:
         started = time.monotonic()

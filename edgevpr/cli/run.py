@@ -150,19 +150,19 @@ def command(
     size = None
     if pipeline_scale:
         size = runtime.scaled_for(runtime.open_bundle(bundle).record.preprocess)
-    patience = runtime.Patience(reconnect, stall)
-    camera = runtime.CameraOptions(backend, patience, pipeline_scale=size, say=console.note)
+    policy = runtime.ReconnectPolicy(reconnect, stall)
+    camera = runtime.CameraOptions(backend, policy, pipeline_scale=size, notify=console.note)
     feed = runtime.open_source(source, camera)
     with ExitStack() as stack:
-        lane = stack.enter_context(runtime.Lane(open_pair))
+        worker = stack.enter_context(runtime.LocalizerThread(open_pair))
         frames = stack.enter_context(feed)
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
         others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
         first = file or runtime.StandardOutput()
-        sinks = runtime.Several([first, *others])
-        summary = runtime.run(frames, lane, sinks, limit=limit, stop=stop, swap=swap)
+        sinks = runtime.SinkGroup([first, *others])
+        summary = runtime.run(frames, worker, sinks, limit=limit, stop=stop, swap=swap)
         cut_short = summary.interrupted and not frames.live
         for each in (file, *others):
             if isinstance(each, runtime.PartFile):

@@ -8,7 +8,8 @@ used::
     judge                      confidence of an answer, and whether it is a fix
     sequence, sequence_cells   Bayes filter over the frames so far
     answers                    records of answers and of a run
-    loop, lane, tally          a run: source, engine thread, sinks, counters
+    loop, localizer_thread     a run: source, engine thread, sinks
+    tally                      counters of a run
     swap, shadow               a new bundle or gallery in place of the running one
     engines/                   ONNX Runtime, TensorRT and TensorRT-RTX
     gallery/                   the map: index, images, changes, searches near a point
@@ -20,8 +21,8 @@ from edgevpr.runtime.answers import Answer, FrameError, Match, RunSummary, Stage
 from edgevpr.runtime.engines.runner import OnnxRunner, Runner, runner_from_bundle
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge, judge_for
-from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.localizer_thread import LocalizerThread
 from edgevpr.runtime.loop import call_on_hangup, run, stop_on_signals
 from edgevpr.runtime.open import Bundle, open_bundle, open_gallery, open_localizer
 from edgevpr.runtime.sequence import SequenceFilter
@@ -31,13 +32,13 @@ from edgevpr.runtime.sinks import (
     JsonLinesFile,
     NmeaServer,
     PartFile,
-    Several,
+    SinkGroup,
     StandardOutput,
     open_sink,
 )
 from edgevpr.runtime.sources.cameras import Backend, CameraOptions, scaled_for
 from edgevpr.runtime.sources.frames import Frame, Source
-from edgevpr.runtime.sources.live import LiveSource, Patience
+from edgevpr.runtime.sources.live import LiveSource, ReconnectPolicy
 from edgevpr.runtime.sources.open_source import open_source
 from edgevpr.runtime.swap import Swap
 
@@ -52,19 +53,19 @@ __all__ = [
     "Gallery",
     "JsonLinesFile",
     "Judge",
-    "Lane",
     "Limits",
     "LiveSource",
     "Localizer",
+    "LocalizerThread",
     "Match",
     "NmeaServer",
     "OnnxRunner",
     "PartFile",
-    "Patience",
+    "ReconnectPolicy",
     "RunSummary",
     "Runner",
     "SequenceFilter",
-    "Several",
+    "SinkGroup",
     "Source",
     "StageTimes",
     "StandardOutput",

@@ -23,8 +23,8 @@ from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Lane,
     Localizer,
+    LocalizerThread,
     Runner,
     RunSummary,
     call_on_hangup,
@@ -256,7 +256,7 @@ def test_lane_says_what_it_could_not_open(world: World) -> None:
     def fail() -> Localizer:
         raise MemoryError("engine")
 
-    with pytest.raises(MemoryError), Lane(fail):
+    with pytest.raises(MemoryError), LocalizerThread(fail):
         pass
 
 

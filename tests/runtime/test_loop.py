@@ -181,7 +181,7 @@ class Watched(Localizer):
 def test_files_overlap_and_are_held_back(world: World) -> None:
     """Would catch an engine that waits for a slow sink, and frames that pile up behind one."""
     one, decoded = Watched(localizer(world)), []
-    most = loop.DECODED_AHEAD + loop.ASKED_AHEAD + 2
+    most = loop.DECODED_AHEAD + loop.SUBMITTED_AHEAD + 2
 
     class Counting(ImageFiles):
         def frames(self, stop: threading.Event):

@@ -17,9 +17,9 @@ from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Lane,
     Limits,
     Localizer,
+    LocalizerThread,
     Match,
     RunSummary,
     StageTimes,
@@ -139,8 +139,11 @@ class Pair:
     ) -> tuple[RunSummary, list[str]]:
         """Run until so many lines were told, and a little on: summary, and which map answered."""
         sink = Kept()
-        with Drive(lambda: len(self.lines) >= lines, at) as source, Lane(self.open) as lane:
-            summary = run(source, lane, sink, swap=swapper)
+        with (
+            Drive(lambda: len(self.lines) >= lines, at) as source,
+            LocalizerThread(self.open) as worker,
+        ):
+            summary = run(source, worker, sink, swap=swapper)
         # Nothing lost, repeated or wrong, whatever happened to the maps meanwhile.
         assert [a.frame for a in sink.all] == list(range(len(sink.all)))
         assert [a.place for a in sink.all] == [a.frame % PLACES for a in sink.all]
@@ -205,7 +208,7 @@ def test_bundle_and_gallery_of_a_new_space_arrive_together(pair: Pair) -> None:
         if len(pair.lines) == 1:
             gallery()
 
-    swapper._tell = told
+    swapper._notify = told
     summary, maps = pair.drive(swapper, at, lines=2)
     assert summary.swaps == 1
     assert maps[-1] == "new"

@@ -11,7 +11,7 @@
     position, ros_messages       an answer as a fix with its covariance, as ROS 2 messages
 """
 
-from edgevpr.runtime.sinks.base import PartFile, Several, Sink
+from edgevpr.runtime.sinks.base import PartFile, Sink, SinkGroup
 from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, StandardOutput
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
@@ -29,8 +29,8 @@ __all__ = [
     "NmeaServer",
     "PartFile",
     "Ros2Publisher",
-    "Several",
     "Sink",
+    "SinkGroup",
     "StandardOutput",
     "VideoSink",
     "open_sink",

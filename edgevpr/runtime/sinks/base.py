@@ -24,7 +24,7 @@ class Sink(Protocol):
         """
 
 
-class Several:
+class SinkGroup:
     """Hands every answer to several sinks, in order."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from edgevpr.errors import DataError, TargetError, UsageError
 from edgevpr.preprocess import Preprocess
 from edgevpr.runtime.sources import gst
-from edgevpr.runtime.sources.live import Gone, LiveSource, Open, Patience
+from edgevpr.runtime.sources.live import CameraGone, LiveSource, Open, ReconnectPolicy
 
 #: First characters of a live camera's address; a bare number is ``/dev/videoN``.
 PREFIXES = ("v4l2://", "rtsp://", "rtsps://", "csi://", "gst:")
@@ -31,11 +31,11 @@ class CameraOptions:
     """How live cameras are opened and kept open."""
 
     backend: Backend = "auto"
-    patience: Patience = field(default_factory=Patience)
+    reconnect: ReconnectPolicy = field(default_factory=ReconnectPolicy)
     #: (height, width) that the GStreamer pipeline scales to; the camera's own size without it.
     pipeline_scale: tuple[int, int] | None = None
     #: called with a sentence when a camera goes, for each failed attempt, and when it is back.
-    say: Callable[[str], None] = lambda _: None
+    notify: Callable[[str], None] = lambda _: None
 
 
 def scaled_for(preprocess: Preprocess) -> tuple[int, int]:
@@ -73,13 +73,13 @@ def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
     reopen = _opener(address, options)
     try:
         capture = reopen(threading.Event())
-    except Gone as problem:
+    except CameraGone as problem:
         raise DataError(
             f"found that the camera {address.name} {problem}, expected a device of this user's or "
             "a stream that answers: check the cable or address, and that no other program holds it"
         ) from None
     return LiveSource(
-        capture, address.name, reopen=reopen, patience=options.patience, say=options.say
+        capture, address.name, reopen=reopen, reconnect=options.reconnect, notify=options.notify
     )
 
 
@@ -125,7 +125,7 @@ def _opener(address: _Address, options: CameraOptions) -> Open:
         no_gst = lacks_decoder()
     if options.backend != "opencv" and not no_gst:
         pipeline = _pipeline(address, options.pipeline_scale)
-        return lambda unwanted: gst.GstCapture(pipeline, unwanted)
+        return lambda cancelled: gst.GstCapture(pipeline, cancelled)
     if address.kind in ("gst", "csi"):
         return _opencv_pipeline(address, options, no_gst)
     if options.pipeline_scale:
@@ -209,5 +209,5 @@ def _opencv(address: _Address) -> Any:
 
 def _opened(capture: Any) -> Any:
     if not capture.isOpened():
-        raise Gone("does not open")
+        raise CameraGone("does not open")
     return capture

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError, TargetError
-from edgevpr.runtime.sources.live import FIRST_FRAME_S, Ended, Gone
+from edgevpr.runtime.sources.live import FIRST_FRAME_S, CameraGone, StreamEnded
 
 SINK = "appsink drop=true max-buffers=1 sync=false"
 #: The element that gets ``Pipeline.properties``.
@@ -109,17 +109,17 @@ class GstCapture:
 
     Args:
         pipeline: with one ``appsink``.
-        unwanted: set when the frames are not wanted any more; ends every wait here.
+        cancelled: set when the frames are not wanted any more; ends every wait here.
 
     Raises:
         DataError: it cannot be built.
-        Gone: it gives no first frame, or none in time.
+        CameraGone: it gives no first frame, or none in time.
         TargetError: its frames are not BGR, or not in the CPU's memory.
     """
 
-    def __init__(self, pipeline: Pipeline, unwanted: threading.Event) -> None:
+    def __init__(self, pipeline: Pipeline, cancelled: threading.Event) -> None:
         gst = self._gst = _gst()
-        self._unwanted = unwanted
+        self._unwanted = cancelled
         self._recording = _RECORDING.search(pipeline.description) is not None
         self._sample: Any = None
         self._pulled = 0
@@ -171,7 +171,7 @@ class GstCapture:
                 return sample
             self._raise_problem(starting=deadline is not None)
             if deadline is not None and time.monotonic() > deadline:
-                raise Gone(f"gave no frame within {FIRST_FRAME_S:g} s")
+                raise CameraGone(f"gave no frame within {FIRST_FRAME_S:g} s")
         return None
 
     def _count(self) -> None:
@@ -185,14 +185,14 @@ class GstCapture:
         message = self._bus.timed_pop_filtered(0, kinds.ERROR | kinds.EOS)
         if message is not None and message.type == kinds.ERROR:
             error, _ = message.parse_error()
-            raise Gone(f"stopped ({error.message.rstrip('.')})")
+            raise CameraGone(f"stopped ({error.message.rstrip('.')})")
         if message is not None or self._sink.is_eos():
             self._sample = None
             if starting:
-                raise Gone("ended before its first frame")
+                raise CameraGone("ended before its first frame")
             if self._recording:
-                raise Ended
-            raise Gone("was closed by the other side")
+                raise StreamEnded
+            raise CameraGone("was closed by the other side")
 
     def _find_sink(self, description: str) -> Any:
         sinks = []

@@ -13,7 +13,7 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
-from edgevpr.runtime import Gallery, Lane, Localizer
+from edgevpr.runtime import Gallery, Localizer, LocalizerThread
 from edgevpr.runtime.engines import cuda_graph, tensorrt
 from edgevpr.runtime.engines.tensorrt import TensorRTRunner
 
@@ -155,13 +155,13 @@ def test_only_the_owner_may_use_it(make: Make) -> None:
     check_released(gpu)
 
 
-def test_in_a_lane(make: Make, world: World) -> None:
-    """Would catch a lane that opens, uses or closes the engine from another thread than its own."""
+def test_in_a_localizer_thread(make: Make, world: World) -> None:
+    """The engine is opened, used and closed by one thread, not by the caller's."""
     runner, gpu = make()
     localizer = Localizer(runner, Gallery(world.gallery), runner._record.preprocess)
-    with Lane(lambda: localizer) as lane:
-        lane.ask(frame(place_image(3)))
-        lane.tell()
+    with LocalizerThread(lambda: localizer) as worker:
+        worker.submit(frame(place_image(3)))
+        worker.result()
     check_released(gpu)
     assert threading.get_ident() not in gpu.current
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgevpr.errors import DataError, TargetError
-from edgevpr.runtime import CameraOptions, Frame, Patience, open_source
+from edgevpr.runtime import CameraOptions, Frame, ReconnectPolicy, open_source
 from edgevpr.runtime.sources import gst
 from edgevpr.runtime.sources.cameras import Backend
 from edgevpr.runtime.sources.live import LiveSource
@@ -58,7 +58,7 @@ def test_recording_ends_and_is_not_opened_again(gstreamer: Path) -> None:
     """Would catch a pipeline over a file that starts over for ever, as a lost camera would,
     and frames that the appsink let go of not counted."""
     said: list[str] = []
-    options = CameraOptions(say=said.append)
+    options = CameraOptions(notify=said.append)
     with open_source(f"gst:videotestsrc num-buffers=5 ! {SMALL}", options) as source:
         frames = list(source.frames(threading.Event()))
     assert source.drops == 5 - len(frames)
@@ -104,7 +104,7 @@ def test_pipelines_of_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[gst.Pipeline] = []
 
     class Capture:
-        def __init__(self, pipeline: gst.Pipeline, unwanted: threading.Event) -> None:
+        def __init__(self, pipeline: gst.Pipeline, cancelled: threading.Event) -> None:
             opened.append(pipeline)
 
     monkeypatch.setattr(gst, "GstCapture", Capture)
@@ -171,7 +171,9 @@ def test_rtsp_server_restarts(rtsp: RtspServer, backend: Backend) -> None:
         if "attempt 1 failed" in sentence:
             rtsp.start()
 
-    source = open_source(rtsp.uri, CameraOptions(backend, Patience(reconnect_s=60), say=say))
+    source = open_source(
+        rtsp.uri, CameraOptions(backend, ReconnectPolicy(reconnect_s=60), notify=say)
+    )
     assert isinstance(source, LiveSource)
     with source:
         frames = source.frames(threading.Event())
@@ -198,7 +200,7 @@ def test_frozen_server_is_noticed(rtsp: RtspServer) -> None:
         said.append(sentence)
         rtsp.thaw()
 
-    options = CameraOptions("gstreamer", Patience(60, stall_s=0.5), say=say)
+    options = CameraOptions("gstreamer", ReconnectPolicy(60, stall_s=0.5), notify=say)
     source = open_source(rtsp.uri, options)
     assert isinstance(source, LiveSource)
     with source:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from edgevpr.errors import DataError, TargetError, UsageError
-from edgevpr.runtime import CameraOptions, Patience, open_source
+from edgevpr.runtime import CameraOptions, ReconnectPolicy, open_source
 from edgevpr.runtime.sources import gst
 from edgevpr.runtime.sources.cameras import open_camera
-from edgevpr.runtime.sources.live import Capture, Gone, LiveSource
+from edgevpr.runtime.sources.live import CameraGone, Capture, LiveSource
 
 from ..build import FakeCamera
 
 
-class Quick(Patience):
+class Quick(ReconnectPolicy):
     """The real rules with hardly a wait between attempts."""
 
     def delays(self) -> Iterator[float]:
@@ -30,26 +30,26 @@ class Cameras:
         self._next = iter(cameras)
         self.attempts = 0
 
-    def __call__(self, unwanted: threading.Event) -> Capture:
+    def __call__(self, cancelled: threading.Event) -> Capture:
         self.attempts += 1
         camera = next(self._next, None)
         if camera is None:
-            raise Gone("does not answer")
+            raise CameraGone("does not answer")
         return camera
 
 
 def source_of(
-    camera: FakeCamera, reopen: Cameras, say: Callable[[str], None], patience: Patience
+    camera: FakeCamera, reopen: Cameras, notify: Callable[[str], None], reconnect: ReconnectPolicy
 ) -> LiveSource:
-    return LiveSource(camera, "cam", reopen=reopen, patience=patience, say=say)
+    return LiveSource(camera, "cam", reopen=reopen, reconnect=reconnect, notify=notify)
 
 
 def test_waits_double_up_to_eight_seconds_always_the_same() -> None:
     """Would catch a camera that is asked in a busy loop, waits that grow without end, and dice."""
-    delays = Patience().delays()
+    delays = ReconnectPolicy().delays()
     found = [next(delays) for _ in range(7)]
     assert found == [0.5, 1, 2, 4, 8, 8, 8]
-    assert [next(iter(Patience().delays())) for _ in range(3)] == [0.5] * 3
+    assert [next(iter(ReconnectPolicy().delays())) for _ in range(3)] == [0.5] * 3
 
 
 def test_camera_comes_back_at_the_third_attempt() -> None:
@@ -115,7 +115,7 @@ def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
 def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
     """Would catch --reconnect 0 being taken for the default."""
     reopen = Cameras()
-    with source_of(camera, reopen, print, Patience(reconnect_s=0)) as source:
+    with source_of(camera, reopen, print, ReconnectPolicy(reconnect_s=0)) as source:
         camera.unplug()
         assert list(source.frames(threading.Event())) == []
     assert reopen.attempts == 0
@@ -153,12 +153,12 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
     """Would catch Ctrl-C that waits for the next attempt, or for an attempt that hangs."""
     stop, opening, never = threading.Event(), threading.Event(), threading.Event()
 
-    def hang(unwanted: threading.Event) -> Capture:
+    def hang(cancelled: threading.Event) -> Capture:
         opening.set()
         never.wait()
-        raise Gone("was interrupted")
+        raise CameraGone("was interrupted")
 
-    class Hours(Patience):
+    class Hours(ReconnectPolicy):
         def delays(self) -> Iterator[float]:
             return iter([0.001 if opens_slowly else 3600.0])
 
@@ -166,7 +166,7 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
         if not opens_slowly:
             opening.set()
 
-    source = LiveSource(camera, "cam", reopen=hang, patience=Hours(7200), say=say)
+    source = LiveSource(camera, "cam", reopen=hang, reconnect=Hours(7200), notify=say)
     with source:
         camera.unplug()
         threading.Thread(target=lambda: opening.wait() and stop.set()).start()
