@@ -1,4 +1,4 @@
-"""What --pipeline-scale costs and saves: descriptors beside those of unscaled frames, CPU time.
+"""Cost of --pipeline-scale: descriptors beside those of unscaled frames, CPU time.
 
     python benchmarks/camera_scaling.py DEMO_OUT FRAMES [--bundle cpu-fp32] [--count 200]
 

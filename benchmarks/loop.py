@@ -1,4 +1,4 @@
-"""What the loop adds to the engine: time, memory and age, with everything real but the camera.
+"""Time, memory and age that the loop adds to the engine, with everything real but the camera.
 
     python benchmarks/loop.py DEMO_OUT [--bundle cpu-int8] [--frames 5000] [--memory-frames 20000]
         [--seconds 30]

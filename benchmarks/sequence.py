@@ -193,7 +193,7 @@ def cost(count: int) -> str:
         started = time.perf_counter()
         by_all.step(scores, rows, time=frame / 10)
         taken.append((time.perf_counter() - started) * 1e3)
-        followed.append(len(by_all.followed))
+        followed.append(len(by_all.tracked))
     p95 = float(np.percentile(taken[50:], 95))
     return (
         f"| {count:,} | {opened:.2f} | {statistics.median(taken[50:]):.3f} | {p95:.3f} | "

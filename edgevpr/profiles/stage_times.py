@@ -1,4 +1,4 @@
-"""Timing a chain of stages on real inputs: warm up, time each stage, keep every sample."""
+"""Timing of a chain of stages on real inputs: warm-up, every stage, every sample."""
 
 import time
 from collections.abc import Callable, Sequence

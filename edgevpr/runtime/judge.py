@@ -1,4 +1,4 @@
-"""Whether an answer is a fix: the gallery's confidence model applied to one frame."""
+"""Judge of answers: the gallery's confidence model applied to one frame."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from edgevpr.runtime.gallery.gallery import Gallery
 
 @dataclass(frozen=True)
 class Judge:
-    """Gives one frame's answer its confidence, and says whether that is enough to be a fix."""
+    """Confidence of one frame's answer, and whether it is high enough for a fix."""
 
     model: ConfidenceModel
     #: least confidence of a known place.
@@ -36,10 +36,9 @@ class Judge:
 def judge_for(
     gallery: Gallery, bundle: BundleRecord, min_confidence: float | None = None
 ) -> Judge | None:
-    """The judge of a gallery's answers to this bundle; None where the gallery cannot say.
+    """The judge of a gallery's answers to this bundle; None without a confidence model of it.
 
-    That is a gallery without a confidence model, or one fitted for another network, whose scores
-    mean something else.
+    A model fitted for another network does not count: its scores are on another scale.
 
     Args:
         min_confidence: in place of the model's threshold.

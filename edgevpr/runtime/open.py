@@ -1,8 +1,7 @@
-"""Opening what a robot answers with: a bundle, a gallery, and the localizer of both.
+"""Openers of a bundle, a gallery, and the localizer of both.
 
 The one place where a bundle, a gallery, its confidence model, an engine and a sequence filter are
-put together. Everything is checked here: files against their hashes, and that the two artifacts
-belong together.
+put together, and where it is checked that the artifacts are whole and belong together.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Replacement of a run's bundle or gallery while it goes on, if the new pair does as well.
+"""Replacement of a run's bundle or gallery, while it goes on, by one that answers as well.
 
 Artifacts are replaced by a rename, so that the same path leads to another one. On request, or when
 it notices by itself, a ``Swap`` opens the new pair in a thread beside the running one and gives it

@@ -58,7 +58,7 @@ def dense_motion(made: SequenceFilter, leaving: float) -> np.ndarray:
 def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches belief lost or made up by keeping only some squares, and wrong steps or rules: the
     same model, dense, in float64, to 1e-12 over 40 frames at odd times."""
-    monkeypatch.setattr(sequence, "_FORGET", 0.0)
+    monkeypatch.setattr(sequence, "_LEAST_BELIEF", 0.0)
     made = SequenceFilter(CROSSING, confidence_model=MODEL if calibrated else None)
     draw = np.random.default_rng(0)
     count = len(made.cells)
@@ -88,9 +88,9 @@ def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.Mo
         belief *= likelihood**weight
         belief /= belief.sum()
         place = made.step(scores, rows, time=time, confidence=confidence)
-        told = np.full(count + 1, made.even / count)
-        told[-1] = made.off
-        told[made.followed] += made.belief
+        told = np.full(count + 1, made.uniform / count)
+        told[-1] = made.off_map
+        told[made.tracked] += made.belief
         np.testing.assert_allclose(told, belief, rtol=0, atol=1e-12)
         assert place is not None
         assert made.cells.of[place.row] == np.argmax(belief[:-1])
@@ -103,8 +103,8 @@ def test_one_frame_keeps_its_confidence() -> None:
         made = SequenceFilter(long, confidence_model=MODEL)
         rows, scores = np.array([3, 80, 120]), np.array([0.8, 0.7, 0.6], np.float32)
         made.step(scores, rows, time=0.0, confidence=confidence)
-        at = {int(s): float(b) for s, b in zip(made.followed, made.belief, strict=True)}
-        even = made.even / len(made.cells)
+        at = {int(s): float(b) for s, b in zip(made.tracked, made.belief, strict=True)}
+        even = made.uniform / len(made.cells)
         square = int(made.cells.of[3])
         assert at[square] + even == pytest.approx(confidence, abs=1e-9)
         others = [at[int(made.cells.of[r])] + even for r in (80, 120)]
@@ -178,7 +178,7 @@ def test_a_clock_that_goes_back() -> None:
     made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames([2, 2, 2, 2], {}), [1000.0, 1001.0, 3.0, 4.0])
     assert told == [2, 2, 2, 2]
-    before = made.belief.sum() + made.even + made.off
+    before = made.belief.sum() + made.uniform + made.off_map
     assert before == pytest.approx(1.0)
     # a clock that stands still: the frames still count a little, and the robot stays
     assert answers(made, frames([2] * 3, {}), [4.0] * 3) == [2] * 3

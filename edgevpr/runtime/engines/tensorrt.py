@@ -131,7 +131,7 @@ class TensorRTRunner:
             context.set_tensor_address(name, buffer.address)
 
     def _context(self, engine: Any, sidecar: EngineSidecar, gpu: Any) -> Any:
-        """The execution context; TensorRT-RTX is told to keep kernels and to make a CUDA graph."""
+        """The execution context; TensorRT-RTX keeps kernels and records a CUDA graph."""
         trt = self._trt
         if self._record.runtime != "tensorrt-rtx":
             return engine.create_execution_context()
@@ -180,15 +180,15 @@ class TensorRTRunner:
         if threading.get_ident() != self._owner:
             raise RuntimeError("a TensorRT runner is used by the thread that entered it")
         rows = np.empty((len(images), self._record.output_dim), np.float32)
-        given = self._buffers[self._record.input].host[0]
-        told = self._buffers[self._record.output].host.reshape(-1)
+        input_ = self._buffers[self._record.input].host[0]
+        output = self._buffers[self._record.output].host.reshape(-1)
         for image, row in zip(images, rows, strict=True):
-            np.copyto(given, image)
+            np.copyto(input_, image)
             try:
                 self._run()
             except self._cuda.Error as error:
                 raise self._failed(error) from error
-            np.copyto(row, told)
+            np.copyto(row, output)
         return rows
 
     def _run(self) -> None:

@@ -52,12 +52,12 @@ class Annotator:
             if thumbnail is not None:
                 right = width - min(thumbnail.shape[1], width // 3)
                 canvas[height:, right:] = thumbnail[:, : width - right]
-        colour, lines = self._told(answer)
+        colour, lines = self._strip_text(answer)
         canvas[height:, :6] = colour
         _write(canvas, lines, height, right)
         return canvas
 
-    def _told(self, answer: Answer | FrameError) -> tuple[Colour, list[tuple[str, Colour]]]:
+    def _strip_text(self, answer: Answer | FrameError) -> tuple[Colour, list[tuple[str, Colour]]]:
         """The strip's colour, and its lines with theirs."""
         head = (f"frame {answer.frame}  {_moment(answer.time)}", _WHITE)
         if isinstance(answer, FrameError):

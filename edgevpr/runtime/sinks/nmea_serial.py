@@ -1,4 +1,4 @@
-"""NMEA 0183 over a serial line, as a GPS receiver is wired to an autopilot."""
+"""NMEA 0183 over a serial line, as from a GPS receiver to an autopilot."""
 
 import contextlib
 import select
