@@ -45,7 +45,6 @@ def source_of(
 
 
 def test_waits_double_up_to_eight_seconds_always_the_same() -> None:
-    """Would catch a camera that is asked in a busy loop, waits that grow without end, and dice."""
     delays = ReconnectPolicy().delays()
     found = [next(delays) for _ in range(7)]
     assert found == [0.5, 1, 2, 4, 8, 8, 8]
@@ -53,8 +52,7 @@ def test_waits_double_up_to_eight_seconds_always_the_same() -> None:
 
 
 def test_camera_comes_back_at_the_third_attempt() -> None:
-    """Would catch ids or drops that start over, attempts without a line, an old camera left
-    open, and a frame of the old camera after one of the new."""
+    """Ids and drops go on, every attempt has a line, the old camera is released."""
     first, second = FakeCamera(), FakeCamera()
     reopen = Cameras(None, None, second)
     said: list[str] = []
@@ -87,7 +85,7 @@ def test_camera_comes_back_at_the_third_attempt() -> None:
 
 
 def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
-    """Would catch a run that tries for ever, or ends without saying how long it tried."""
+    """The remark says how long it tried."""
     said: list[str] = []
     reopen = Cameras()
     with source_of(camera, reopen, said.append, Quick(reconnect_s=0.2)) as source:
@@ -101,7 +99,7 @@ def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
 
 
 def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
-    """Would catch a camera given up without an attempt because noticing took longer."""
+    """One attempt is made even where noticing the stall took longer than the time for attempts."""
     reopen = Cameras()
     with source_of(camera, reopen, print, Quick(reconnect_s=0.05, stall_s=0.2)) as source:
         frames = source.frames(threading.Event())
@@ -113,7 +111,6 @@ def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
 
 
 def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
-    """Would catch --reconnect 0 being taken for the default."""
     reopen = Cameras()
     with source_of(camera, reopen, print, ReconnectPolicy(reconnect_s=0)) as source:
         camera.unplug()
@@ -124,8 +121,7 @@ def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
 
 
 def test_stalled_driver_is_left_behind() -> None:
-    """Would catch a run that hangs with a read that never returns, and a late frame of the
-    stalled camera among those of the new one."""
+    """A read that never returns blocks nothing; a late frame of it is not given."""
     stalled, second = FakeCamera(), FakeCamera()
     said: list[str] = []
     stop = threading.Event()
@@ -150,7 +146,7 @@ def test_stalled_driver_is_left_behind() -> None:
 
 @pytest.mark.parametrize("opens_slowly", [False, True])
 def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool) -> None:
-    """Would catch Ctrl-C that waits for the next attempt, or for an attempt that hangs."""
+    """Between two attempts, and within one that hangs."""
     stop, opening, never = threading.Event(), threading.Event(), threading.Event()
 
     def hang(cancelled: threading.Event) -> Capture:
@@ -177,7 +173,6 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
 
 
 def test_wrong_pixels_do_not_pass_for_a_frame(camera: FakeCamera) -> None:
-    """Would catch a decoder's failure that is given as a frame without pixels."""
     camera.retrieve = lambda: (False, np.zeros(0, np.uint8))  # type: ignore[method-assign]
     with LiveSource(camera, "cam") as source:
         threading.Thread(target=camera.unplug).start()
@@ -190,7 +185,7 @@ def no_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("uri", ["csi://0", "gst:videotestsrc"])
 def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
-    """Would catch a Jetson camera failing without saying what is to be installed."""
+    """The error says what is to be installed."""
     if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
     no_gstreamer(monkeypatch)
@@ -199,7 +194,6 @@ def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) 
 
 
 def test_backend_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch another backend than the one asked for, in silence."""
     no_gstreamer(monkeypatch)
     with pytest.raises(TargetError, match="the one here lacks the Python package gi"):
         open_camera("0", CameraOptions(backend="gstreamer"))
