@@ -89,7 +89,7 @@ def examine(root: Path = Path("/")) -> DoctorReport:
         machine=machine,
         cameras=camera_backends(),
         problems=problems(machine),
-        targets=[judge(target, machine) for target in all_targets()],
+        targets=[target_state(target, machine) for target in all_targets()],
     )
 
 
@@ -110,7 +110,7 @@ def problems(machine: Machine) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def judge(target: Target, machine: Machine) -> TargetState:
+def target_state(target: Target, machine: Machine) -> TargetState:
     """Whether a bundle for ``target`` can be made here, and whether it can be run here."""
     build, build_reason = _build(target, machine)
     run_reason = _why_not_run(target, machine)

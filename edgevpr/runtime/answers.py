@@ -63,7 +63,7 @@ class FrameError(msgspec.Struct, frozen=True):
     error: str
 
 
-class Spread(msgspec.Struct, frozen=True):
+class LatencySpread(msgspec.Struct, frozen=True):
     """Median and 95th percentile, milliseconds."""
 
     p50: float
@@ -80,10 +80,10 @@ class RunSummary(msgspec.Struct, frozen=True):
     drops: int
     seconds: float
     fps: float
-    end_to_end_ms: Spread | None
-    engine_ms: Spread | None
-    search_ms: Spread | None
-    frame_age_ms: Spread | None
+    end_to_end_ms: LatencySpread | None
+    engine_ms: LatencySpread | None
+    search_ms: LatencySpread | None
+    frame_age_ms: LatencySpread | None
     #: a signal ended it before its source did.
     interrupted: bool
     remarks: list[str]

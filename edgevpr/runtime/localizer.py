@@ -5,16 +5,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.errors import DataError, NumericsError, UsageError
+from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places.near import Near
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
+from edgevpr.runtime.arguments import Color, NearLike, as_near, check_image
 from edgevpr.runtime.engines.runner import Runner
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge
@@ -24,10 +24,6 @@ from edgevpr.runtime.sources.frames import Frame
 
 #: Consecutive frames with NaN or infinity in their descriptor that end a run.
 MAX_BROKEN = 10
-
-Color = Literal["rgb", "bgr"]
-#: What ``near`` takes: a Near, "lat,lon,radius", or (lat, lon, radius_m).
-NearLike = Near | str | tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Localizer:
         self.top = top
         self.judge = judge
         self.sequence = sequence
-        self._near = _near(near)
+        self._near = as_near(near)
         if self._near is not None:
             gallery.near(self._near)
         #: the entered runner, while it is open.
@@ -106,7 +102,7 @@ class Localizer:
 
     @near.setter
     def near(self, point: NearLike | None) -> None:
-        self._near = _near(point)
+        self._near = as_near(point)
 
     def open(self) -> "Localizer":
         """Load the engine and warm it up, in the thread that will locate and close.
@@ -177,7 +173,7 @@ class Localizer:
             UsageError: not open, or called by another thread than the one that opened it.
         """
         self._check_open()
-        _check_image(frame, color)
+        check_image(frame, color)
         self._count += 1
         return self._locate(Frame(self._count - 1, "array", frame, monotonic(), time, 0.0), color)
 
@@ -305,40 +301,3 @@ class _StopWatch:
         now = perf_counter()
         lap, self._last = (now - self._last) * 1e3, now
         return lap
-
-
-def _near(point: NearLike | None) -> Near | None:
-    if point is None or isinstance(point, Near):
-        return point
-    if isinstance(point, str):
-        return Near.parse(point)
-    try:
-        lat, lon, radius_m = (float(number) for number in point)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"found `near` {point!r}, expected (lat, lon, radius_m) in degrees and metres: pass "
-            "`near` (48.137, 11.575, 200)"
-        ) from None
-    return Near(lat, lon, radius_m)
-
-
-def _check_image(frame: object, color: str) -> None:
-    """Raise unless ``frame`` is a colour image as ``locate`` takes it."""
-    if color not in ("rgb", "bgr"):
-        raise UsageError(f"found `color` {color!r}, expected rgb or bgr: pass `color` rgb")
-    if frame is None:
-        found, then = "no frame (None)", "check that the image could be read"
-    elif not isinstance(frame, np.ndarray):
-        found, then = f"a frame of type {type(frame).__name__}", "convert it with numpy.asarray"
-    elif frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1):
-        found = f"a grey frame of shape {frame.shape}"
-        then = "convert it with cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)"
-    elif frame.ndim != 3 or frame.shape[2] != 3:
-        found, then = f"a frame of shape {frame.shape}", "pass one image with its three channels"
-    elif frame.size == 0:
-        found, then = f"an empty frame of shape {frame.shape}", "check the camera"
-    elif frame.dtype != np.uint8:
-        found, then = f"a frame of {frame.dtype}", "scale it to 0..255 and convert it to uint8"
-    else:
-        return
-    raise DataError(f"found {found}, expected (H, W, 3) uint8: {then}")

@@ -56,7 +56,7 @@ class Shadow:
         if isinstance(old, FrameError) and isinstance(new, FrameError):
             return
         self.frames += 1
-        self._same += same_place(old, new, self.limits.radius_m)
+        self._same += answers_agree(old, new, self.limits.radius_m)
         for item, kept in ((old, self._old_ms), (new, self._new_ms)):
             if isinstance(item, Answer):
                 kept.append(item.ms.total - item.ms.capture)
@@ -91,7 +91,7 @@ class Shadow:
         )
 
 
-def same_place(a: Answer | FrameError, b: Answer | FrameError, radius_m: float) -> bool:
+def answers_agree(a: Answer | FrameError, b: Answer | FrameError, radius_m: float) -> bool:
     """Whether two answers to one frame, perhaps from different maps, mean one place.
 
     By their positions where both have one, because place ids belong to a map; else by place id,

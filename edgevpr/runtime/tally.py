@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from edgevpr.runtime.answers import Answer, FrameError, RunSummary, Spread
+from edgevpr.runtime.answers import Answer, FrameError, LatencySpread, RunSummary
 from edgevpr.runtime.sources.frames import Source
 
 #: Answers whose times the summary covers.
@@ -50,11 +50,12 @@ class Tally:
             swaps=swaps,
         )
 
-    def _spreads(self) -> list[Spread | None]:
+    def _spreads(self) -> list[LatencySpread | None]:
         if not self._answers:
             return [None] * 4
         kept = self._times[: min(self._answers, KEPT)]
         p50, p95 = np.percentile(kept, [50, 95], axis=0)
         return [
-            Spread(round(float(a), 3), round(float(b), 3)) for a, b in zip(p50, p95, strict=True)
+            LatencySpread(round(float(a), 3), round(float(b), 3))
+            for a, b in zip(p50, p95, strict=True)
         ]

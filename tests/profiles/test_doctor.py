@@ -8,7 +8,7 @@ from edgevpr.device.gpu import Gpu
 from edgevpr.device.packages import Package, TensorRT
 from edgevpr.device.targets import load_target
 from edgevpr.profiles import doctor
-from edgevpr.profiles.doctor import Machine, TargetState, examine, judge
+from edgevpr.profiles.doctor import Machine, TargetState, examine, target_state
 
 NO_TENSORRT = TensorRT("", "", False, "")
 FULL = [Package(name, extra, "", "1.0", True) for name, extra in (
@@ -23,7 +23,7 @@ SYSTEM = TensorRT("10.3.0", "/usr/lib/python3.10/dist-packages/tensorrt/__init__
 
 
 def state(name: str, machine: Machine) -> TargetState:
-    return judge(load_target(name), machine)
+    return target_state(load_target(name), machine)
 
 
 def test_pc_without_gpu() -> None:

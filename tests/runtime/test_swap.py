@@ -29,7 +29,7 @@ from edgevpr.runtime import (
     run,
     swap,
 )
-from edgevpr.runtime.shadow import same_place
+from edgevpr.runtime.shadow import answers_agree
 
 from .build import PLACES, SPACE, VIEWS, World, describe, place_image, write_bundle, write_features
 
@@ -350,16 +350,16 @@ def answer(place: int | None, lat: float | None = None, known: bool | None = Non
 def test_which_answers_are_the_same_place() -> None:
     """By positions where both have one, else by place id."""
     metre = 1 / 111_195
-    assert same_place(answer(1, 50.0), answer(2, 50.0 + 24 * metre), 25)
-    assert not same_place(answer(1, 50.0), answer(1, 50.0 + 26 * metre), 25)
-    assert same_place(answer(1), answer(1), 25)
-    assert not same_place(answer(1), answer(2), 25)
-    assert same_place(answer(None), answer(None), 25)
+    assert answers_agree(answer(1, 50.0), answer(2, 50.0 + 24 * metre), 25)
+    assert not answers_agree(answer(1, 50.0), answer(1, 50.0 + 26 * metre), 25)
+    assert answers_agree(answer(1), answer(1), 25)
+    assert not answers_agree(answer(1), answer(2), 25)
+    assert answers_agree(answer(None), answer(None), 25)
     nowhere, error = answer(1, known=False), FrameError(0, "s", None, "NaN")
-    assert same_place(nowhere, answer(2, known=False), 25)
-    assert not same_place(nowhere, answer(1), 25)
-    assert same_place(nowhere, error, 25)
-    assert not same_place(answer(1), error, 25)
+    assert answers_agree(nowhere, answer(2, known=False), 25)
+    assert not answers_agree(nowhere, answer(1), 25)
+    assert answers_agree(nowhere, error, 25)
+    assert not answers_agree(answer(1), error, 25)
 
 
 @pytest.mark.parametrize(
