@@ -1,4 +1,4 @@
-"""What --pipeline-scale costs and saves: descriptors beside those of unscaled frames, CPU time.
+"""Cost of --pipeline-scale: descriptors beside those of unscaled frames, CPU time.
 
     python benchmarks/camera_scaling.py DEMO_OUT FRAMES [--bundle cpu-fp32] [--count 200]
 
@@ -23,8 +23,6 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.preprocess import Preprocess
 from edgevpr.runtime.sources import gst
 
@@ -76,14 +74,15 @@ def main() -> None:
     args = parser.parse_args()
     if reason := gst.why_not():
         parser.exit(1, f"GStreamer {reason}\n")
-    bundle = open_artifact(args.demo / "bundles" / args.bundle, "bundle")
-    record = bundle.read("bundle.json", BundleRecord)
-    preprocess, size = record.preprocess, runtime.scaled_for(record.preprocess)
-    gallery = runtime.Gallery(args.demo / "gallery")
+    opened = runtime.open_localizer(
+        args.demo / "bundles" / args.bundle, args.demo / "gallery", threads=1
+    )
+    preprocess, size = opened.preprocess, runtime.scaled_for(opened.preprocess)
     paths = sorted(args.frames.rglob("*.jpg"))
     paths = paths[:: max(1, len(paths) // args.count)][: args.count]
     cosines, same = [], 0
-    with runtime.runner_from_bundle(bundle, record, threads=1) as runner:
+    with opened:
+        runner, gallery = opened.runner, opened.gallery
         for path in paths:
             pair = [runner.infer(frame(path, preprocess, s)).copy() for s in (None, size)]
             a, b = (p[0] / np.linalg.norm(p[0]) for p in pair)

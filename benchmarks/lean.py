@@ -1,4 +1,4 @@
-"""What a device carries: ``pip install .`` alone in a fresh environment.
+"""Size, import time and memory of ``pip install .`` alone in a fresh environment.
 
     python benchmarks/lean.py DEMO_OUT -o OUT [--vectors 100000] [--factory STRING] [--repeat 15]
 

@@ -1,4 +1,4 @@
-"""What the loop adds to the engine: time, memory and age, with everything real but the camera.
+"""Time, memory and age that the loop adds to the engine, with everything real but the camera.
 
     python benchmarks/loop.py DEMO_OUT [--bundle cpu-int8] [--frames 5000] [--memory-frames 20000]
         [--seconds 30]
@@ -40,8 +40,6 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.files import write_atomic
 from edgevpr.runtime import Answer, Frame, FrameError
 from edgevpr.runtime.sources.frames import ImageFiles
@@ -164,14 +162,11 @@ def main() -> None:
     def localizer(
         engine_s: float = 0.0, threads: int = 1, gallery: Path = args.demo / "gallery"
     ) -> runtime.Localizer:
-        bundle = open_artifact(args.demo / "bundles" / args.bundle, "bundle")
-        record = bundle.read("bundle.json", BundleRecord)
-        place_map = runtime.Gallery(gallery)
-        place_map.check_bundle(bundle, record)
-        runner = runtime.runner_from_bundle(bundle, record, threads=threads)
+        bundle = args.demo / "bundles" / args.bundle
+        opened = runtime.open_localizer(bundle, gallery, threads=threads)
         if engine_s:
-            runner = Slowed(runner, engine_s)
-        return runtime.Localizer(runner, place_map, record.preprocess)
+            opened.runner = Slowed(opened.runner, engine_s)
+        return opened
 
     print(machine(args.bundle))
     print(
@@ -200,10 +195,10 @@ def live(
     with (
         LiveSource(capture, "camera") as source,
         runtime.JsonLinesFile(out / "answers.jsonl") as file,
-        runtime.Lane(lambda: localizer) as lane,
+        runtime.LocalizerThread(lambda: localizer) as worker,
     ):
         sink = Timed(file, capture)
-        runtime.run(source, lane, sink, limit=limit)
+        runtime.run(source, worker, sink, limit=limit)
     return sink
 
 
@@ -215,10 +210,10 @@ def files(localizer: runtime.Localizer, images: list[Any], count: int, out: Path
     with (
         ImageFiles((paths * (count // len(paths) + 1))[:count]) as source,
         runtime.JsonLinesFile(out / "files.jsonl") as file,
-        runtime.Lane(lambda: localizer) as lane,
+        runtime.LocalizerThread(lambda: localizer) as worker,
     ):
         sink = Timed(file)
-        runtime.run(source, lane, sink)
+        runtime.run(source, worker, sink)
     return sink
 
 
@@ -258,7 +253,7 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
     shutil.copytree(gallery, copy)
     told: list[str] = []
     swap = runtime.Swap(
-        lambda: localizer(gallery=copy), [copy], told.append, limits=runtime.Limits(slowdown=9)
+        lambda: localizer(gallery=copy), [copy], told.append, limits=runtime.Limits(max_slowdown=9)
     )
     count, changed_at = 400, 100
 
@@ -277,10 +272,10 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
     with (
         LiveSource(Capture(images, count, CAMERA_S * 2), "camera") as source,
         runtime.JsonLinesFile(out / "swap.jsonl") as file,
-        runtime.Lane(lambda: localizer(gallery=copy)) as lane,
+        runtime.LocalizerThread(lambda: localizer(gallery=copy)) as worker,
     ):
         sink = Changing(file)
-        runtime.run(source, lane, sink, swap=swap)
+        runtime.run(source, worker, sink, swap=swap)
     at, ages = sink.swapped_at, sink.end_to_end_ms
     print("\nSwap: " + ("; ".join(told).replace(str(copy), "gallery") or "none, too slow here"))
     parts = {"before": ages[:changed_at], "meanwhile": ages[changed_at:at], "after": ages[at:]}
@@ -312,15 +307,14 @@ def rate(
 ) -> float:
     source, sink = Files(images, count, decode_s), SlowSink(sink_s)
     if overlapped:
-        with runtime.Lane(lambda: localizer) as lane:
+        with runtime.LocalizerThread(lambda: localizer) as worker:
             started = time.monotonic()
-            runtime.run(source, lane, sink)
+            runtime.run(source, worker, sink)
             return count / (time.monotonic() - started)
-    with localizer.runner:
-        localizer.warm_up()
+    with localizer:
         started = time.monotonic()
         for frame in source.frames(threading.Event()):
-            sink.write(localizer.locate(frame), frame)
+            sink.write(localizer.answer(frame), frame)
         return count / (time.monotonic() - started)
 
 

@@ -37,8 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord, ConfidenceModel
+from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.compile.index.fit_confidence import fit_vectors
 from edgevpr.data import read_images
 from edgevpr.places.positives import positives
@@ -46,7 +45,7 @@ from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
 from edgevpr.retrieval.confidence import evidence, figures, probability
 from edgevpr.retrieval.exact import SEARCH_DEPTH
-from edgevpr.runtime import Gallery, SequenceFilter, runner_from_bundle
+from edgevpr.runtime import Gallery, SequenceFilter, open_localizer
 
 RADIUS_M, CLEARED_M = 25.0, 50.0
 WALK_M_S = 7.0
@@ -63,15 +62,12 @@ class Stream:
 
 def describe(bundle: Path, gallery: Gallery, frames: Sequence[Any]) -> NDArray[np.float32]:
     """Paths or RGB images through the bundle's engine, into the index's space."""
-    opened = open_artifact(bundle, "bundle")
-    record = opened.read("bundle.json", BundleRecord)
-    gallery.check_bundle(opened, record)
     found = []
-    with runner_from_bundle(opened, record, threads=1) as runner:
+    with open_localizer(bundle, gallery, threads=1) as localizer:
         for frame in frames:
             image = read_image(frame) if isinstance(frame, Path) else frame
-            small = np.ascontiguousarray(record.preprocess.resize(image)[None])
-            found.append(runner.infer(small)[0])
+            small = np.ascontiguousarray(localizer.preprocess.resize(image)[None])
+            found.append(localizer.runner.infer(small)[0])
     vectors = np.array(found, np.float32)
     if vectors.shape[1] == gallery.record.index_dim or gallery.projection is None:
         return vectors
@@ -197,7 +193,7 @@ def cost(count: int) -> str:
         started = time.perf_counter()
         by_all.step(scores, rows, time=frame / 10)
         taken.append((time.perf_counter() - started) * 1e3)
-        followed.append(len(by_all.followed))
+        followed.append(len(by_all.tracked))
     p95 = float(np.percentile(taken[50:], 95))
     return (
         f"| {count:,} | {opened:.2f} | {statistics.median(taken[50:]):.3f} | {p95:.3f} | "

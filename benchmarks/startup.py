@@ -1,4 +1,4 @@
-"""How long the command line takes to answer: help, and the verbs that only look around.
+"""Start-up time of the command line and of the public face.
 
     python benchmarks/startup.py [--repeat 15]
 
@@ -17,6 +17,8 @@ CASES = {
     "edgevpr --help": ["-m", "edgevpr", "--help"],
     "edgevpr devices": ["-m", "edgevpr", "devices"],
     "edgevpr doctor": ["-m", "edgevpr", "doctor"],
+    "import edgevpr": ["-c", "import edgevpr"],
+    "edgevpr.open_localizer": ["-c", "import edgevpr; edgevpr.open_localizer"],
     "import edgevpr.runtime": ["-c", "import edgevpr.runtime"],
 }
 

@@ -47,17 +47,17 @@ def command(
     import msgspec
 
     from edgevpr.profiles.configuration import closing_row
-    from edgevpr.profiles.measure import measure, write_profile
+    from edgevpr.profiles.measure import profile, write_profile
     from edgevpr.profiles.report.render_report import closing_table
 
-    record = measure(
+    record = profile(
         bundle,
         gallery,
         source,
-        exact=exact,
+        features=exact,
         name=name,
         exact_name=exact_name,
-        timed=frames,
+        count=frames,
         warmup=warmup,
         radius_m=radius,
         threads=threads,

@@ -132,8 +132,6 @@ def command(
     opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
     """
     from edgevpr import runtime
-    from edgevpr.artifacts.folder import open_artifact
-    from edgevpr.artifacts.records import BundleRecord
     from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
     from edgevpr.places.near import Near
@@ -141,45 +139,30 @@ def command(
     prior = Near.parse(near) if near else None
 
     def open_pair() -> runtime.Localizer:
-        opened = open_artifact(bundle, "bundle")
-        record = opened.read("bundle.json", BundleRecord)
-        place_map = runtime.Gallery(gallery, parameters=parameters)
-        place_map.check_bundle(opened, record)
-        judge = runtime.judge_for(place_map, record, min_confidence)
-        runner = runtime.runner_from_bundle(opened, record, threads=threads)
-        by_all = None
-        if sequence:
-            by_all = runtime.SequenceFilter(
-                place_map.images,
-                kept=place_map.live,
-                confidence_model=judge.model if judge else None,
-                max_speed=max_speed,
-                live=feed.live,
-            )
-        return runtime.Localizer(
-            runner, place_map, record.preprocess, top=top, judge=judge, sequence=by_all, near=prior
-        )
+        return runtime.open_localizer(
+            bundle, gallery, sequence=sequence, near=prior, min_confidence=min_confidence,
+            threads=threads, top=top, parameters=parameters, max_speed=max_speed, live=feed.live,
+        )  # fmt: skip
 
     build_if_missing(bundle)
-    limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
+    limits = runtime.Limits(shadow=shadow, min_agreement=100 * agreement, max_slowdown=slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None
     if pipeline_scale:
-        record = open_artifact(bundle, "bundle").read("bundle.json", BundleRecord)
-        size = runtime.scaled_for(record.preprocess)
-    patience = runtime.Patience(reconnect, stall)
-    camera = runtime.CameraOptions(backend, patience, size=size, say=console.note)
+        size = runtime.scaled_for(runtime.open_bundle(bundle).record.preprocess)
+    policy = runtime.ReconnectPolicy(reconnect, stall)
+    camera = runtime.CameraOptions(backend, policy, pipeline_scale=size, notify=console.note)
     feed = runtime.open_source(source, camera)
     with ExitStack() as stack:
-        lane = stack.enter_context(runtime.Lane(open_pair))
+        worker = stack.enter_context(runtime.LocalizerThread(open_pair))
         frames = stack.enter_context(feed)
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
         file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
         others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
         first = file or runtime.StandardOutput()
-        sinks = runtime.Several([first, *others])
-        summary = runtime.run(frames, lane, sinks, limit=limit, stop=stop, swap=swap)
+        sinks = runtime.SinkGroup([first, *others])
+        summary = runtime.run(frames, worker, sinks, limit=limit, stop=stop, swap=swap)
         cut_short = summary.interrupted and not frames.live
         for each in (file, *others):
             if isinstance(each, runtime.PartFile):

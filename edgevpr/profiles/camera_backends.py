@@ -1,4 +1,4 @@
-"""Which libraries open live cameras here, and what they lack."""
+"""Camera backends of this machine: what GStreamer and OpenCV open, and what they lack."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from edgevpr.runtime.sources import cameras, gst
 
 
 class CameraBackend(msgspec.Struct, frozen=True):
-    """What ``edgevpr run --backend NAME`` can open on this machine."""
+    """A library that opens live cameras for ``edgevpr run``."""
 
     name: str
     #: None when it cannot be used.

@@ -1,4 +1,4 @@
-"""Measuring a configuration: what it answers and what it costs, on real frames."""
+"""Configurations (engine and search), and their latency and recall on real frames."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from edgevpr.progress import Track, silent
 from edgevpr.retrieval.confidence import Figures, figures
 from edgevpr.retrieval.recall import hits, recall_at
 
-#: Ranked gallery rows asked of every search: what R@5 needs.
+#: Ranked gallery rows that R@5 needs of every search.
 TOP_K = 5
 _OF_KNOWN = ("r_at_100p", "coverage", "precision_known")
 
 
 class Searched(NamedTuple):
-    """What a search gives that also says how likely its first row is right."""
+    """Rows of a search with the confidence of the first."""
 
     rows: NDArray[np.integer]
     confidence: float
@@ -67,23 +67,23 @@ def measure_configuration(
     *,
     answers: Sequence[NDArray[np.integer]] | None = None,
     database: int = 0,
-    timed: int = 300,
+    count: int = 300,
     warmup: int = 20,
     provenance: Provenance = "measured",
     track: Track = silent,
 ) -> ProfileRow:
-    """Time ``timed`` frames spread over all of them; with ``answers``, run the rest for recall.
+    """Time ``count`` frames spread over all of them; with ``answers``, run the rest for recall.
 
     Args:
         answers: for each frame, the gallery rows that are right (``Frames.answers``).
         database: number of gallery images, with ``answers``.
-        timed: frames that are timed; 0 for all.
+        count: frames that are timed; 0 for all.
 
     Raises:
         DataError: there is no frame, or one cannot be read.
     """
     stages = configuration.stages(frames)
-    chosen = timed_subset(len(frames.frames), timed)
+    chosen = timed_subset(len(frames.frames), count)
     ranked: list[Any] = []
     samples = measure_stages(
         stages,

@@ -1,4 +1,4 @@
-"""What a number must carry to mean something: the machine, its settings, what else was running."""
+"""Device context of a measurement: machine, settings, load, versions."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from edgevpr.device.board import read_board
 from edgevpr.device.gpu import find_gpus
 from edgevpr.device.packages import installed
 
-#: Whose version changes latency or recall.
+#: Packages whose version changes latency or recall.
 PACKAGES = (
     "numpy",
     "faiss-cpu",

@@ -1,4 +1,4 @@
-"""What this machine is, what is installed on it, and what can be built and run here."""
+"""Report of a machine: hardware, installed packages, and what can be built and run on it."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ Build = Literal["yes", "recipe", "engine", "no"]
 
 
 class TargetState(msgspec.Struct, frozen=True):
-    """What can be done here for one target, and what to type where something cannot."""
+    """Whether a target can be built and run here, and what is missing where not."""
 
     target: str
     build: Build
@@ -39,7 +39,7 @@ class TargetState(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What decides which targets are possible."""
+    """Hardware and packages that decide which targets are possible."""
 
     arch: str
     board: Board | None
@@ -52,7 +52,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
-    """What ``edgevpr doctor`` prints."""
+    """Output of ``edgevpr doctor``."""
 
     edgevpr: str
     python: str
@@ -67,7 +67,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
 
 
 def examine(root: Path = Path("/")) -> DoctorReport:
-    """Look at this machine; nothing is started or changed, and no camera is opened."""
+    """The report of this machine; starts and changes nothing, opens no camera."""
     board = read_board(root)
     gpus, no_gpu = find_gpus()
     machine = Machine(
@@ -89,7 +89,7 @@ def examine(root: Path = Path("/")) -> DoctorReport:
         machine=machine,
         cameras=camera_backends(),
         problems=problems(machine),
-        targets=[judge(target, machine) for target in all_targets()],
+        targets=[target_state(target, machine) for target in all_targets()],
     )
 
 
@@ -110,7 +110,7 @@ def problems(machine: Machine) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def judge(target: Target, machine: Machine) -> TargetState:
+def target_state(target: Target, machine: Machine) -> TargetState:
     """Whether a bundle for ``target`` can be made here, and whether it can be run here."""
     build, build_reason = _build(target, machine)
     run_reason = _why_not_run(target, machine)

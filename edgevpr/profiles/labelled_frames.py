@@ -1,4 +1,4 @@
-"""What a profile runs on: frames of a folder or a video, with their places where they say them."""
+"""Frames that a profile is measured on: of a folder or a video, with positions where known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +61,9 @@ def _video(path: Path, limit: int) -> Iterator[NDArray[np.uint8]]:
     import cv2
 
     if not path.is_file():
-        raise DataError(f"found nothing at {path}, expected a folder of images or a video file")
+        raise DataError(
+            f"found nothing at {path}, expected a folder of images or a video file: check the path"
+        )
     capture: Any = cv2.VideoCapture(str(path))
     try:
         read = 0
@@ -75,5 +77,6 @@ def _video(path: Path, limit: int) -> Iterator[NDArray[np.uint8]]:
         capture.release()
     if not read:
         raise DataError(
-            f"{path} is no video that OpenCV can decode: pass a folder of images or another file"
+            f"found {path}, which OpenCV cannot decode, expected a video: pass a folder of images "
+            "or another file"
         )

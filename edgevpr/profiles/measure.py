@@ -1,7 +1,7 @@
-"""What ``edgevpr profile`` does: a compiled bundle and a gallery, measured on real frames."""
+"""Measurement of a compiled bundle and a gallery on real frames: ``edgevpr profile``."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.features import Features
-from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
 from edgevpr.artifacts.space import check_same_space
@@ -21,13 +21,13 @@ from edgevpr.profiles.context import device_context, peak_memory_mb
 from edgevpr.profiles.labelled_frames import read_frames
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
-from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
-from edgevpr.runtime.gallery.gallery import Gallery
-from edgevpr.runtime.judge import Judge, judge_for
+from edgevpr.runtime.engines.runner import Runner
+from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.open import Bundle, open_bundle, open_localizer
 
 
 class ExactMap:
-    """The gallery's full descriptors in float32, searched exactly: what an index is compared with.
+    """The gallery's full descriptors in float32, searched exactly: the reference of an index.
 
     Args:
         path: features artifact of the gallery images.
@@ -58,15 +58,15 @@ class ExactMap:
 
 @contextlib.contextmanager
 def open_configurations(
-    bundle: Path,
-    gallery: Path,
+    bundle: Bundle,
+    gallery: Path | str,
     *,
-    exact: Path | None = None,
+    features: Path | str | None = None,
     name: str = "",
     exact_name: str = "",
     threads: int = 0,
 ) -> Iterator[list[tuple[Configuration, ImageTable]]]:
-    """The bundle's engine with the gallery's index and, with ``exact``, with exact search.
+    """The bundle's engine with the gallery's index and, with ``features``, with exact search.
 
     Yields:
         (configuration, images of the map it searches), in that order.
@@ -76,59 +76,32 @@ def open_configurations(
         UsageError: exact search was asked of a bundle that emits the index's space only.
         TargetError: the engine does not run on this machine.
     """
-    opened = open_artifact(bundle, "bundle")
-    record = opened.read("bundle.json", BundleRecord)
-    index = Gallery(gallery)
-    index.check_bundle(opened, record)
-    if exact is not None and record.projection:
+    record = bundle.record
+    if features is not None and record.projection:
         raise UsageError(
-            f"{bundle} has the gallery's projection fused and emits {record.output_dim} of "
-            f"{record.dim} numbers, exact search needs them all: leave out --exact, or pass a "
-            "bundle compiled without --gallery"
+            f"found {bundle.path} with the gallery's projection fused, which gives "
+            f"{record.output_dim} of {record.dim} numbers, expected all of them for exact search: "
+            "leave out `features`, or run edgevpr compile MODEL again without a gallery"
         )
     name = name or f"{record.target}-{record.precision}"
-    projection = "in search" if index.record.projection else "none"
-    projection = "in the engine" if record.projection else projection
-    judge = judge_for(index, record)
-    with runner_from_bundle(opened, record, threads=threads) as runner:
-        found = [
-            (
-                _configuration(
-                    name,
-                    record,
-                    runner,
-                    _searcher(index, judge),
-                    index.record.bytes_per_image,
-                    f"{index.record.factory}, {index.parameters}",
-                    projection,
-                    judge.threshold if judge else None,
-                ),
-                index.images,
-            )
-        ]
-        if exact is not None:
-            flat = ExactMap(exact, space=opened.space, space_of=str(bundle))
-            found.append(
-                (
-                    _configuration(
-                        exact_name or f"{name}-exact", record, runner, flat.search,
-                        flat.bytes_per_image, f"exact, {record.dim} x float32", "none",
-                    ),
-                    flat.images,
-                )
-            )  # fmt: skip
-        yield found
+    with open_localizer(bundle, gallery, threads=threads) as localizer:
+        configurations = [(_with_index(localizer, record, name), localizer.gallery.images)]
+        if features is not None:
+            exact = ExactMap(Path(features), space=bundle.artifact.space, space_of=str(bundle.path))
+            flat = _with_exact_search(localizer, record, exact, exact_name or f"{name}-exact")
+            configurations.append((flat, exact.images))
+        yield configurations
 
 
-def measure(
-    bundle: Path,
-    gallery: Path,
-    source: Path,
+def profile(
+    bundle: Path | str,
+    gallery: Path | str,
+    source: Path | str,
     *,
-    exact: Path | None = None,
+    features: Path | str | None = None,
     name: str = "",
     exact_name: str = "",
-    timed: int = 300,
+    count: int = 300,
     warmup: int = 20,
     radius_m: float = 25.0,
     threads: int = 0,
@@ -139,17 +112,18 @@ def measure(
     Args:
         bundle, gallery: artifacts.
         source: folder of images (all of them count for recall) or a video file.
-        exact: features artifact of the gallery: adds the same engine with exact search.
+        features: artifact of the gallery images: adds the same engine with exact search.
         name, exact_name: of the configurations; target and precision when left out.
-        timed: frames that are timed, spread evenly over the source; 0 for all.
+        count: frames that are timed, spread evenly over the source; 0 for all.
         warmup: frames before those, not timed.
         radius_m: positives lie within it.
         threads: of one inference on the CPU; 0: one per core.
     """
-    frames = read_frames(source, limit=timed)
+    frames = read_frames(Path(source), limit=count)
+    opened = open_bundle(bundle)
     rows: list[ProfileRow] = []
     with open_configurations(
-        bundle, gallery, exact=exact, name=name, exact_name=exact_name, threads=threads
+        opened, gallery, features=features, name=name, exact_name=exact_name, threads=threads
     ) as configurations:
         device = device_context(threads={"engine": str(threads or "all cores"), "faiss": "1"})
         answers = None
@@ -161,13 +135,12 @@ def measure(
                     frames,
                     answers=answers,
                     database=len(images),
-                    timed=timed,
+                    count=count,
                     warmup=warmup,
                     track=track,
                 )
             )
         database = len(configurations[0][1])
-    evidence = open_artifact(bundle, "bundle", verify=False).read("bundle.json", BundleRecord)
     return ProfileRecord(
         rows=rows,
         device=msgspec.structs.replace(device, rss_mb=peak_memory_mb()),
@@ -178,7 +151,7 @@ def measure(
         without_positives=sum(not len(found) for found in answers or []),
         database=database,
         radius_m=radius_m,
-        evidence={rows[0].configuration: evidence.evidence},
+        evidence={rows[0].configuration: opened.record.evidence},
     )
 
 
@@ -203,10 +176,9 @@ def write_profile(
     return True
 
 
-def _searcher(
-    index: Gallery, judge: Judge | None
-) -> Callable[[NDArray[np.float32]], NDArray[np.integer] | Searched]:
-    """What ``edgevpr run`` does after the engine, the confidence included."""
+def _with_index(localizer: Localizer, record: BundleRecord, name: str) -> Configuration:
+    """What ``edgevpr run`` executes for a frame, the confidence included."""
+    runner, index, judge = localizer.runner, localizer.gallery, localizer.judge
 
     def search(descriptor: NDArray[np.float32]) -> NDArray[np.integer] | Searched:
         scores, rows = index.search(descriptor, SEARCH_DEPTH)
@@ -214,32 +186,45 @@ def _searcher(
             return rows
         return Searched(rows, judge.confidence(scores[0], rows[0], index.images))
 
-    return search
-
-
-def _configuration(
-    name: str,
-    record: BundleRecord,
-    runner: Runner,
-    search: Any,
-    bytes_per_image: float,
-    index: str,
-    projection: str,
-    threshold: float | None = None,
-) -> Configuration:
+    projection = "in search" if index.record.projection else "none"
     return Configuration(
         name=name,
         preprocess=record.preprocess,
         engine=runner.infer,
         search=search,
-        threshold=threshold,
-        bytes_per_image=bytes_per_image,
-        facts={
-            "target": record.target,
-            "precision": record.precision,
-            "engine": runner.device,
-            "index": index,
-            "projection": projection,
-            "network": record.model_digest[:12],
-        },
+        threshold=judge.threshold if judge else None,
+        bytes_per_image=index.record.bytes_per_image,
+        facts=_facts(
+            record,
+            runner,
+            index=f"{index.record.factory}, {index.parameters}",
+            projection="in the engine" if record.projection else projection,
+        ),
     )
+
+
+def _with_exact_search(
+    localizer: Localizer, record: BundleRecord, exact: ExactMap, name: str
+) -> Configuration:
+    """The same engine with exact search in the full descriptor space."""
+    return Configuration(
+        name=name,
+        preprocess=record.preprocess,
+        engine=localizer.runner.infer,
+        search=exact.search,
+        bytes_per_image=exact.bytes_per_image,
+        facts=_facts(
+            record, localizer.runner, index=f"exact, {record.dim} x float32", projection="none"
+        ),
+    )
+
+
+def _facts(record: BundleRecord, runner: Runner, *, index: str, projection: str) -> dict[str, str]:
+    return {
+        "target": record.target,
+        "precision": record.precision,
+        "engine": runner.device,
+        "index": index,
+        "projection": projection,
+        "network": record.model_digest[:12],
+    }

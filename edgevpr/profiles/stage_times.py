@@ -1,4 +1,4 @@
-"""Timing a chain of stages on real inputs: warm up, time each stage, keep every sample."""
+"""Timing of a chain of stages on real inputs: warm-up, every stage, every sample."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ END_TO_END = "end_to_end"
 Stage = tuple[str, Callable[[Any], Any]]
 
 
-class Summary(msgspec.Struct, frozen=True):
+class Percentiles(msgspec.Struct, frozen=True):
     """Percentiles and mean of n samples, in ms."""
 
     n: int
@@ -78,11 +78,11 @@ def measure_stages(
     return samples
 
 
-def summarize(samples_ms: Sequence[float]) -> Summary:
+def summarize(samples_ms: Sequence[float]) -> Percentiles:
     """Percentiles of a list of samples."""
     values = np.asarray(samples_ms, np.float64)
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    return Summary(
+    return Percentiles(
         n=len(values),
         mean=float(values.mean()),
         p50=float(p50),

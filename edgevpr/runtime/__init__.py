@@ -1,16 +1,31 @@
-"""What a device loads: sources, engine runners, the gallery, the loop.
+"""The part of edgevpr that runs on a robot: camera frames in, places out.
 
 Nothing here imports torch, onnx or a compiler; OpenCV, FAISS and the engines load where they are
-used.
+used::
+
+    open                       bundle and gallery as one ``Localizer``: ``open_localizer``
+    localizer, matches         one frame: preprocessing, engine, search, answer
+    arguments                  checks of frames and GPS priors
+    judge                      confidence of an answer, and whether it is a fix
+    sequence, sequence_cells   Bayes filter over the frames so far
+    answers                    records of answers and of a run
+    loop, localizer_thread     a run: source, engine thread, sinks
+    tally                      counters of a run
+    swap, shadow               a new bundle or gallery in place of the running one
+    engines/                   ONNX Runtime, TensorRT and TensorRT-RTX
+    gallery/                   the map: index, images, changes, searches near a point
+    sources/                   image files, videos, recordings, cameras
+    sinks/                     JSON lines, CSV, MCAP, video, NMEA, ROS 2
 """
 
-from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes, Summary
+from edgevpr.runtime.answers import Answer, FrameError, Match, RunSummary, StageTimes
 from edgevpr.runtime.engines.runner import OnnxRunner, Runner, runner_from_bundle
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge, judge_for
-from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.localizer_thread import LocalizerThread
 from edgevpr.runtime.loop import call_on_hangup, run, stop_on_signals
+from edgevpr.runtime.open import Bundle, open_bundle, open_gallery, open_localizer
 from edgevpr.runtime.sequence import SequenceFilter
 from edgevpr.runtime.shadow import Limits
 from edgevpr.runtime.sinks import (
@@ -18,19 +33,20 @@ from edgevpr.runtime.sinks import (
     JsonLinesFile,
     NmeaServer,
     PartFile,
-    Several,
+    SinkGroup,
     StandardOutput,
     open_sink,
 )
 from edgevpr.runtime.sources.cameras import Backend, CameraOptions, scaled_for
 from edgevpr.runtime.sources.frames import Frame, Source
-from edgevpr.runtime.sources.live import LiveSource, Patience
+from edgevpr.runtime.sources.live import LiveSource, ReconnectPolicy
 from edgevpr.runtime.sources.open_source import open_source
 from edgevpr.runtime.swap import Swap
 
 __all__ = [
     "Answer",
     "Backend",
+    "Bundle",
     "CameraOptions",
     "CsvFile",
     "Frame",
@@ -38,25 +54,28 @@ __all__ = [
     "Gallery",
     "JsonLinesFile",
     "Judge",
-    "Lane",
     "Limits",
     "LiveSource",
     "Localizer",
+    "LocalizerThread",
     "Match",
     "NmeaServer",
     "OnnxRunner",
     "PartFile",
-    "Patience",
+    "ReconnectPolicy",
+    "RunSummary",
     "Runner",
     "SequenceFilter",
-    "Several",
+    "SinkGroup",
     "Source",
     "StageTimes",
     "StandardOutput",
-    "Summary",
     "Swap",
     "call_on_hangup",
     "judge_for",
+    "open_bundle",
+    "open_gallery",
+    "open_localizer",
     "open_sink",
     "open_source",
     "run",

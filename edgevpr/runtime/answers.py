@@ -1,4 +1,4 @@
-"""What a run says: one answer a frame, and a summary at the end."""
+"""Records of a run: one answer a frame, and a summary at the end."""
 
 import msgspec
 
@@ -46,11 +46,11 @@ class Answer(msgspec.Struct, frozen=True):
     #: best first, every place once.
     top: list[Match]
     ms: StageTimes
-    #: probability that ``place`` is where the frame was taken; None where the gallery carries no
-    #: calibration.
+    #: probability that ``place`` is where the frame was taken; None where the gallery has no
+    #: confidence model of this network.
     confidence: float | None = None
-    #: False: the map probably does not hold this place, and the answer is no fix. None: nobody
-    #: can say, the gallery carries no calibration.
+    #: False: the map probably does not hold this place, and the answer is no fix. None where
+    #: ``confidence`` is.
     known: bool | None = None
 
 
@@ -63,14 +63,14 @@ class FrameError(msgspec.Struct, frozen=True):
     error: str
 
 
-class Spread(msgspec.Struct, frozen=True):
+class LatencySpread(msgspec.Struct, frozen=True):
     """Median and 95th percentile, milliseconds."""
 
     p50: float
     p95: float
 
 
-class Summary(msgspec.Struct, frozen=True):
+class RunSummary(msgspec.Struct, frozen=True):
     """Counts over a whole run; times over its last 10,000 answers."""
 
     frames: int
@@ -80,10 +80,10 @@ class Summary(msgspec.Struct, frozen=True):
     drops: int
     seconds: float
     fps: float
-    end_to_end_ms: Spread | None
-    engine_ms: Spread | None
-    search_ms: Spread | None
-    frame_age_ms: Spread | None
+    end_to_end_ms: LatencySpread | None
+    engine_ms: LatencySpread | None
+    search_ms: LatencySpread | None
+    frame_age_ms: LatencySpread | None
     #: a signal ended it before its source did.
     interrupted: bool
     remarks: list[str]
@@ -91,7 +91,7 @@ class Summary(msgspec.Struct, frozen=True):
     swaps: int = 0
 
     def sentence(self) -> str:
-        """For the person at the terminal."""
+        """The summary in words, for the terminal."""
         text = f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} a second)"
         for label, spread in (
             ("end to end", self.end_to_end_ms),

@@ -1,4 +1,4 @@
-"""Whether an answer is a fix: the gallery's confidence model applied to one frame."""
+"""Judge of answers: the gallery's confidence model applied to one frame."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from edgevpr.runtime.gallery.gallery import Gallery
 
 @dataclass(frozen=True)
 class Judge:
-    """Gives one frame's answer its confidence, and says whether that is enough to be a fix."""
+    """Confidence of one frame's answer, and whether it is high enough for a fix."""
 
     model: ConfidenceModel
     #: least confidence of a known place.
@@ -36,17 +36,20 @@ class Judge:
 def judge_for(
     gallery: Gallery, bundle: BundleRecord, min_confidence: float | None = None
 ) -> Judge | None:
-    """The judge of a gallery's answers to this bundle; None where the gallery cannot say.
+    """The judge of a gallery's answers to this bundle; None without a confidence model of it.
 
-    That is a gallery without a confidence model, or one fitted for another network, whose scores
-    mean something else.
+    A model fitted for another network does not count: its scores are on another scale.
 
     Args:
         min_confidence: in place of the model's threshold.
 
     Raises:
-        UsageError: ``min_confidence`` was given and there is no confidence to hold against it.
+        UsageError: ``min_confidence`` is no probability, or there is no confidence to hold it to.
     """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(
+            f"found `min_confidence` {min_confidence:g}, expected 0 to 1: pass `min_confidence` 0.9"
+        )
     model = gallery.record.confidence
     if model is not None and model.model_digest == bundle.model_digest:
         return Judge(model, model.threshold if min_confidence is None else min_confidence)
@@ -54,7 +57,7 @@ def judge_for(
         return None
     found = "no confidence model" if model is None else "the confidence model of another network"
     raise UsageError(
-        f"--min-confidence {min_confidence:g} needs confidences, and {gallery.artifact.path} has "
-        f"{found}: run edgevpr index with --queries, held-out images described by this bundle's "
-        "network"
+        f"found `min_confidence` {min_confidence:g} with {gallery.artifact.path}, which has "
+        f"{found}, expected one of this bundle's network: leave out `min_confidence`, or run "
+        "edgevpr index FEATURES --queries QUERIES with held-out images described by that network"
     )

@@ -1,40 +1,60 @@
-"""One frame to one answer: preprocess, engine, search."""
+"""Localizer: one camera image in, the place it shows out (preprocessing, engine, search)."""
 
-import math
-import time
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places.near import Near
-from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
+from edgevpr.runtime.arguments import Color, NearLike, as_near, check_image
 from edgevpr.runtime.engines.runner import Runner
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge
+from edgevpr.runtime.matches import distinct_places, match_at
 from edgevpr.runtime.sequence import SequenceFilter
 from edgevpr.runtime.sources.frames import Frame
 
-#: So many descriptors in a row that are no numbers end the run: it is not the frames then.
+#: Consecutive frames with NaN or infinity in their descriptor that end a run.
 MAX_BROKEN = 10
 
 
+@dataclass(frozen=True)
+class _Estimate:
+    """The place answered: by one frame its best match, or the place of the sequence filter."""
+
+    match: Match | None
+    #: cosine similarity to this frame; None where this frame's search did not find the place.
+    score: float | None
+    confidence: float | None
+
+
 class Localizer:
-    """Answers frames with a runner that has been entered and a gallery that accepts its bundle.
+    """An engine, a gallery and a confidence model as one ``with`` block.
+
+    ``open_localizer`` makes one from a bundle and a gallery. The thread that opens it, by ``with``
+    or ``open``, is the only one that may locate and close: a CUDA context belongs to its thread.
+    A localizer opens once; after ``close`` it answers no more, and closing again does nothing.
 
     Args:
+        runner: not yet entered.
+        gallery: accepts the descriptors of the runner's bundle.
         preprocess: the bundle's.
         top: places in an answer, best first.
         judge: gives answers their confidence.
-        sequence: answers by all frames so far; it must be new, of the same gallery, and called in
+        sequence: answers by all frames so far; it must be new, of the same gallery, and is fed in
             the order of the frames.
-        near: answer only with images near this point; may be set anew between frames, for a prior
-            that moves with the robot.
+        near: answer only with images near this point.
 
     Raises:
+        UsageError: ``top`` or ``near`` is out of range.
         DataError: the gallery has no image near that point.
     """
 
@@ -47,141 +67,237 @@ class Localizer:
         top: int = 5,
         judge: Judge | None = None,
         sequence: SequenceFilter | None = None,
-        near: Near | None = None,
+        near: NearLike | None = None,
     ) -> None:
         if top < 1:
-            raise UsageError(f"found --top {top}, expected 1 or more: pass --top 5")
+            raise UsageError(f"found `top` {top}, expected 1 or more: pass `top` 5")
         self.runner = runner
         self.gallery = gallery
         self.preprocess = preprocess
         self.top = top
         self.judge = judge
         self.sequence = sequence
-        self.near = near
-        if near is not None:
-            gallery.near(near)
+        self._near = as_near(near)
+        if self._near is not None:
+            gallery.near(self._near)
+        #: the entered runner, while it is open.
+        self._engine: ExitStack | None = None
+        self._owner = 0
+        self._closed = False
+        self._count = 0
         self._broken = 0
-        # Several images of one place are merged, so more are searched than are told.
+        # Several images of one place become one match, so more are searched than are answered.
         self._depth = max(SEARCH_DEPTH, 4 * top)
-        # Reused for every frame: the engine reads it, nobody keeps it.
+        # Reused for every frame; only the engine reads it.
         self._input = np.empty((1, preprocess.height, preprocess.width, 3), np.uint8)
 
+    @property
+    def near(self) -> Near | None:
+        """The GPS prior, None for the whole map; may be set anew between frames.
+
+        Takes a ``Near``, "lat,lon,radius" or (lat, lon, radius_m). With a point that has no image
+        of the gallery near it, the next ``locate`` raises a DataError.
+        """
+        return self._near
+
+    @near.setter
+    def near(self, point: NearLike | None) -> None:
+        self._near = as_near(point)
+
+    def open(self) -> "Localizer":
+        """Load the engine and warm it up, in the thread that will locate and close.
+
+        Raises:
+            UsageError: it is open, or was closed.
+            TargetError, ResourceError: the engine does not load on this machine.
+        """
+        if self._engine is not None or self._closed:
+            found = "closed" if self._closed else "open already"
+            raise UsageError(
+                f"found a localizer that is {found}, expected one that was never opened: make "
+                "another with open_localizer"
+            )
+        with ExitStack() as stack:
+            stack.enter_context(self.runner)
+            self.warm_up()
+            self._engine = stack.pop_all()
+        self._owner = threading.get_ident()
+        return self
+
+    def close(self) -> None:
+        """Free the engine.
+
+        Raises:
+            UsageError: called by another thread than the one that opened it.
+        """
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> "Localizer":
+        return self.open()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        engine = self._engine
+        if engine is not None:
+            self._check_thread()
+            self._engine = None
+            engine.__exit__(kind, error, trace)
+        self._closed = True
+
     def warm_up(self, count: int = 3) -> None:
-        """Run noise through engine and search: first calls allocate and load."""
+        """Run noise through engine and search ``count`` times: first calls allocate and load."""
         self._input[:] = np.random.default_rng(0).integers(0, 256, self._input.shape)
         for _ in range(count):
             descriptor = self.runner.infer(self._input)
-            # Not the descriptor itself: what a network makes of noise is nobody's error.
-            self.gallery.search(np.zeros_like(descriptor), self._depth, self.near)
+            # Zeros: a network may give NaN for noise, which says nothing about camera images.
+            self.gallery.search(np.zeros_like(descriptor), self._depth, self._near)
 
-    def locate(self, frame: Frame) -> Answer | FrameError:
-        """Answer a frame that has an image, or say that the engine gave NaN or infinity for it.
+    def locate(
+        self, frame: NDArray[np.uint8], *, time: float | None = None, color: Color = "rgb"
+    ) -> Answer:
+        """Where a camera image was taken.
+
+        Args:
+            frame: (H, W, 3) uint8 of any size; it is only read.
+            time: seconds on any clock, for a sequence filter; without it frames count as one
+                second apart.
+            color: order of the channels.
 
         Raises:
-            NumericsError: it did so for ``MAX_BROKEN`` frames in a row.
+            DataError: the frame is no such array, or no image of the map is near ``near``.
+            NumericsError: the engine gave NaN or infinity for it.
+            UsageError: not open, or called by another thread than the one that opened it.
         """
-        import cv2
+        self._check_open()
+        check_image(frame, color)
+        self._count += 1
+        return self._locate(Frame(self._count - 1, "array", frame, monotonic(), time, 0.0), color)
 
-        if frame.image is None:
-            raise ValueError(f"frame {frame.id} has no image: {frame.error}")
-        started = time.perf_counter()
-        # Resized first, then to RGB: fewer pixels to swap, the same result to the bit.
-        small = self.preprocess.resize(frame.image)
-        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._input[0])
-        resized = time.perf_counter()
-        descriptor = self.runner.infer(self._input)
-        inferred = time.perf_counter()
+    def answer(self, frame: Frame) -> Answer | FrameError:
+        """The answer to a source's frame that has an image, or why the engine gave none.
+
+        Raises:
+            NumericsError: the engine gave NaN or infinity for ``MAX_BROKEN`` frames in a row.
+        """
+        self._check_open()
         try:
-            scores, rows = self.gallery.search(descriptor, self._depth, self.near)
+            answer = self._locate(frame, "bgr")
         except NumericsError as error:
             self._broken += 1
             if self._broken == MAX_BROKEN:
                 raise
             return FrameError(frame.id, frame.source, frame.time, str(error))
         self._broken = 0
-        top = places(scores[0], rows[0], self.gallery.images, self.top)
-        best, score = (top[0], top[0].score) if top else (None, None)
-        confidence = known = None
-        if self.judge is not None:
-            confidence = self.judge.confidence(scores[0], rows[0], self.gallery.images)
-        if self.sequence is not None:
-            place = self.sequence.step(
-                scores[0],
-                rows[0],
-                time=frame.captured if self.sequence.live else frame.time,
-                confidence=confidence,
-            )
-            if place is not None:
-                best = _match(self.gallery.images, place.row, place.score or 0.0)
-                score = None if place.score is None else best.score
-                confidence = confidence if confidence is None else place.confidence
+        return answer
+
+    def _locate(self, frame: Frame, color: Color) -> Answer:
+        watch = _StopWatch()
+        self._prepare(frame, color)
+        preprocess_ms = watch.lap_ms()
+        descriptor = self.runner.infer(self._input)
+        engine_ms = watch.lap_ms()
+        scores, rows = self.gallery.search(descriptor, self._depth, self._near)
+        top = distinct_places(scores[0], rows[0], self.gallery.images, self.top)
+        estimate = self._estimate(frame, scores[0], rows[0], top)
+        search_ms = watch.lap_ms()
+        return self._answer(
+            frame, top, estimate, (frame.capture_ms, preprocess_ms, engine_ms, search_ms)
+        )
+
+    def _prepare(self, frame: Frame, color: Color) -> None:
+        """The frame's image as the engine's input."""
+        import cv2
+
+        if frame.image is None:
+            raise ValueError(f"frame {frame.id} has no image: {frame.error}")
+        # Resized first, then to RGB: fewer pixels to swap, the same result to the bit.
+        small = self.preprocess.resize(frame.image)
+        if color == "bgr":
+            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._input[0])
+        else:
+            np.copyto(self._input[0], small)
+
+    def _estimate(
+        self,
+        frame: Frame,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        top: list[Match],
+    ) -> _Estimate:
+        """The place of one frame's (K,) search, by the sequence so far where there is a filter."""
+        images = self.gallery.images
+        confidence = self.judge.confidence(scores, rows, images) if self.judge else None
+        single = _Estimate(top[0] if top else None, top[0].score if top else None, confidence)
+        if self.sequence is None:
+            return single
+        at = frame.captured if self.sequence.live else frame.time
+        place = self.sequence.step(scores, rows, time=at, confidence=confidence)
+        if place is None:
+            return single
+        match = match_at(images, place.row, place.score or 0.0)
+        return _Estimate(
+            match,
+            None if place.score is None else match.score,
+            None if confidence is None else place.confidence,
+        )
+
+    def _answer(
+        self,
+        frame: Frame,
+        top: list[Match],
+        estimate: _Estimate,
+        stages_ms: tuple[float, float, float, float],
+    ) -> Answer:
+        """The record of an estimate; ``stages_ms`` are capture, preprocess, engine and search."""
+        match, confidence, known = estimate.match, estimate.confidence, None
+        capture, preprocess, engine, search = (round(ms, 3) for ms in stages_ms)
         if self.judge is not None and confidence is not None:
             confidence = round(confidence, 4)
             known = self.judge.known(confidence)
-        searched = time.perf_counter()
         return Answer(
             frame=frame.id,
             source=frame.source,
             time=frame.time,
-            frame_age_ms=round((time.monotonic() - frame.captured) * 1e3, 3),
-            place=best.place if best else None,
-            lat=best.lat if best else None,
-            lon=best.lon if best else None,
-            score=score,
+            frame_age_ms=round((monotonic() - frame.captured) * 1e3, 3),
+            place=match.place if match else None,
+            lat=match.lat if match else None,
+            lon=match.lon if match else None,
+            score=estimate.score,
             top=top,
-            ms=_stage_times(frame.capture_ms, started, resized, inferred, searched),
+            ms=StageTimes(capture, preprocess, engine, search, round(sum(stages_ms), 3)),
             confidence=confidence,
             known=known,
         )
 
+    def _check_open(self) -> None:
+        if self._engine is None:
+            found = "closed" if self._closed else "not open"
+            raise UsageError(
+                f"found a localizer that is {found}, expected an open one: use it inside its with "
+                "block, or between open and close"
+            )
+        self._check_thread()
 
-def places(
-    scores: NDArray[np.float32], rows: NDArray[np.int64], images: ImageTable, top: int
-) -> list[Match]:
-    """The first ``top`` different places of one frame's (K,) ranked gallery images.
-
-    An image without a place id is a place of its own; rows of -1 (nothing found) are left out.
-    """
-    matches: list[Match] = []
-    seen: set[int] = set()
-    for score, row in zip(scores.tolist(), rows.tolist(), strict=True):
-        if row < 0:
-            continue
-        place = int(images.place[row])
-        key = place if place >= 0 else -1 - row
-        if key in seen:
-            continue
-        seen.add(key)
-        matches.append(_match(images, row, score))
-        if len(matches) == top:
-            break
-    return matches
+    def _check_thread(self) -> None:
+        if self._owner != threading.get_ident():
+            raise UsageError(
+                f"found a call from the thread {threading.current_thread().name!r}, expected the "
+                "one that opened the localizer: hand frames to that thread, or open another "
+                "localizer in this one"
+            )
 
 
-def _match(images: ImageTable, row: int, score: float) -> Match:
-    place = int(images.place[row])
-    return Match(
-        place=place if place >= 0 else None,
-        lat=_known(images.lat[row]),
-        lon=_known(images.lon[row]),
-        score=round(score, 5),
-        image=images.paths[row],
-    )
+class _StopWatch:
+    """Milliseconds from one lap to the next."""
 
+    def __init__(self) -> None:
+        self._last = perf_counter()
 
-def _stage_times(
-    capture_ms: float, started: float, resized: float, inferred: float, searched: float
-) -> StageTimes:
-    stages = (
-        capture_ms,
-        (resized - started) * 1e3,
-        (inferred - resized) * 1e3,
-        (searched - inferred) * 1e3,
-    )
-    capture, preprocess, engine, search = (round(ms, 3) for ms in stages)
-    return StageTimes(capture, preprocess, engine, search, round(sum(stages), 3))
-
-
-def _known(degrees: np.float64) -> float | None:
-    value = float(degrees)
-    return None if math.isnan(value) else value
+    def lap_ms(self) -> float:
+        now = perf_counter()
+        lap, self._last = (now - self._last) * 1e3, now
+        return lap

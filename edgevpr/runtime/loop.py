@@ -1,10 +1,10 @@
-"""The loop: frames from a source, answers from a lane, in order, to the sinks.
+"""Loop of a run: frames from a source, answers from a localizer, in order, to the sinks.
 
-Three threads. A source decodes in one of its own, a few frames ahead for files, the newest only
-for cameras (``runtime.sources.live``). A lane (``edgevpr.runtime.lane``) owns the engine and does
-preprocessing, engine and search. The calling thread moves frames and answers, writes the sinks,
-takes signals and swaps lanes, so that a file's next frame is worked on while a sink writes. A
-camera's next frame is taken when the answer before has been written: then it is the newest.
+Three threads. One decodes, a few frames ahead for files, the newest only for cameras
+(``runtime.sources.live``). One owns the localizer (``runtime.localizer_thread``). The calling
+thread passes frames and answers, writes the sinks, takes signals and swaps localizers, so that a
+file's next frame is located while a sink writes. A camera's next frame is taken once the answer
+before it is written, so that it is the newest.
 """
 
 import contextlib
@@ -18,40 +18,40 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
 
-from edgevpr.runtime.answers import Answer, FrameError, Summary
-from edgevpr.runtime.lane import Lane
+from edgevpr.runtime.answers import Answer, FrameError, RunSummary
 from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.localizer_thread import LocalizerThread
 from edgevpr.runtime.sinks import Sink
 from edgevpr.runtime.sources.frames import Frame, Source
 from edgevpr.runtime.swap import Swap
 from edgevpr.runtime.tally import Tally
 
-#: Frames of a file decoded ahead of the engine, and handed to it ahead of the sinks.
+#: Frames of a file decoded ahead of the engine, and submitted to it ahead of the sinks.
 DECODED_AHEAD = 4
-ASKED_AHEAD = 2
+SUBMITTED_AHEAD = 2
 _POLL_S = 0.1
 _CLOSE_S = 2.0
-#: What a run may still do after a signal before it is interrupted.
+#: Seconds a run may still take after a signal before it is interrupted.
 DRAIN_S = 8.0
 
 
 def run(
     source: Source,
-    localizer: Localizer | Lane,
+    localizer: Localizer | LocalizerThread,
     sink: Sink,
     *,
     limit: int | None = None,
     stop: threading.Event | None = None,
     swap: Swap | None = None,
-) -> Summary:
+) -> RunSummary:
     """Answer every frame of an entered source until it ends, ``limit`` frames, or ``stop``.
 
     When ``stop`` is set, frames already decoded are still answered; a frame that could not be
     read, or whose descriptor is no number, gets a ``FrameError`` and the run goes on.
 
     Args:
-        localizer: an entered lane, or a localizer whose runner has not been entered.
-        swap: what may put another lane in place of the first.
+        localizer: an entered thread, or a localizer that is not open.
+        swap: may replace the localizer by that of a new bundle or gallery.
 
     Raises:
         NumericsError: the engine gave NaN or infinity for many frames in a row.
@@ -61,69 +61,69 @@ def run(
     with contextlib.ExitStack() as stack:
         if isinstance(localizer, Localizer):
             one = localizer
-            localizer = stack.enter_context(Lane(lambda: one))
+            localizer = stack.enter_context(LocalizerThread(lambda: one))
         loop = _Loop(localizer, sink, swap)
         stack.callback(loop.close)
         frames = stack.enter_context(contextlib.closing(_frames(source, stop, limit)))
-        ahead = 0 if source.live else ASKED_AHEAD
+        ahead = 0 if source.live else SUBMITTED_AHEAD
         while (frame := _next(frames, loop)) is not None:
-            loop.take(frame)
-            loop.give(but=ahead)
-            loop.perhaps_swap()
-        loop.give()
+            loop.submit(frame)
+            loop.write_answers(keep=ahead)
+            loop.swap_if_ready()
+        loop.write_answers()
         finished = not stop.is_set() or loop.tally.frames == limit
     return loop.tally.summary(source, interrupted=not finished, swaps=loop.swaps)
 
 
 class _Loop:
-    """Frames on one side, answers on the other, in order; between them a lane that may change."""
+    """Frames in, answers out, in order, through a localizer thread that may be replaced."""
 
-    def __init__(self, lane: Lane, sink: Sink, swap: Swap | None) -> None:
+    def __init__(self, worker: LocalizerThread, sink: Sink, swap: Swap | None) -> None:
         self.tally = Tally()
         self.swaps = 0
-        self._first = self._lane = lane
+        self._first = self._worker = worker
         self._sink = sink
         self._swap = swap
-        #: frames taken and not given; the lane answers those that have an image.
+        #: frames without a written answer; those that have an image were submitted.
         self._waiting: deque[Frame] = deque()
 
-    def take(self, frame: Frame) -> None:
+    def submit(self, frame: Frame) -> None:
         self._waiting.append(frame)
         if frame.image is None:
             return
-        self._lane.ask(frame)
+        self._worker.submit(frame)
         if self._swap:
             self._swap.offer(frame)
 
-    def give(self, but: int = 0) -> None:
-        """Wait for the answers to all frames taken ``but`` the last few; write them."""
-        while len(self._waiting) > but:
+    def write_answers(self, keep: int = 0) -> None:
+        """Wait for the answers to all frames but the last ``keep``; write them."""
+        while len(self._waiting) > keep:
             frame = self._waiting.popleft()
             item: Answer | FrameError
             if frame.image is None:
                 item = FrameError(frame.id, frame.source, frame.time, frame.error)
             else:
-                item = self._lane.tell()
+                item = self._worker.result()
             self._sink.write(item, frame)
             self.tally.add(item)
             if self._swap:
                 self._swap.compare(item)
 
-    def perhaps_swap(self) -> None:
-        """Put the lane that passed its comparison in place, between two frames."""
-        if self._swap is None or (lane := self._swap.passed()) is None:
+    def swap_if_ready(self) -> None:
+        """Replace the localizer thread, between two frames, if another passed its comparison."""
+        if self._swap is None or (worker := self._swap.replacement()) is None:
             return
-        self.give()
-        # The caller's lane is closed by the caller; a thread at rest goes at once either way.
-        self._lane.close(wait=False)
-        self._lane = lane
+        self.write_answers()
+        # The caller closes the first thread again, which does nothing; an idle one ends at once.
+        self._worker.close(wait=False)
+        self._worker = worker
         self.swaps += 1
 
     def close(self) -> None:
         if self._swap:
             self._swap.close()
-        if self._lane is not self._first:
-            self._lane.close()
+        if self._worker is not self._first:
+            self._worker.close()
 
 
 @contextlib.contextmanager
@@ -175,8 +175,7 @@ def call_on_hangup(action: Callable[[], None], stop: threading.Event) -> Iterato
 def _next(frames: Generator[Frame | None, None, None], loop: _Loop) -> Frame | None:
     """The next frame, or None at the end.
 
-    While there is none yet, and if the source fails, the frames before it are answered: nothing is
-    held back behind a slow disk, and nothing is lost to one that breaks.
+    While there is none yet, and if the source fails, answers to the frames before it are written.
     """
     while True:
         try:
@@ -184,11 +183,11 @@ def _next(frames: Generator[Frame | None, None, None], loop: _Loop) -> Frame | N
         except StopIteration:
             return None
         except Exception:
-            loop.give()
+            loop.write_answers()
             raise
         if frame is not None:
             return frame
-        loop.give()
+        loop.write_answers()
 
 
 def _frames(

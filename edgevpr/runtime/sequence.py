@@ -1,4 +1,4 @@
-"""Where the robot is by all its frames so far: a discrete Bayes filter over the map.
+"""Sequence filter: a discrete Bayes filter over the map, fed by every frame of a run.
 
 The belief is over the squares of ``sequence_cells`` and one state more, off the map.
 
@@ -7,17 +7,17 @@ since the last frame allows. A share of the belief is spread anew, half over the
 it, once in ``LOST_S`` seconds on average: the robot was carried off, or the filter was wrong.
 
 Observation: one frame's posterior from its search, divided by the prior it was fitted under
-(scaled likelihood, Bourlard and Morgan 1994). The calibrated confidence is what the best place
-gets; the other places found share what their similarities are worth at the calibrated temperature;
-the rest is even over the map and off it. Only places found are touched, so that the cost of a
-frame does not grow with the map. Frames close in time err together: evidence counts by the second
-(``INDEPENDENT_S``), not by the frame.
+(scaled likelihood, Bourlard and Morgan 1994). The best place gets the frame's confidence; the other
+places found share the rest by a softmax of their similarities at the model's temperature, up to the
+model's ``runners_up``; what remains is uniform over the map and off it. Only places found are
+updated, so that the cost of a frame does not grow with the map. Errors of frames close in time are
+correlated: evidence counts by the second (``INDEPENDENT_S``), not by the frame.
 
-Frames that agree on a wrong place are common: a view that misleads once misleads again. So the
-confidence told is the belief, but never more than the chance that not all of the last frames that
-speak for the place are wrong, their own calibrated confidences taken as independent.
+Frames that agree on a wrong place are common, because similar views mislead alike. The confidence
+of an answer is therefore the belief, but never more than the chance that not all of the last frames
+that support the place are wrong, their own confidences taken as independent.
 
-Belief off the map, and likelihoods from similarities of the top images: Xu, Snderhauf and Milford,
+Belief off the map, likelihoods from similarities of the top images: Xu, Suenderhauf and Milford,
 Probabilistic Visual Place Recognition for Hierarchical Localization (RA-L 2021).
 """
 
@@ -43,23 +43,23 @@ FRAME_S = 1.0
 LOST_S = 60.0
 #: Frames this far apart count in full, closer ones in proportion.
 INDEPENDENT_S = 2.0
-#: Frames of so many seconds may speak for a place, and at most so many of them.
-_SPEAK_S, _SPEAK = 10.0, 256
+#: Seconds of the last frames that may support a place, and at most so many of them.
+_SUPPORT_S, _SUPPORT = 10.0, 256
 #: Least weight of a frame, for a clock that stands still.
-_LEAST = 0.02
+_LEAST_WEIGHT = 0.02
 #: Steps of one frame at most; a longer gap loses the robot in proportion.
 _STEPS = 8
-#: Squares that are followed one by one, and the belief below which one is not.
-_FOLLOWED = 512
-_FORGET = 1e-7
+#: Squares whose belief is kept one by one, at most, and the belief below which one is not.
+_TRACKED = 512
+_LEAST_BELIEF = 1e-7
 #: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and
-#: what the other places found are worth together when the best is wrong.
+#: share of the rest for the other places found.
 WITHOUT_MODEL = (0.5, 0.03, 0.1)
 
 
 @dataclass(frozen=True)
-class Place:
-    """What the filter answers."""
+class SequencePlace:
+    """The place of the highest belief."""
 
     #: gallery image that shows it.
     row: int
@@ -70,7 +70,7 @@ class Place:
 
 
 class SequenceFilter:
-    """Feed it every frame's search, in order; one filter a run.
+    """Belief over a map, updated by ``step`` with every frame's search in order; one a run.
 
     Args:
         images: of the gallery.
@@ -79,7 +79,7 @@ class SequenceFilter:
         confidence_model: of the gallery, for the network that runs; without one the filter knows no
             state off the map, and its belief is no probability to rely on.
         max_speed: metres a second the robot cannot exceed.
-        live: time is that of capture on the machine's monotonic clock; else what frames say.
+        live: times are those of capture on the machine's monotonic clock, not the frames' own.
     """
 
     def __init__(
@@ -94,29 +94,29 @@ class SequenceFilter:
     ) -> None:
         if not max_speed > 0:
             raise UsageError(
-                f"found --max-speed {max_speed:g}, expected metres a second above 0: "
-                f"pass --max-speed {MAX_SPEED:g}"
+                f"found `max_speed` {max_speed:g}, expected metres a second above 0: pass "
+                f"`max_speed` {MAX_SPEED:g}"
             )
         self.images = images
         self.max_speed = max_speed
         self.live = live
-        self.calibrated = confidence_model is not None
+        self.has_model = confidence_model is not None
         self.radius_m = confidence_model.radius_m if confidence_model else radius_m
         self.temperature = confidence_model.temperature if confidence_model else WITHOUT_MODEL[1]
         self.runners_up = confidence_model.runners_up if confidence_model else WITHOUT_MODEL[2]
         self.cells = cells_of(images, self.radius_m, kept)
-        #: belief: off the map, even over all squares, and beyond that on the squares followed.
-        self.off = 0.5 if self.calibrated else 0.0
-        self.even = 1.0 - self.off
-        self.followed: NDArray[np.int64] = np.empty(0, np.int64)
+        #: belief off the map, belief uniform over all squares, and belief added to tracked ones.
+        self.off_map = 0.5 if self.has_model else 0.0
+        self.uniform = 1.0 - self.off_map
+        self.tracked: NDArray[np.int64] = np.empty(0, np.int64)
         self.belief: NDArray[np.float64] = np.empty(0)
         self._time: float | None = None
         #: seconds since the first frame, which never go back.
         self._now = 0.0
         #: the image last found of a square.
         self._seen: dict[int, int] = {}
-        #: of the last frames: time, best image, weighted log of the chance that it is wrong.
-        self._spoke: deque[tuple[float, int, float]] = deque(maxlen=_SPEAK)
+        #: of the last frames: time, best image, weighted log of the probability that it is wrong.
+        self._supports: deque[tuple[float, int, float]] = deque(maxlen=_SUPPORT)
 
     def step(
         self,
@@ -125,16 +125,16 @@ class SequenceFilter:
         *,
         time: float | None,
         confidence: float | None = None,
-    ) -> Place | None:
+    ) -> SequencePlace | None:
         """The place after one more frame; None as long as nothing was ever found.
 
         Args:
             scores, rows: (K,) the frame's ranked gallery images.
             time: seconds on any clock; one that goes back counts as standing still. None: one
                 frame a second.
-            confidence: calibrated, of the frame's best place.
+            confidence: of the frame's best place.
         """
-        weight = self._pass(time)
+        weight = self._advance(time)
         found = rows[:SEARCH_DEPTH] >= 0
         scores, rows = scores[:SEARCH_DEPTH][found], rows[:SEARCH_DEPTH][found]
         if len(rows):
@@ -142,11 +142,11 @@ class SequenceFilter:
             self.update(squares, odds**weight, elsewhere**weight)
             if confidence is not None:
                 wrong = weight * math.log(max(1.0 - confidence, 1e-6))
-                self._spoke.append((self._now, int(rows[0]), wrong))
+                self._supports.append((self._now, int(rows[0]), wrong))
         return self._best(scores, rows)
 
-    def _pass(self, time: float | None) -> float:
-        """Move the belief to the time of a frame; how much the frame counts, up to 1."""
+    def _advance(self, time: float | None) -> float:
+        """Move the belief to the time of a frame; returns the frame's weight, up to 1."""
         passed, first = FRAME_S, self._time is None
         if time is not None:
             passed = max(time - self._time, 0.0) if self._time is not None else 0.0
@@ -155,7 +155,7 @@ class SequenceFilter:
             return 1.0
         self._now += passed
         self.move(passed)
-        return min(1.0, max(passed / INDEPENDENT_S, _LEAST))
+        return min(1.0, max(passed / INDEPENDENT_S, _LEAST_WEIGHT))
 
     def move(self, seconds: float) -> None:
         """The belief after ``seconds`` without a frame."""
@@ -168,19 +168,19 @@ class SequenceFilter:
             for _ in range(steps):
                 self._hop(leaving)
         self.belief = self.belief * (1.0 - lost)
-        anew = 0.5 if self.calibrated else 0.0
-        self.off = self.off * (1.0 - lost) + lost * anew
-        self.even = self.even * (1.0 - lost) + lost * (1.0 - anew)
+        anew = 0.5 if self.has_model else 0.0
+        self.off_map = self.off_map * (1.0 - lost) + lost * anew
+        self.uniform = self.uniform * (1.0 - lost) + lost * (1.0 - anew)
 
     def _hop(self, leaving: float) -> None:
         """One step: a share ``leaving`` of each square's belief to those that touch it."""
-        if not len(self.followed):
+        if not len(self.tracked):
             return
-        share = leaving * self.cells.share[self.followed]
-        to = self.cells.touching[self.followed]
+        share = leaving * self.cells.share[self.tracked]
+        to = self.cells.touching[self.tracked]
         moved = (self.belief[:, None] * share)[to >= 0]
         stays = self.belief * (1.0 - share.sum(axis=1))
-        self._follow(np.concatenate([self.followed, to[to >= 0]]), np.concatenate([stays, moved]))
+        self._track(np.concatenate([self.tracked, to[to >= 0]]), np.concatenate([stays, moved]))
 
     def observe(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], confidence: float | None
@@ -191,15 +191,15 @@ class SequenceFilter:
         same = same_place(self.images, int(rows[0]), rows, self.radius_m)
         squares, of = np.unique(self.cells.of[rows], return_inverse=True)
         of = of.reshape(-1)
-        # Each square by its most similar image. All that show the best place are together worth
-        # its confidence, the others what runners-up were worth on held-out images.
+        # Each square by its most similar image. All that show the best place share its confidence,
+        # the others the share that runners-up had on held-out images.
         first, other = np.zeros(len(squares)), np.zeros(len(squares))
         np.maximum.at(first, of[same], worth[same])
         np.maximum.at(other, of[~same], worth[~same])
         posterior = best * first / first.sum()
         rest = 1.0 - best
         if other.any():
-            # never above the best place, whatever it is worth: less similar is not likelier
+            # never above the best place: less similar is not likelier
             shared = rest * self.runners_up * other / other.sum()
             shared = np.minimum(shared, best * other)
             posterior += shared
@@ -208,7 +208,7 @@ class SequenceFilter:
             self._seen[square] = row
         # Divided by the prior: a half off the map (or nothing), the other even over it. What is
         # left of the posterior lies on all else in proportion to that prior.
-        prior = (0.5 if self.calibrated else 1.0) / len(self.cells)
+        prior = (0.5 if self.has_model else 1.0) / len(self.cells)
         elsewhere = rest / max(1.0 - prior * len(squares), 1e-9)
         odds = posterior / prior
         return squares, np.maximum(odds, elsewhere), elsewhere
@@ -222,71 +222,69 @@ class SequenceFilter:
             squares, odds: (S,) squares, each once, and their likelihoods, at least ``elsewhere``.
             elsewhere: likelihood of every other square, and off the map.
         """
-        gained = (odds - elsewhere) * self.even / len(self.cells)
-        factor = np.full(len(self.followed), elsewhere)
-        place = np.searchsorted(squares, self.followed)
+        gained = (odds - elsewhere) * self.uniform / len(self.cells)
+        factor = np.full(len(self.tracked), elsewhere)
+        place = np.searchsorted(squares, self.tracked)
         place = np.minimum(place, len(squares) - 1)
-        hit = squares[place] == self.followed
+        hit = squares[place] == self.tracked
         factor[hit] = odds[place[hit]]
         self.belief = self.belief * factor
-        self.even *= elsewhere
-        self.off *= elsewhere
-        self._follow(
-            np.concatenate([self.followed, squares]), np.concatenate([self.belief, gained])
-        )
-        total = self.even + self.off + float(self.belief.sum())
-        self.even /= total
-        self.off /= total
+        self.uniform *= elsewhere
+        self.off_map *= elsewhere
+        self._track(np.concatenate([self.tracked, squares]), np.concatenate([self.belief, gained]))
+        total = self.uniform + self.off_map + float(self.belief.sum())
+        self.uniform /= total
+        self.off_map /= total
         self.belief = self.belief / total
-        self._forget()
+        self._prune()
 
-    def _follow(self, squares: NDArray[np.int64], belief: NDArray[np.float64]) -> None:
+    def _track(self, squares: NDArray[np.int64], belief: NDArray[np.float64]) -> None:
         """Sum the belief of squares named more than once."""
-        self.followed, inverse = np.unique(squares, return_inverse=True)
-        sums = np.bincount(inverse.reshape(-1), belief, len(self.followed))
+        self.tracked, inverse = np.unique(squares, return_inverse=True)
+        sums = np.bincount(inverse.reshape(-1), belief, len(self.tracked))
         self.belief = np.asarray(sums, np.float64)
 
-    def _forget(self) -> None:
-        """Squares with next to no belief are followed no longer: theirs becomes even."""
-        least = _FORGET
-        if len(self.belief) > _FOLLOWED:
-            least = max(least, float(np.partition(self.belief, -_FOLLOWED)[-_FOLLOWED]))
+    def _prune(self) -> None:
+        """Stop tracking squares of negligible belief; theirs becomes uniform."""
+        least = _LEAST_BELIEF
+        if len(self.belief) > _TRACKED:
+            least = max(least, float(np.partition(self.belief, -_TRACKED)[-_TRACKED]))
         kept = self.belief >= least
-        self.even += float(self.belief[~kept].sum())
-        self.followed, self.belief = self.followed[kept], self.belief[kept]
+        self.uniform += float(self.belief[~kept].sum())
+        self.tracked, self.belief = self.tracked[kept], self.belief[kept]
 
-    def _best(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Place | None:
+    def _best(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> SequencePlace | None:
         if not len(self.belief):
             return None
-        square = int(self.followed[np.argmax(self.belief)])
+        square = int(self.tracked[np.argmax(self.belief)])
         here = np.flatnonzero(self.cells.of[rows] == square)
         row = int(rows[here[0]]) if len(here) else self._row_of(square)
-        shown = np.array([self._row_of(other) for other in self.followed.tolist()], np.int64)
-        near = same_place(self.images, row, shown, self.radius_m) | (self.followed == square)
-        return Place(
+        shown = np.array([self._row_of(other) for other in self.tracked.tolist()], np.int64)
+        near = same_place(self.images, row, shown, self.radius_m) | (self.tracked == square)
+        return SequencePlace(
             row=row,
             score=float(scores[here[0]]) if len(here) else None,
             confidence=min(float(self.belief[near].sum()), self._not_all_wrong(row)),
         )
 
     def _not_all_wrong(self, row: int) -> float:
-        """Chance that of the frames that speak for the place of ``row`` at least one is right.
+        """Probability that at least one frame that supports the place of ``row`` is right.
 
-        A frame speaks for every place the robot can have reached from its own since then.
+        A frame supports every place that the robot can have reached since then from its own.
         """
-        if not self.calibrated:
+        if not self.has_model:
             return 1.0
-        recent = [each for each in self._spoke if self._now - each[0] <= _SPEAK_S]
+        recent = [each for each in self._supports if self._now - each[0] <= _SUPPORT_S]
         if not recent:
             return 0.0
         rows = np.array([each[1] for each in recent], np.int64)
         wrong = np.array([each[2] for each in recent])
-        speaks = same_place(self.images, row, rows, self.radius_m)
+        supports = same_place(self.images, row, rows, self.radius_m)
         east, north = self.images.easting, self.images.northing
         away = np.hypot(east[rows] - east[row], north[rows] - north[row])
         past = self._now - np.array([each[0] for each in recent])
-        speaks |= away <= self.radius_m + self.max_speed * past  # nan: no position, no reach
-        return 1.0 - math.exp(float(wrong[speaks].sum()))
+        supports |= away <= self.radius_m + self.max_speed * past  # nan: no position, no reach
+        return 1.0 - math.exp(float(wrong[supports].sum()))
 
     def _row_of(self, square: int) -> int:
         return self._seen.get(square, int(self.cells.row[square]))

@@ -1,7 +1,7 @@
-"""The map as squares of ground that hold gallery images, and which of them touch.
+"""Cells of the sequence filter: squares of ground that hold gallery images, and their neighbours.
 
-What the sequence filter keeps a belief over. Squares, not images: ten images of one corner are
-one spot to be at, and a square has at most eight neighbours however dense the map is.
+Squares, not images: ten images of one corner are one location, and a square has at most eight
+neighbours however dense the map is.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgevpr.places.table import ImageTable
 
-#: Images whose nearest other place is looked for, to learn how far apart places are.
+#: Images sampled to estimate the distance between places.
 _SAMPLED = 256
 _AROUND = tuple((dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
 

@@ -1,4 +1,4 @@
-"""Two bundles or galleries side by side on the same frames: do they agree, and at what cost."""
+"""Comparison of two bundles or galleries on the same frames: agreement and work a frame."""
 
 import math
 import statistics
@@ -11,29 +11,37 @@ from edgevpr.runtime.answers import Answer, FrameError, Match
 
 @dataclass(frozen=True)
 class Limits:
-    """What a new pair must reach on the frames it is shown."""
+    """Bounds that a new pair must keep on the frames it is compared on."""
 
     #: frames to compare; 0 takes the new pair as soon as it opens.
     shadow: int = 30
-    #: share of frames on which both answer the same place.
-    agreement: float = 0.8
-    #: its work for a frame over the running pair's, medians. Both work at the same moment, so
+    #: percent of frames on which both must answer the same place.
+    min_agreement: float = 80.0
+    #: most work a frame, times the running pair's (medians). Both work at the same moment, so
     #: each slows the other.
-    slowdown: float = 1.5
+    max_slowdown: float = 1.5
     #: metres between two answers that are the same place to both maps.
     radius_m: float = 25.0
 
     def __post_init__(self) -> None:
-        if self.shadow < 0 or not 0 <= self.agreement <= 1 or self.slowdown <= 0:
+        if self.shadow < 0:
             raise UsageError(
-                f"found --shadow {self.shadow}, --agreement {self.agreement} and --slowdown "
-                f"{self.slowdown}, expected 0 or more frames, a share from 0 to 1 and a factor "
-                "above 0: correct them"
+                f"found `shadow` {self.shadow}, expected 0 or more frames: pass `shadow` 30"
+            )
+        if not 0 <= self.min_agreement <= 100:
+            raise UsageError(
+                f"found `min_agreement` {self.min_agreement:g}, expected percent from 0 to 100: "
+                "pass `min_agreement` 80"
+            )
+        if not self.max_slowdown > 0:
+            raise UsageError(
+                f"found `max_slowdown` {self.max_slowdown:g}, expected a factor above 0: pass "
+                "`max_slowdown` 1.5"
             )
 
 
 class Shadow:
-    """The comparison, frame by frame."""
+    """Running comparison, frame by frame."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -43,21 +51,22 @@ class Shadow:
         self._new_ms: list[float] = []
 
     def add(self, old: Answer | FrameError, new: Answer | FrameError) -> None:
-        """Both answers to one frame. A frame that neither could answer says nothing."""
+        """Both answers to one frame. A frame that neither could answer is not counted."""
         if isinstance(old, FrameError) and isinstance(new, FrameError):
             return
         self.frames += 1
-        self._same += same_place(old, new, self.limits.radius_m)
+        self._same += answers_agree(old, new, self.limits.radius_m)
         for item, kept in ((old, self._old_ms), (new, self._new_ms)):
             if isinstance(item, Answer):
                 kept.append(item.ms.total - item.ms.capture)
 
-    def enough(self) -> bool:
+    def complete(self) -> bool:
         return self.frames >= self.limits.shadow
 
     @property
     def agreement(self) -> float:
-        return self._same / self.frames if self.frames else 1.0
+        """Percent of frames with the same place; 100 where none was compared."""
+        return 100.0 * self._same / self.frames if self.frames else 100.0
 
     @property
     def slowdown(self) -> float:
@@ -67,21 +76,21 @@ class Shadow:
         old = statistics.median(self._old_ms)
         return statistics.median(self._new_ms) / old if old else math.inf
 
-    def well(self) -> bool:
+    def passed(self) -> bool:
         limits = self.limits
-        return self.agreement >= limits.agreement and self.slowdown <= limits.slowdown
+        return self.agreement >= limits.min_agreement and self.slowdown <= limits.max_slowdown
 
     def sentence(self) -> str:
         if not self.frames:
             return "not compared, as asked"
         return (
-            f"the same place on {100 * self.agreement:.0f} % of {self.frames} frames (limit "
-            f"{100 * self.limits.agreement:.0f} %), {self.slowdown:.2f} times the work a frame "
-            f"(limit {self.limits.slowdown:.2f})"
+            f"the same place on {self.agreement:.0f} % of {self.frames} frames (limit "
+            f"{self.limits.min_agreement:.0f} %), {self.slowdown:.2f} times the work a frame "
+            f"(limit {self.limits.max_slowdown:.2f})"
         )
 
 
-def same_place(a: Answer | FrameError, b: Answer | FrameError, radius_m: float) -> bool:
+def answers_agree(a: Answer | FrameError, b: Answer | FrameError, radius_m: float) -> bool:
     """Whether two answers to one frame, perhaps from different maps, mean one place.
 
     By their positions where both have one, because place ids belong to a map; else by place id,

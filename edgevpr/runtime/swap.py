@@ -1,10 +1,10 @@
-"""A new bundle or gallery takes over while the robot drives, if it answers as well and as fast.
+"""Replacement of a run's bundle or gallery, while it goes on, by one that answers as well.
 
-Artifacts are replaced by a rename, so the same path soon leads to another one. Asked to, or seeing
-that by itself, a swap opens the new pair in a lane beside the running one and gives it the same
-frames for a while. Bundle and gallery are always opened as a pair, so that those of a new
-descriptor space arrive together. Whatever is wrong with the new pair is said in one line, and the
-old one goes on: it has never stopped.
+Artifacts are replaced by a rename, so that the same path leads to another one. On request, or when
+it notices by itself, a ``Swap`` opens the new pair in a thread beside the running one and gives it
+the same frames for a while. Bundle and gallery are always opened as a pair, so that those of a new
+descriptor space arrive together. Whatever is wrong with the new pair is reported in one line, and
+the old pair goes on.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from pathlib import Path
 from edgevpr.artifacts.manifest import MANIFEST
 from edgevpr.errors import EdgeVPRError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.lane import Lane
 from edgevpr.runtime.localizer import Localizer
+from edgevpr.runtime.localizer_thread import LocalizerThread
 from edgevpr.runtime.shadow import Limits, Shadow
 from edgevpr.runtime.sources.frames import Frame
 
@@ -27,20 +27,21 @@ _TRIES = 3
 
 
 class Swap:
-    """Opens, compares and offers what may replace the lane of a run; for the loop's thread.
+    """Opens and compares what may replace a run's localizer; for the loop's thread.
 
     Args:
-        open: opens the pair at ``paths``, its runner not entered; called in the new lane's thread.
+        open: gives the localizer of the pair at ``paths``, not open; called in a new thread.
         paths: the artifact folders.
-        tell: takes one line for the person who watches the run.
-        watch: look at the paths every second; else only when requested.
+        notify: called with one line on every swap and every pair refused.
+        limits: bounds for the new pair.
+        watch: check the paths every second; else only when requested.
     """
 
     def __init__(
         self,
         open: Callable[[], Localizer],
         paths: Sequence[Path],
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         *,
         limits: Limits | None = None,
         watch: bool = False,
@@ -48,63 +49,63 @@ class Swap:
         self.limits = limits or Limits()
         self._open = open
         self._paths = list(paths)
-        self._tell = tell
+        self._notify = notify
         self._watch = watch
         self._requested = threading.Event()
-        #: contents that run, and those that were tried last: each is tried once unless requested.
+        #: contents that run, and those tried last: each is tried once unless requested.
         self._running = self._tried = fingerprint(self._paths)
         self._seen = self._running
         self._looked = time.monotonic()
-        self._candidate: Lane | None = None
-        #: the new lane takes frames.
+        self._candidate: LocalizerThread | None = None
+        #: the candidate is open.
         self._ready = False
-        #: id of the frame the new lane was asked, and the running lane's answer to it.
+        #: id of the frame submitted to the candidate, and the running localizer's answer to it.
         self._shadowed: int | None = None
         self._ours: Answer | FrameError | None = None
         self._shadow = Shadow(self.limits)
 
     def request(self) -> None:
-        """Look for a new pair at the next frame; may be called by a signal handler."""
+        """Check for a new pair at the next frame; may be called by a signal handler."""
         self._requested.set()
 
     def offer(self, frame: Frame) -> None:
-        """A frame the running lane was asked; a new pair at rest is asked it too."""
+        """Take a frame of the running localizer; an idle candidate gets it too."""
         self._look()
-        lane = self._candidate
-        if lane is None or self._shadowed is not None:
+        worker = self._candidate
+        if worker is None or self._shadowed is not None:
             return
         try:
-            self._ready = self._ready or lane.opened()
+            self._ready = self._ready or worker.ready()
         except BaseException as error:
             self._give_up(_sentence(error))
             return
-        if self._ready and not self._shadow.enough():
-            lane.ask(frame)
+        if self._ready and not self._shadow.complete():
+            worker.submit(frame)
             self._shadowed = frame.id
 
     def compare(self, item: Answer | FrameError) -> None:
-        """What the running lane answered."""
+        """Take an answer of the running localizer."""
         if self._shadowed is not None and item.frame == self._shadowed:
             self._ours = item
         self._match()
 
-    def passed(self) -> Lane | None:
-        """A lane that takes over from here, the caller's to close; None while there is none."""
+    def replacement(self) -> LocalizerThread | None:
+        """The thread that takes over now, the caller's to close; None while there is none."""
         self._match()
-        lane = self._candidate
-        if lane is None or not self._ready or not self._shadow.enough():
+        worker = self._candidate
+        if worker is None or not self._ready or not self._shadow.complete():
             return None
-        if not self._shadow.well():
+        if not self._shadow.passed():
             self._give_up(self._shadow.sentence())
             return None
-        self._tell(f"swapped to the new {self._names()}: {self._shadow.sentence()}")
+        self._notify(f"swapped to the new {self._names()}: {self._shadow.sentence()}")
         self._running = self._tried
         self._candidate = None
         self._clear()
-        return lane
+        return worker
 
     def close(self) -> None:
-        """End a comparison that is not over; the lane that runs is not this one's."""
+        """End a comparison that is not over; the running thread is the caller's."""
         if self._candidate is not None:
             self._give_up("the run ended before the comparison did")
 
@@ -117,16 +118,16 @@ class Swap:
         self._requested.clear()
         self._looked = time.monotonic()
         found = fingerprint(self._paths)
-        # Seen twice the same: not in the middle of somebody's copying.
+        # The same twice in a row: not in the middle of a copy.
         settled, self._seen = found == self._seen, found
         if requested and found == self._running:
-            self._tell(f"the {self._names()} are those that run; nothing to swap")
+            self._notify(f"the {self._names()} are those that run; nothing to swap")
         elif requested or (settled and found != self._tried and "" not in found):
-            self._candidate = Lane(self._open_whole)
+            self._candidate = LocalizerThread(self._open_whole)
             self._candidate.start()
 
     def _open_whole(self) -> Localizer:
-        """The pair at the paths, and not one half of it from before a replacement."""
+        """The localizer of the pair at the paths, both from after the same replacement."""
         for _ in range(_TRIES):
             self._tried = fingerprint(self._paths)
             try:
@@ -138,17 +139,17 @@ class Swap:
                 if fingerprint(self._paths) == self._tried:
                     return localizer
         raise EdgeVPRError(
-            f"the {self._names()} were replaced {_TRIES} times while they were being opened; "
+            f"found the {self._names()} replaced {_TRIES} times while they were being opened, "
             "expected them to stay for a moment: ask again with SIGHUP"
         )
 
     def _match(self) -> None:
-        """Pair the new lane's answer with the running one's for the same frame."""
-        lane = self._candidate
-        if lane is None or self._ours is None or not lane.answered():
+        """Compare both answers to the same frame once they are there."""
+        worker = self._candidate
+        if worker is None or self._ours is None or not worker.done():
             return
         try:
-            theirs = lane.tell()
+            theirs = worker.result()
         except BaseException as error:
             self._give_up(_sentence(error))
             return
@@ -160,7 +161,7 @@ class Swap:
             self._candidate.close(wait=False)
         self._candidate = None
         self._clear()
-        self._tell(f"kept the old {self._names()}: {why}")
+        self._notify(f"kept the old {self._names()}: {why}")
 
     def _clear(self) -> None:
         self._ready = False

@@ -1,13 +1,13 @@
-"""What a run counts as it goes, in memory that does not grow."""
+"""Counters of a run, in memory of fixed size."""
 
 import time
 
 import numpy as np
 
-from edgevpr.runtime.answers import Answer, FrameError, Spread, Summary
+from edgevpr.runtime.answers import Answer, FrameError, LatencySpread, RunSummary
 from edgevpr.runtime.sources.frames import Source
 
-#: Answers whose times the summary is about.
+#: Answers whose times the summary covers.
 KEPT = 10_000
 
 
@@ -32,10 +32,10 @@ class Tally:
         self._times[row] = ms.total, ms.engine, ms.search, item.frame_age_ms
         self._answers += 1
 
-    def summary(self, source: Source, *, interrupted: bool, swaps: int) -> Summary:
+    def summary(self, source: Source, *, interrupted: bool, swaps: int) -> RunSummary:
         seconds = time.monotonic() - self._started
         total, engine, search, age = self._spreads()
-        return Summary(
+        return RunSummary(
             frames=self.frames,
             errors=self.errors,
             drops=source.drops,
@@ -50,11 +50,12 @@ class Tally:
             swaps=swaps,
         )
 
-    def _spreads(self) -> list[Spread | None]:
+    def _spreads(self) -> list[LatencySpread | None]:
         if not self._answers:
             return [None] * 4
         kept = self._times[: min(self._answers, KEPT)]
         p50, p95 = np.percentile(kept, [50, 95], axis=0)
         return [
-            Spread(round(float(a), 3), round(float(b), 3)) for a, b in zip(p50, p95, strict=True)
+            LatencySpread(round(float(a), 3), round(float(b), 3))
+            for a, b in zip(p50, p95, strict=True)
         ]

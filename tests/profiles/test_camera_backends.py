@@ -14,7 +14,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, *elements: str, h264: bool, gi: str
 
 
 def test_backends_and_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a camera promised that cannot be opened, and a lack without the command to type."""
+    """Only addresses that can be opened are listed; each lack names a command."""
     machine(monkeypatch, "appsink", "v4l2src", "rtspsrc", "nvarguscamerasrc", h264=True)
     gstreamer, opencv = camera_backends()
     assert gstreamer.version == "1.20.3"

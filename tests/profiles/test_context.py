@@ -12,7 +12,7 @@ ORIN = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n"
 
 
 def test_processor_names() -> None:
-    """Catches an Arm board recorded without its processor."""
+    """Arm boards, which print numbers, included."""
     assert parse_cpu_model(X86) == "Some CPU @ 2.60GHz"
     assert parse_cpu_mhz(X86) == 2596.122
     assert parse_cpu_model(ORIN) == "Arm Cortex-A78AE"
@@ -21,7 +21,7 @@ def test_processor_names() -> None:
 
 
 def test_this_machine_is_described() -> None:
-    """Catches a context that cannot be written as JSON and read back."""
+    """The context survives JSON."""
     context = device_context(threads={"faiss": "1"})
     assert context.cpus >= 1
     assert context.memory_gb > 0
@@ -32,7 +32,7 @@ def test_this_machine_is_described() -> None:
 
 
 def test_governor_and_clock_are_read(tmp_path: Path) -> None:
-    """Catches a frequency in kHz taken for MHz."""
+    """The kernel's kHz become MHz."""
     folder = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
     folder.mkdir(parents=True)
     (folder / "scaling_governor").write_text("schedutil\n")

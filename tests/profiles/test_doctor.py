@@ -8,7 +8,7 @@ from edgevpr.device.gpu import Gpu
 from edgevpr.device.packages import Package, TensorRT
 from edgevpr.device.targets import load_target
 from edgevpr.profiles import doctor
-from edgevpr.profiles.doctor import Machine, TargetState, examine, judge
+from edgevpr.profiles.doctor import Machine, TargetState, examine, target_state
 
 NO_TENSORRT = TensorRT("", "", False, "")
 FULL = [Package(name, extra, "", "1.0", True) for name, extra in (
@@ -23,11 +23,11 @@ SYSTEM = TensorRT("10.3.0", "/usr/lib/python3.10/dist-packages/tensorrt/__init__
 
 
 def state(name: str, machine: Machine) -> TargetState:
-    return judge(load_target(name), machine)
+    return target_state(load_target(name), machine)
 
 
 def test_pc_without_gpu() -> None:
-    """Catches a PC told it can run a GPU engine, or that it cannot build one ahead of time."""
+    """It runs no GPU engine, and builds RTX engines ahead of time."""
     assert state("cpu", PC) == TargetState("cpu", "yes", "", True, "")
     ada = state("rtx-ada", PC)
     assert (ada.build, ada.run) == ("yes", False)
@@ -39,7 +39,6 @@ def test_pc_without_gpu() -> None:
 
 
 def test_bare_install_names_the_extras() -> None:
-    """Catches a bare install that is not told what to type."""
     bare = msgspec.structs.replace(PC, packages=BARE)
     cpu = state("cpu", bare)
     assert (cpu.build, cpu.run) == ("no", True)
@@ -48,7 +47,7 @@ def test_bare_install_names_the_extras() -> None:
 
 
 def test_pc_with_an_ada_gpu() -> None:
-    """Catches an engine offered to a GPU of another generation."""
+    """Engines of other GPU generations do not run on it."""
     pc = msgspec.structs.replace(PC, gpus=[ADA], no_gpu="")
     assert state("rtx-ada", pc).run
     ampere = state("rtx-ampere", pc)
@@ -62,7 +61,7 @@ def test_pc_with_an_ada_gpu() -> None:
 
 
 def test_on_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a board that offers another board's engine, or refuses its own family."""
+    """A board runs its own family's bundles, and no other's."""
     monkeypatch.setattr(doctor, "installed", lambda name: "1.0")  # pycuda, above all
     board = Machine("aarch64", NANO, [Gpu("Orin", 87, 7.4)], "", BARE, SYSTEM, None)
     own = state("jetson-orin-nano-8gb", board)
@@ -75,14 +74,13 @@ def test_on_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_shadowing_tensorrt_stops_the_board() -> None:
-    """Catches a board declared ready while the wrong TensorRT would be imported."""
     shadow = TensorRT("10.13", "/v/site-packages/tensorrt", False, "pip copy shadows")
     board = Machine("aarch64", NANO, [], "", FULL, shadow, None)
     assert state("jetson-orin-nano-8gb", board).run_reason == "pip copy shadows"
 
 
 def test_this_machine() -> None:
-    """Catches an examination that fails on an ordinary machine, or a report that is no JSON."""
+    """The report of an ordinary machine survives JSON."""
     report = examine()
     assert report.cpus >= 1
     assert {s.target for s in report.targets} >= {"cpu", "jetson-orin", "rtx-ada"}

@@ -25,7 +25,7 @@ from edgevpr.profiles.configuration import (
     measure_configuration,
 )
 from edgevpr.profiles.labelled_frames import Frames, read_frames, timed_subset
-from edgevpr.profiles.measure import ExactMap, measure, write_profile
+from edgevpr.profiles.measure import ExactMap, profile, write_profile
 from edgevpr.profiles.report import render_report
 from tests.runtime.build import (
     DIM,
@@ -60,15 +60,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(root, bundle, features, root / "gallery", queries)
 
 
-def test_labelled_queries(world: World) -> None:
-    """Catches a lost stage or sample, recall over the timed frames alone, a hidden query."""
-    record = measure(
+def test_labelled_queries_give_latency_and_recall(world: World) -> None:
+    """Every timed sample is kept; recall is over all frames, with queries without positives
+    counted."""
+    record = profile(
         world.bundle,
         world.gallery,
         world.drive,
-        exact=world.features,
+        features=world.features,
         exact_name="flat",
-        timed=5,
+        count=5,
         warmup=2,
         threads=1,
     )
@@ -89,16 +90,15 @@ def test_labelled_queries(world: World) -> None:
 
 
 def test_unlabelled_frames_have_no_recall(world: World, tmp_path: Path) -> None:
-    """Catches recall invented for frames that say no place."""
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), place_image(i))
-    record = measure(world.bundle, world.gallery, tmp_path, timed=0, warmup=0)
+    record = profile(world.bundle, world.gallery, tmp_path, count=0, warmup=0)
     assert record.rows[0].r1 is None
     assert (record.queries, record.frames) == (0, 3)
 
 
-def test_video(world: World, tmp_path: Path) -> None:
-    """Catches a video read as one image, or in OpenCV's colour order."""
+def test_video_is_measured_without_decoding(world: World, tmp_path: Path) -> None:
+    """Frames of a video are read in order and in RGB."""
     path = tmp_path / "drive.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for i in range(8):
@@ -108,13 +108,12 @@ def test_video(world: World, tmp_path: Path) -> None:
     assert len(frames.frames) == 6
     first = np.asarray(frames.frames[0])
     assert np.abs(first[..., ::-1].astype(int) - place_image(0)).mean() < 12
-    record = measure(world.bundle, world.gallery, path, timed=6, warmup=1)
+    record = profile(world.bundle, world.gallery, path, count=6, warmup=1)
     assert record.frames == 6
     assert "decode" not in record.rows[0].samples_ms
 
 
 def test_exact_map_ranks_like_numpy(world: World) -> None:
-    """Catches another order, or rows of another table, than an exact inner product gives."""
     flat = ExactMap(world.features)
     descriptors = np.asarray(flat.features.descriptors, np.float32)
     found = flat.search(descriptors[[7, 50]])
@@ -125,36 +124,35 @@ def test_exact_map_ranks_like_numpy(world: World) -> None:
 
 
 def test_exact_needs_the_full_descriptor(world: World, tmp_path: Path) -> None:
-    """Catches exact search among vectors of another width, after the projection was fused."""
+    """A bundle with a fused projection is refused for exact search, and profiled without."""
     fused = write_bundle(tmp_path / "fused", gallery=world.gallery)
-    with pytest.raises(UsageError, match="compiled without --gallery"):
-        measure(fused, world.gallery, world.drive, exact=world.features)
-    row = measure(fused, world.gallery, world.drive, timed=2, warmup=0).rows[0]
+    with pytest.raises(UsageError, match="without a gallery"):
+        profile(fused, world.gallery, world.drive, features=world.features)
+    row = profile(fused, world.gallery, world.drive, count=2, warmup=0).rows[0]
     assert row.facts["projection"] == "in the engine"
 
 
 def test_artifacts_of_two_spaces_are_refused(world: World, tmp_path: Path) -> None:
-    """Catches a confident table about descriptors that must not be compared."""
     other = write_bundle(tmp_path / "other", space="boq-48-ffffffffffff")
     with pytest.raises(SpaceMismatchError):
-        measure(other, world.gallery, world.drive)
+        profile(other, world.gallery, world.drive)
 
 
 def test_nothing_to_measure(world: World, tmp_path: Path) -> None:
-    """Catches a traceback on an empty folder, a missing file, a video that is none."""
+    """An empty folder, a missing file and a file that is no video are DataErrors."""
     with pytest.raises(DataError):
-        measure(world.bundle, world.gallery, tmp_path)
+        profile(world.bundle, world.gallery, tmp_path)
     with pytest.raises(DataError, match="nothing at"):
-        measure(world.bundle, world.gallery, tmp_path / "missing.mp4")
+        profile(world.bundle, world.gallery, tmp_path / "missing.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    with pytest.raises(DataError, match="no video"):
-        measure(world.bundle, world.gallery, tmp_path / "broken.mp4")
+    with pytest.raises(DataError, match="expected a video"):
+        profile(world.bundle, world.gallery, tmp_path / "broken.mp4")
 
 
 def test_verbs_write_and_draw(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Catches an artifact without its samples or configuration, and JSON with more than JSON."""
+    """The artifact holds samples and configuration; stdout holds JSON only."""
     out = tmp_path / "profile"
     profile_verb.command(world.drive, world.bundle, world.gallery, out, frames=4, warmup=1,
                          name="tiny", threads=1, json=True)  # fmt: skip
@@ -180,8 +178,7 @@ def test_verbs_write_and_draw(
 
 
 def test_known_answers_are_scored_over_all_frames() -> None:
-    """Catches confidences that stand beside another frame's answer, timed or not, and frames of
-    unmapped places counted as covered."""
+    """Confidences stay with their frames, timed or not; unmapped frames are not covered."""
     # frame i shows place i; its grey level says what the search finds and how sure it is
     found, sure = [0, 1, 0, 3, 0, 0], [0.9, 0.8, 0.6, 0.4, 0.7, 0.1]
     frames = Frames("test", [np.full((4, 4, 3), i, np.uint8) for i in range(6)])
@@ -201,7 +198,7 @@ def test_known_answers_are_scored_over_all_frames() -> None:
         frames,
         answers=answers,
         database=4,
-        timed=2,
+        count=2,
         warmup=1,
     )
     assert row.r1 == 75.0
@@ -210,11 +207,9 @@ def test_known_answers_are_scored_over_all_frames() -> None:
     assert closing_row(row)["coverage"] == 75.0
 
 
-def test_profile_without_the_report_extra(
+def test_without_the_report_extra_the_numbers_are_kept(
     record: ProfileRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a board that measured for minutes and then threw the numbers away."""
-
     def missing(*_: object, **__: object) -> str:
         raise MissingExtraError("no jinja2")
 
@@ -226,7 +221,7 @@ def test_profile_without_the_report_extra(
 
 
 def test_timed_frames_are_spread() -> None:
-    """Catches a subset that is only the beginning of a drive, or holds a frame twice."""
+    """Over the whole drive, each frame once."""
     assert timed_subset(10, 0) == list(range(10))
     assert timed_subset(3, 300) == [0, 1, 2]
     chosen = timed_subset(1000, 7)

@@ -27,7 +27,7 @@ class Clock:
 
 
 def test_every_input_passes_through_every_stage() -> None:
-    """Catches a stage fed with the wrong value, a lost sample, warm-up passes that are kept."""
+    """Samples are those of the timed passes, not of the warm-up."""
     seen: list[int] = []
     answers: list[int] = []
 
@@ -46,7 +46,7 @@ def test_every_input_passes_through_every_stage() -> None:
 
 
 def test_end_to_end_leaves_decoding_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches file decoding counted as latency, or a stage missing from the total."""
+    """It is the sum of all other stages."""
     clock = Clock()
     monkeypatch.setattr(stage_times, "time", clock)
     stages = {"decode": 4.0, "preprocess": 0.5, "engine": 10.0, "search": 0.25}
@@ -58,14 +58,12 @@ def test_end_to_end_leaves_decoding_out(monkeypatch: pytest.MonkeyPatch) -> None
     }  # fmt: skip
 
 
-def test_no_input() -> None:
-    """Catches percentiles of nothing."""
+def test_no_input_is_refused() -> None:
     with pytest.raises(DataError, match="no frame"):
         measure_stages([("a", lambda x: x)], [])
 
 
-def test_summary() -> None:
-    """Catches percentiles of the wrong side."""
+def test_percentiles_of_known_samples() -> None:
     s = summarize([float(x) for x in range(1, 101)])
     assert (s.n, s.mean, s.p50, s.max) == (100, 50.5, 50.5, 100.0)
     assert s.p50 < s.p95 < s.p99 < s.max

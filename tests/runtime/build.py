@@ -20,6 +20,7 @@ from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord
+from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import Projection
@@ -158,6 +159,19 @@ def write_features(
         source="test",
     )  # fmt: skip
     return path
+
+
+def build_world(root: Path) -> World:
+    """40 places, a bundle, a gallery of 3 views each, and a drive past each of them."""
+    bundle = write_bundle(root / "bundle")
+    views = [place_image(p, v) for p in range(PLACES) for v in range(1, VIEWS + 1)]
+    features = write_features(root / "features", describe(views, bundle))
+    build_gallery(features, root / "gallery")
+    drive = root / "drive"
+    drive.mkdir()
+    for place in range(PLACES):
+        cv2.imwrite(str(drive / f"{place:03d}.png"), place_image(place))
+    return World(root, bundle, features, root / "gallery", drive)
 
 
 class FakeCamera:

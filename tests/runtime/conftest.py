@@ -7,38 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 
-from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.runtime.sources import gst
 
-from .build import (
-    PLACES,
-    VIEWS,
-    FakeCamera,
-    World,
-    describe,
-    place_image,
-    write_bundle,
-    write_features,
-)
+from .build import FakeCamera, World, build_world
 from .gstreamer import RtspServer, link_gi
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Built once; tests copy what they change."""
-    root = tmp_path_factory.mktemp("world")
-    bundle = write_bundle(root / "bundle")
-    views = [place_image(p, v) for p in range(PLACES) for v in range(1, VIEWS + 1)]
-    features = write_features(root / "features", describe(views, bundle))
-    build_gallery(features, root / "gallery")
-    drive = root / "drive"
-    drive.mkdir()
-    for place in range(PLACES):
-        cv2.imwrite(str(drive / f"{place:03d}.png"), place_image(place))
-    return World(root, bundle, features, root / "gallery", drive)
+    return build_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

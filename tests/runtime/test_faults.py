@@ -19,21 +19,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
-    Lane,
     Localizer,
-    Summary,
+    LocalizerThread,
+    Runner,
+    RunSummary,
     call_on_hangup,
     loop,
+    open_localizer,
     open_source,
     run,
-    runner_from_bundle,
     stop_on_signals,
 )
 from edgevpr.runtime.sources.frames import ImageFiles
@@ -57,11 +55,9 @@ class Kept:
 class Engine:
     """A runner that calls ``before(n)`` ahead of its n-th frame, counted from 1 after warm-up."""
 
-    def __init__(self, world: World, before: Callable[[int], object]) -> None:
-        opened = open_artifact(world.bundle, "bundle")
-        self.record = opened.read("bundle.json", BundleRecord)
-        self._runner = runner_from_bundle(opened, self.record, threads=1)
-        self.device = self._runner.device
+    def __init__(self, runner: Runner, before: Callable[[int], object]) -> None:
+        self._runner = runner
+        self.device = runner.device
         self._before, self._count = before, -3
 
     def __enter__(self) -> "Engine":
@@ -78,8 +74,9 @@ class Engine:
 
 
 def localizer(world: World, before: Callable[[int], object] = lambda n: None) -> Localizer:
-    engine = Engine(world, before)
-    return Localizer(engine, Gallery(world.gallery), engine.record.preprocess)
+    opened = open_localizer(world.bundle, world.gallery, threads=1)
+    opened.runner = Engine(opened.runner, before)
+    return opened
 
 
 @pytest.fixture(autouse=True)
@@ -91,14 +88,14 @@ def _no_thread_left() -> Iterator[None]:
             assert not thread.is_alive(), thread.name
 
 
-def live_run(world: World, camera: FakeCamera, sink: Kept) -> Summary:
+def live_run(world: World, camera: FakeCamera, sink: Kept) -> RunSummary:
     with LiveSource(camera, "cam") as source:
         camera.give(1)
         return run(source, localizer(world), sink)
 
 
 def test_camera_gone_while_the_engine_works(world: World, camera: FakeCamera) -> None:
-    """Would catch the frame at work being lost, or a loop that waits for a camera that is gone."""
+    """The frame at work is answered, and the run ends."""
     sink = Kept(lambda n: camera.give(1) if n < 4 else camera.unplug())
     summary = live_run(world, camera, sink)
     assert [a.frame for a in sink.all] == [0, 1, 2, 3]
@@ -109,7 +106,7 @@ def test_camera_gone_while_the_engine_works(world: World, camera: FakeCamera) ->
 
 
 def test_sink_that_breaks_under_a_camera(world: World, camera: FakeCamera) -> None:
-    """Would catch a camera left open, or threads left waiting, by a closed stdout."""
+    """The camera is released and no thread is left."""
 
     def fail(n: int) -> None:
         if n == 2:
@@ -137,7 +134,7 @@ class Stuck(ImageFiles):
 
 
 def test_slow_disk_holds_no_answers_back(world: World) -> None:
-    """Would catch answers that are only written when the next frames have been read."""
+    """Answers are written while the next frame is still being read."""
     answered = threading.Event()
     sink = Kept(lambda n: answered.set() if n == 3 else None)
     with Stuck(world, answered) as source:
@@ -146,7 +143,7 @@ def test_slow_disk_holds_no_answers_back(world: World) -> None:
 
 
 def test_signal_while_the_disk_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a run over a dead network mount that no signal ends, or that loses answers."""
+    """A run over a dead network mount ends, with the answers so far."""
     monkeypatch.setattr(loop, "_CLOSE_S", 0.1)
     never = threading.Event()
     sink = Kept(lambda n: signal.raise_signal(signal.SIGTERM) if n == 3 else None)
@@ -158,7 +155,7 @@ def test_signal_while_the_disk_hangs(world: World, monkeypatch: pytest.MonkeyPat
 
 
 def test_engine_that_breaks_with_frames_behind_it(world: World) -> None:
-    """Would catch answers already made being lost, and a loop that waits for a dead engine."""
+    """Answers already made are written, and the error is raised."""
 
     def fail(n: int) -> None:
         if n == 7:
@@ -173,7 +170,7 @@ def test_engine_that_breaks_with_frames_behind_it(world: World) -> None:
 def test_clock_that_goes_backwards(
     world: World, camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would catch ages or durations made of the wall clock, which NTP and GPS set at will."""
+    """Ages and durations do not use the wall clock, which NTP and GPS set."""
     start = time.time()
     ticks = iter(range(1_000_000))
     monkeypatch.setattr(time, "time", lambda: start - 3600.0 * next(ticks))
@@ -189,7 +186,7 @@ def test_clock_that_goes_backwards(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_under_a_camera(world: World, camera: FakeCamera, number: int) -> None:
-    """Would catch the frame at work being lost to a signal, or a live run that goes on."""
+    """The frame at work is answered, and the run ends."""
 
     def work(n: int) -> None:
         if n == 3:
@@ -208,7 +205,6 @@ def test_signal_under_a_camera(world: World, camera: FakeCamera, number: int) ->
 
 
 def test_second_signal_interrupts_an_engine_that_hangs(world: World) -> None:
-    """Would catch a run that only kill -9 ends."""
     hangs, release = threading.Event(), threading.Event()
 
     def hang(n: int) -> None:
@@ -237,7 +233,6 @@ def test_second_signal_interrupts_an_engine_that_hangs(world: World) -> None:
 
 
 def test_hangup_stops_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a run that outlives the terminal it was started in, reloading instead."""
     stop, asked = threading.Event(), threading.Event()
     with call_on_hangup(asked.set, stop):
         signal.raise_signal(signal.SIGHUP)
@@ -253,13 +248,11 @@ def test_hangup_stops_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch
     assert (asked.is_set(), stop.is_set()) == (False, True)
 
 
-def test_lane_says_what_it_could_not_open(world: World) -> None:
-    """Would catch a thread that dies opening the engine while the loop waits for it."""
-
+def test_an_error_while_opening_reaches_the_caller(world: World) -> None:
     def fail() -> Localizer:
         raise MemoryError("engine")
 
-    with pytest.raises(MemoryError), Lane(fail):
+    with pytest.raises(MemoryError), LocalizerThread(fail):
         pass
 
 
@@ -273,7 +266,7 @@ def command(world: World, *more: str) -> list[str]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("sink", ["--output", "--sink"])
 def test_full_disk_under_a_file(world: World, tmp_path: Path, sink: str) -> None:
-    """Would catch a full disk ending in a traceback, or in a file that passes for complete."""
+    """One sentence, and no file that passes for complete."""
     (tmp_path / "out.part").symlink_to("/dev/full")
     where = str(tmp_path / "out") if sink == "--output" else f"csv:{tmp_path / 'out'}"
     done = subprocess.run(command(world, sink, where), capture_output=True, text=True, timeout=120)
@@ -284,8 +277,7 @@ def test_full_disk_under_a_file(world: World, tmp_path: Path, sink: str) -> None
 
 
 def test_two_runs_on_one_gallery_that_is_replaced(world: World, tmp_path: Path) -> None:
-    """Would catch runs that lock each other out, and a map changing under one that was not asked
-    to change."""
+    """Neither blocks the other, and only the one that was asked changes its map."""
     bundle, gallery = tmp_path / "bundle", tmp_path / "gallery"
     shutil.copytree(world.gallery, gallery)
     write_bundle(bundle)

@@ -60,7 +60,7 @@ def run(world: World, gallery: Path, source: Path, *more: str) -> subprocess.Com
 
 
 def test_places_that_the_map_does_not_hold(world: World, gallery: Path, drive: Path) -> None:
-    """Catches confidences that do not tell mapped from unmapped, or that skip the index."""
+    """Confidences, of searches through the index, tell mapped from unmapped."""
     done = run(world, gallery, drive)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -75,8 +75,8 @@ def test_places_that_the_map_does_not_hold(world: World, gallery: Path, drive: P
     )
 
 
-def test_a_gallery_without_confidences_says_nothing(world: World, drive: Path) -> None:
-    """Catches an invented confidence, and --min-confidence passing without one to hold it to."""
+def test_a_gallery_without_a_confidence_model(world: World, drive: Path) -> None:
+    """Confidence and known are null, and a threshold is refused."""
     done = run(world, world.gallery, drive, "--limit", "1")
     line = json.loads(done.stdout)
     assert line["confidence"] is None
@@ -84,11 +84,10 @@ def test_a_gallery_without_confidences_says_nothing(world: World, drive: Path) -
     asked = run(world, world.gallery, drive, "--min-confidence", "0.5")
     assert asked.returncode == 2
     assert "no confidence model" in asked.stderr
-    assert "edgevpr index with --queries" in asked.stderr
+    assert "edgevpr index FEATURES --queries" in asked.stderr
 
 
 def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -> None:
-    """Catches a confidence fitted on one network's scores given to another's."""
     record = open_artifact(world.bundle, "bundle").read("bundle.json", BundleRecord)
     opened = Gallery(gallery)
     judge = judge_for(opened, record)

@@ -8,23 +8,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import NumericsError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
     JsonLinesFile,
     Localizer,
     loop,
+    open_localizer,
     open_source,
     run,
-    runner_from_bundle,
 )
-from edgevpr.runtime.localizer import MAX_BROKEN, places
+from edgevpr.runtime.localizer import MAX_BROKEN
+from edgevpr.runtime.matches import distinct_places
 from edgevpr.runtime.sources.frames import ImageFiles
 from edgevpr.runtime.sources.live import LiveSource
 from edgevpr.runtime.tally import KEPT, Tally
@@ -43,13 +41,7 @@ class Kept:
 
 
 def localizer(world: World, bundle: Path | None = None, top: int = 5) -> Localizer:
-    opened = open_artifact(bundle or world.bundle, "bundle")
-    record = opened.read("bundle.json", BundleRecord)
-    gallery = Gallery(world.gallery)
-    gallery.check_bundle(opened, record)
-    return Localizer(
-        runner_from_bundle(opened, record, threads=1), gallery, record.preprocess, top=top
-    )
+    return open_localizer(bundle or world.bundle, world.gallery, threads=1, top=top)
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def decoding() -> None:
 
 @pytest.mark.usefixtures("decoding")
 def test_a_drive_is_answered_in_order(world: World) -> None:
-    """Would catch lost, repeated or swapped frames, and answers that belong to another frame."""
+    """Every frame once, each with its own answer."""
     sink = Kept()
     with open_source(str(world.drive)) as source:
         summary = run(source, localizer(world), sink)
@@ -87,20 +79,21 @@ def test_a_drive_is_answered_in_order(world: World) -> None:
 
 
 def test_the_engine_sees_what_training_saw(world: World) -> None:
-    """Would catch BGR reaching the network, or a resize other than the spec's."""
+    """RGB, resized as the spec says."""
     image = np.random.default_rng(3).integers(0, 256, (37, 53, 3)).astype(np.uint8)
     seen = []
     one = localizer(world)
     infer = one.runner.infer
     one.runner.infer = lambda images: seen.append(images.copy()) or infer(images)
-    one.locate(frame(image))
+    with one:
+        seen.clear()
+        one.answer(frame(image))
     rgb = PREPROCESS.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     np.testing.assert_array_equal(seen[0][0], rgb)
 
 
 @pytest.mark.usefixtures("decoding")
 def test_unreadable_frames_do_not_end_the_run(world: World, tmp_path: Path) -> None:
-    """Would catch a corrupt JPEG mid-folder ending the run, or going unsaid."""
     for place in range(6):
         cv2.imwrite(str(tmp_path / f"{place}.jpg"), place_image(place))
     whole = (tmp_path / "3.jpg").read_bytes()
@@ -117,8 +110,7 @@ def test_unreadable_frames_do_not_end_the_run(world: World, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("decoding")
 def test_limit_and_stop(world: World) -> None:
-    """Would catch a limit that reads one frame more, and a stop that loses decoded frames or
-    counts as a complete run."""
+    """A limit reads no frame more; a stop answers the decoded frames and counts as interrupted."""
     sink = Kept()
     with open_source(str(world.drive)) as source:
         summary = run(source, localizer(world), sink, limit=7)
@@ -143,8 +135,6 @@ def test_limit_and_stop(world: World) -> None:
 @pytest.mark.usefixtures("decoding")
 @pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
 def test_a_failing_sink_closes_everything(world: World, error: type[BaseException]) -> None:
-    """Would catch a decode thread that waits for ever behind a full queue."""
-
     class Failing:
         def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
             raise error
@@ -155,8 +145,6 @@ def test_a_failing_sink_closes_everything(world: World, error: type[BaseExceptio
 
 @pytest.mark.usefixtures("decoding")
 def test_an_error_while_decoding_reaches_the_caller(world: World) -> None:
-    """Would catch a dead decode thread leaving the loop waiting."""
-
     class Broken(ImageFiles):
         def frames(self, stop: threading.Event):
             yield from (f for f in super().frames(stop) if f.id < 3)
@@ -176,18 +164,18 @@ class Watched(Localizer):
         self.begun = 0
         self.changed = threading.Condition()
 
-    def locate(self, frame: Frame) -> Answer | FrameError:
+    def answer(self, frame: Frame) -> Answer | FrameError:
         with self.changed:
             self.begun += 1
             self.changed.notify()
-        return super().locate(frame)
+        return super().answer(frame)
 
 
 @pytest.mark.usefixtures("decoding")
 def test_files_overlap_and_are_held_back(world: World) -> None:
-    """Would catch an engine that waits for a slow sink, and frames that pile up behind one."""
+    """The engine works while a sink writes, a bounded number of frames ahead."""
     one, decoded = Watched(localizer(world)), []
-    most = loop.DECODED_AHEAD + loop.ASKED_AHEAD + 2
+    most = loop.DECODED_AHEAD + loop.SUBMITTED_AHEAD + 2
 
     class Counting(ImageFiles):
         def frames(self, stop: threading.Event):
@@ -209,8 +197,9 @@ def test_files_overlap_and_are_held_back(world: World) -> None:
 
 
 def test_times_of_the_last_answers(world: World) -> None:
-    """Would catch a summary about the first minutes of a long run, or memory that grows with it."""
-    answer = localizer(world).locate(frame(place_image(1)))
+    """The summary is of the last answers, in memory of fixed size."""
+    with localizer(world) as opened:
+        answer = opened.answer(frame(place_image(1)))
     tally = Tally()
     for ms in (100.0,) * 10 + (1.0, 3.0) * (KEPT // 2):
         times = msgspec.structs.replace(answer.ms, engine=ms)
@@ -223,7 +212,6 @@ def test_times_of_the_last_answers(world: World) -> None:
 
 
 def test_a_cameras_next_frame_waits_for_the_sink(world: World, camera: FakeCamera) -> None:
-    """Would catch a frame taken early, and therefore old when its answer is written."""
     one = Watched(localizer(world))
 
     class Slow(Kept):
@@ -240,7 +228,7 @@ def test_a_cameras_next_frame_waits_for_the_sink(world: World, camera: FakeCamer
 
 
 def test_nan_from_the_engine_costs_its_frame(world: World) -> None:
-    """Would catch a run ended by one bad frame, a place told from NaN, or a count that forgets."""
+    """The frame is an error, the run goes on, and the count starts anew after a good frame."""
     broken = {3, *range(10, 10 + MAX_BROKEN - 1), 25}
     opened = localizer(world)
     infer, calls = opened.runner.infer, iter(range(-3, 1000))  # three warm up
@@ -262,7 +250,6 @@ def test_nan_from_the_engine_costs_its_frame(world: World) -> None:
 
 
 def test_nan_throughout_ends_the_run(world: World, tmp_path: Path) -> None:
-    """Would catch a broken engine that runs on for ever."""
     broken = write_bundle(tmp_path / "b", nan=True)
     sink = Kept()
     with open_source(str(world.drive)) as source, pytest.raises(NumericsError):
@@ -271,7 +258,7 @@ def test_nan_throughout_ends_the_run(world: World, tmp_path: Path) -> None:
 
 
 def test_live_source_drops_while_the_engine_works(world: World, camera: FakeCamera) -> None:
-    """Would catch old frames answered late, or drops that nobody counts."""
+    """Newest frames are answered, the others counted."""
 
     class Slow(Kept):
         """Four more frames come while each answer is made; after three, the camera goes."""
@@ -291,14 +278,14 @@ def test_live_source_drops_while_the_engine_works(world: World, camera: FakeCame
     assert camera.released.wait(5)
 
 
-def test_places_are_told_once() -> None:
-    """Would catch five views of one place filling the answer, and rows of -1 naming an image."""
+def test_every_place_is_one_match() -> None:
+    """Views of one place are one match, and rows of -1 none."""
     images = ImageTable.build(
         [f"{i}.jpg" for i in range(6)], place=[4, 4, -1, -1, 9, 9], lat=[1, 2, 3, 4, 5, np.nan]
     )
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, -3e38], np.float32)
     rows = np.array([1, 0, 2, 3, 5, 4, -1])
-    found = places(scores, rows, images, top=5)
+    found = distinct_places(scores, rows, images, top=5)
     assert [(m.place, m.image) for m in found] == [
         (4, "1.jpg"),
         (None, "2.jpg"),
@@ -307,23 +294,24 @@ def test_places_are_told_once() -> None:
     ]
     assert found[3].lat is None
     assert found[0].lat == 2.0
-    assert [m.image for m in places(scores, rows, images, top=2)] == ["1.jpg", "2.jpg"]
-    nothing = places(scores[-1:], rows[-1:], images, top=5)
+    assert [m.image for m in distinct_places(scores, rows, images, top=2)] == ["1.jpg", "2.jpg"]
+    nothing = distinct_places(scores[-1:], rows[-1:], images, top=5)
     assert nothing == []
 
 
 def test_more_places_than_the_map_has(world: World) -> None:
-    """Would catch --top above the number of places failing in FAISS."""
-    answer = localizer(world, top=500).locate(frame(place_image(3)))
+    with localizer(world, top=500) as opened:
+        answer = opened.answer(frame(place_image(3)))
     assert answer.place == 3
     assert len(answer.top) <= PLACES
-    with pytest.raises(UsageError, match="--top 0"):
+    with pytest.raises(UsageError, match="`top` 0"):
         localizer(world, top=0)
 
 
 def test_file_sink_appears_when_complete(world: World, tmp_path: Path) -> None:
-    """Would catch a half-written file under the final name, or an old one lost to a failed run."""
-    answer = localizer(world).locate(frame(place_image(1)))
+    """A failed run leaves the older file."""
+    with localizer(world) as opened:
+        answer = opened.answer(frame(place_image(1)))
     out = tmp_path / "deep" / "out.jsonl"
     with JsonLinesFile(out) as sink:
         sink.write(answer)
@@ -345,9 +333,9 @@ def test_file_sink_appears_when_complete(world: World, tmp_path: Path) -> None:
 
 
 def test_scores_are_those_of_the_descriptors(world: World) -> None:
-    """Would catch scores of another query after a buffer is reused."""
-    one = localizer(world)
-    answers = [one.locate(frame(place_image(p))) for p in (5, 6, 5)]
+    """Also after the input buffer is reused."""
+    with localizer(world) as one:
+        answers = [one.answer(frame(place_image(p))) for p in (5, 6, 5)]
     query = describe([place_image(5)], world.bundle)[0]
     views = describe([place_image(5, v) for v in (1, 2, 3)], world.bundle)
     assert answers[0].score == pytest.approx(float((views @ query).max()), abs=2e-3)

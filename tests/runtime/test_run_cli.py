@@ -36,7 +36,7 @@ def long_drive(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lines_on_stdout_summary_on_stderr(world: World) -> None:
-    """Would catch remarks among the data, or fields that readers rely on gone missing."""
+    """Remarks never mix into the lines, which have their documented fields."""
     done = finish(command(world, world.drive, "--top", "3", "--limit", "4"))
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -56,8 +56,7 @@ def test_lines_on_stdout_summary_on_stderr(world: World) -> None:
     assert "0 dropped, 0 unreadable" in done.stderr
 
 
-def test_near(world: World) -> None:
-    """Would catch --near that is not searched with, and a point nowhere near the map."""
+def test_near_restricts_the_search(world: World) -> None:
     first = json.loads(finish(command(world, world.drive, "--limit", "1")).stdout)
     there = f"{first['lat']},{first['lon']},150"
     done = finish(command(world, world.drive, "--limit", "9", "--near", there))
@@ -71,7 +70,7 @@ def test_near(world: World) -> None:
 
 
 def test_output_file_and_json_summary(world: World, tmp_path: Path) -> None:
-    """Would catch --output leaving its temporary file, or --json mixing with the lines."""
+    """The summary is alone on stdout, and no part file is left."""
     out = tmp_path / "out.jsonl"
     done = finish(command(world, world.drive, "-o", str(out), "--json"))
     assert done.returncode == 0, done.stderr
@@ -83,7 +82,7 @@ def test_output_file_and_json_summary(world: World, tmp_path: Path) -> None:
 
 
 def test_further_sinks(world: World, tmp_path: Path) -> None:
-    """Catches a CSV that disagrees with the lines, or is there before the run was complete."""
+    """The CSV agrees with the lines."""
     table = tmp_path / "answers.csv"
     sinks = ("--sink", f"csv:{table}", "--sink", "nmea-tcp://:0")
     done = finish(command(world, world.drive, "--limit", "3", *sinks))
@@ -99,8 +98,7 @@ def test_further_sinks(world: World, tmp_path: Path) -> None:
     assert "expected csv:FILE" in done.stderr
 
 
-def test_nothing_readable(world: World, tmp_path: Path) -> None:
-    """Would catch a run over garbage that reports success."""
+def test_nothing_readable_is_an_error(world: World, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"garbage")
     done = finish(command(world, tmp_path))
     assert done.returncode == 3
@@ -108,8 +106,7 @@ def test_nothing_readable(world: World, tmp_path: Path) -> None:
     assert "none of the 1 frames" in done.stderr
 
 
-def test_bundle_of_another_space(world: World, tmp_path: Path) -> None:
-    """Would catch a run that answers nonsense instead of stopping with exit code 4."""
+def test_bundle_of_another_space_is_refused(world: World, tmp_path: Path) -> None:
     other = write_bundle(tmp_path / "b", space="boq-48-ffffffffffff")
     done = finish(command(world, world.drive, bundle=other))
     assert done.returncode == 4
@@ -120,7 +117,7 @@ def test_bundle_of_another_space(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_drains_and_closes(world: World, long_drive: Path, number: int) -> None:
-    """Would catch a signal that cuts a line, loses the summary, or is only seen at the end."""
+    """Whole lines, a summary, and the frames already decoded."""
     with subprocess.Popen(
         command(world, long_drive), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -140,7 +137,7 @@ def test_signal_drains_and_closes(world: World, long_drive: Path, number: int) -
 
 
 def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path: Path) -> None:
-    """Would catch an interrupted run passing for a complete one, or losing its answers."""
+    """The older file stays; the answers so far are in the part."""
     out = tmp_path / "out.jsonl"
     out.write_text("an older run\n")
     part = tmp_path / "out.jsonl.part"
@@ -161,7 +158,7 @@ def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path
 
 
 def test_reader_that_goes_away(world: World, long_drive: Path) -> None:
-    """Would catch ``edgevpr run ... | head -1`` ending in a traceback, or never."""
+    """``edgevpr run ... | head -1`` ends without a traceback."""
     with subprocess.Popen(
         command(world, long_drive), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -178,7 +175,6 @@ def test_reader_that_goes_away(world: World, long_drive: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_behind_stdout(world: World) -> None:
-    """Would catch answers lost without a word when the disk is full."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command(world, world.drive), stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
@@ -189,7 +185,7 @@ def test_full_disk_behind_stdout(world: World) -> None:
 
 
 def test_video_of_places(world: World, tmp_path: Path) -> None:
-    """Would catch a video being answered with frame numbers or times that are not its own."""
+    """Frame numbers and times are the video's."""
     import cv2
 
     path = tmp_path / "drive.mp4"
@@ -214,7 +210,7 @@ def patched(assignment: str, args: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("asked", ["SIGHUP", "--watch"])
 def test_swap_while_it_runs(world: World, long_drive: Path, tmp_path: Path, asked: str) -> None:
-    """Would catch SIGHUP ending the run, or a new bundle that is only read at the next start."""
+    """On SIGHUP, and by itself with --watch."""
     bundle = write_bundle(tmp_path / "b")
     options = ["--shadow", "3", "--slowdown", "1000", *(["--watch"] * (asked == "--watch"))]
     args = patched("swap.POLL_S = 0.0", command(world, long_drive, *options, bundle=bundle))
@@ -236,7 +232,7 @@ def test_swap_while_it_runs(world: World, long_drive: Path, tmp_path: Path, aske
 
 
 def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
-    """Would catch a signal that is waited out for ever behind a pipe nobody reads."""
+    """A signal ends a run whose pipe is full."""
     args = patched("loop.DRAIN_S = 0.3", command(world, long_drive))
     with subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

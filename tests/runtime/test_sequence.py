@@ -56,9 +56,8 @@ def dense_motion(made: SequenceFilter, leaving: float) -> np.ndarray:
 
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches belief lost or made up by keeping only some squares, and wrong steps or rules: the
-    same model, dense, in float64, to 1e-12 over 40 frames at odd times."""
-    monkeypatch.setattr(sequence, "_FORGET", 0.0)
+    """The same model, dense, in float64, to 1e-12 over 40 frames at odd times."""
+    monkeypatch.setattr(sequence, "_LEAST_BELIEF", 0.0)
     made = SequenceFilter(CROSSING, confidence_model=MODEL if calibrated else None)
     draw = np.random.default_rng(0)
     count = len(made.cells)
@@ -88,23 +87,23 @@ def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.Mo
         belief *= likelihood**weight
         belief /= belief.sum()
         place = made.step(scores, rows, time=time, confidence=confidence)
-        told = np.full(count + 1, made.even / count)
-        told[-1] = made.off
-        told[made.followed] += made.belief
+        told = np.full(count + 1, made.uniform / count)
+        told[-1] = made.off_map
+        told[made.tracked] += made.belief
         np.testing.assert_allclose(told, belief, rtol=0, atol=1e-12)
         assert place is not None
         assert made.cells.of[place.row] == np.argmax(belief[:-1])
 
 
 def test_one_frame_keeps_its_confidence() -> None:
-    """Catches an observation that is not the calibrated posterior it was made from."""
+    """After one frame the belief is the posterior it was given."""
     long = street([30.0 * i for i in range(400)])
     for confidence in (0.2, 0.6, 0.9):
         made = SequenceFilter(long, confidence_model=MODEL)
         rows, scores = np.array([3, 80, 120]), np.array([0.8, 0.7, 0.6], np.float32)
         made.step(scores, rows, time=0.0, confidence=confidence)
-        at = {int(s): float(b) for s, b in zip(made.followed, made.belief, strict=True)}
-        even = made.even / len(made.cells)
+        at = {int(s): float(b) for s, b in zip(made.tracked, made.belief, strict=True)}
+        even = made.uniform / len(made.cells)
         square = int(made.cells.of[3])
         assert at[square] + even == pytest.approx(confidence, abs=1e-9)
         others = [at[int(made.cells.of[r])] + even for r in (80, 120)]
@@ -134,8 +133,7 @@ def answers(made: SequenceFilter, searches: list, times: list[float]) -> list[in
 
 
 def test_a_wrong_frame_does_not_move_the_robot() -> None:
-    """Catches a filter that follows every frame: place 0 is 180 m from place 6, 2 s of driving
-    at 15 m/s are 30 m."""
+    """Place 0 is 180 m from place 6; 2 s of driving at 15 m/s are 30 m."""
     path = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames(path, {6: 0}), [2.0 * i for i in range(10)])
@@ -145,8 +143,7 @@ def test_a_wrong_frame_does_not_move_the_robot() -> None:
 
 
 def test_a_kidnapped_robot_is_found_again() -> None:
-    """Catches a belief that never recovers: carried off after ten frames, believed on the third
-    (measured: the second)."""
+    """Carried off after ten frames, believed on the third (measured: the second)."""
     path = [0] * 10 + [13] * 6
     made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames(path, {}), [2.0 * i for i in range(16)])
@@ -155,8 +152,8 @@ def test_a_kidnapped_robot_is_found_again() -> None:
 
 
 def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
-    """Catches a place that misleads every frame being told as certain: the belief gets there
-    (measured 0.89), the confidence stays below what the frames' own allow (measured 0.25)."""
+    """The belief in a place that misleads every frame grows (measured 0.89); the confidence stays
+    below what the frames' own allow (measured 0.25)."""
     long = street([30.0 * i for i in range(400)])
     made = SequenceFilter(long, confidence_model=MODEL)
     scores, rows = np.array([0.8, 0.6], np.float32), np.array([7, 200])
@@ -174,18 +171,18 @@ def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
 
 
 def test_a_clock_that_goes_back() -> None:
-    """Catches time running backwards through the motion, or a frame lost with it."""
+    """It counts as standing still."""
     made = SequenceFilter(CROSSING, confidence_model=MODEL)
     told = answers(made, frames([2, 2, 2, 2], {}), [1000.0, 1001.0, 3.0, 4.0])
     assert told == [2, 2, 2, 2]
-    before = made.belief.sum() + made.even + made.off
+    before = made.belief.sum() + made.uniform + made.off_map
     assert before == pytest.approx(1.0)
     # a clock that stands still: the frames still count a little, and the robot stays
     assert answers(made, frames([2] * 3, {}), [4.0] * 3) == [2] * 3
 
 
 def test_maps_without_positions() -> None:
-    """Catches a filter that needs metres: places by id are squares that touch nothing."""
+    """Places by id are cells without neighbours."""
     images = ImageTable.build([f"{i}.jpg" for i in range(9)], place=[0, 0, 0, 1, 1, 1, 2, -1, -1])
     cells = cells_of(images, 25.0)
     assert len(cells) == 5
@@ -199,7 +196,7 @@ def test_maps_without_positions() -> None:
 
 
 def test_squares_of_a_map() -> None:
-    """Catches squares that depend on how often a place was photographed, or join two zones."""
+    """They do not depend on the number of photographs, and do not join two zones."""
     many = street([30.0 * (i // 50) for i in range(500)])
     assert len(cells_of(many, 25.0)) == 10
     two = ImageTable.build(
@@ -211,12 +208,12 @@ def test_squares_of_a_map() -> None:
     assert (
         SequenceFilter(many).step(np.empty(0, np.float32), np.empty(0, np.int64), time=0.0) is None
     )
-    with pytest.raises(UsageError, match="--max-speed"):
+    with pytest.raises(UsageError, match="`max_speed`"):
         SequenceFilter(many, max_speed=0.0)
 
 
 def test_images_taken_out_of_the_map() -> None:
-    """Catches a belief on ground whose images were removed, or an answer that names one."""
+    """No belief on ground whose images were removed, and no answer names one."""
     images = street([0.0, 1.0, 30.0, 60.0])
     cells = cells_of(images, 25.0, np.array([False, True, False, True]))
     assert cells.row.tolist() == [1, 3]
@@ -225,7 +222,7 @@ def test_images_taken_out_of_the_map() -> None:
 
 
 def test_squares_touch_alike_both_ways() -> None:
-    """Catches flow that piles belief up where squares have more neighbours."""
+    """A uniform belief stays uniform."""
     draw = np.random.default_rng(1)
     cells = cells_of(street(*draw.uniform(0, 400, (2, 300)).tolist()), 25.0)
     flow = np.zeros((len(cells), len(cells)))
@@ -237,7 +234,7 @@ def test_squares_touch_alike_both_ways() -> None:
 
 
 def test_run_with_a_wrong_frame(world: World, tmp_path: Path) -> None:
-    """Catches --sequence not reaching the answers, or hiding what the frame itself shows."""
+    """The answer is the sequence's; ``top`` stays the frame's own."""
     drive = tmp_path / "drive"
     drive.mkdir()
     for place in range(20):

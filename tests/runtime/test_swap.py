@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.gallery_updates.change import add
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.errors import UsageError
@@ -19,19 +17,19 @@ from edgevpr.runtime import (
     Answer,
     Frame,
     FrameError,
-    Gallery,
-    Lane,
     Limits,
     Localizer,
+    LocalizerThread,
     Match,
+    RunSummary,
     StageTimes,
-    Summary,
     Swap,
+    open_bundle,
+    open_localizer,
     run,
-    runner_from_bundle,
     swap,
 )
-from edgevpr.runtime.shadow import same_place
+from edgevpr.runtime.shadow import answers_agree
 
 from .build import PLACES, SPACE, VIEWS, World, describe, place_image, write_bundle, write_features
 
@@ -91,12 +89,10 @@ class Pair:
         self.while_opening: Callable[[], None] = lambda: None
 
     def open(self) -> Localizer:
-        opened = open_artifact(self.bundle, "bundle")
-        record = opened.read("bundle.json", BundleRecord)
+        bundle = open_bundle(self.bundle)
         self.while_opening()
-        gallery = Gallery(self.gallery)
-        gallery.check_bundle(opened, record)
-        runner = runner_from_bundle(opened, record, threads=1)
+        localizer = open_localizer(bundle, self.gallery, threads=1)
+        runner = localizer.runner
         seen: dict[str, int] = {}
         self.threads.append(seen)
         slow_s = self.slow_s if len(self.threads) > 1 else 0.0
@@ -117,10 +113,11 @@ class Pair:
                 time.sleep(slow_s)
                 return infer(images)
 
-        return Localizer(Watched(), gallery, record.preprocess)
+        localizer.runner = Watched()
+        return localizer
 
     def swap(self, watch: bool = False, **limits: float) -> Swap:
-        limits = {"shadow": 5, "slowdown": 1000.0, **limits}
+        limits = {"shadow": 5, "max_slowdown": 1000.0, **limits}
         return Swap(
             self.open,
             [self.bundle, self.gallery],
@@ -139,11 +136,14 @@ class Pair:
 
     def drive(
         self, swapper: Swap, at: dict[int, Callable[[], object]], lines: int = 1
-    ) -> tuple[Summary, list[str]]:
+    ) -> tuple[RunSummary, list[str]]:
         """Run until so many lines were told, and a little on: summary, and which map answered."""
         sink = Kept()
-        with Drive(lambda: len(self.lines) >= lines, at) as source, Lane(self.open) as lane:
-            summary = run(source, lane, sink, swap=swapper)
+        with (
+            Drive(lambda: len(self.lines) >= lines, at) as source,
+            LocalizerThread(self.open) as worker,
+        ):
+            summary = run(source, worker, sink, swap=swapper)
         # Nothing lost, repeated or wrong, whatever happened to the maps meanwhile.
         assert [a.frame for a in sink.all] == list(range(len(sink.all)))
         assert [a.place for a in sink.all] == [a.frame % PLACES for a in sink.all]
@@ -166,8 +166,8 @@ def _nothing_left() -> Iterator[None]:
 
 
 def test_a_new_gallery_takes_over_between_two_frames(pair: Pair) -> None:
-    """Would catch frames lost or answered twice at the change, a mix of both maps, and a runner
-    used, or left open, by a thread that does not own it."""
+    """Every frame is answered once, by one map; each runner is used and closed by its own
+    thread."""
     swapper = pair.swap()
 
     def replace() -> None:
@@ -189,7 +189,7 @@ def test_a_new_gallery_takes_over_between_two_frames(pair: Pair) -> None:
 
 
 def test_bundle_and_gallery_of_a_new_space_arrive_together(pair: Pair) -> None:
-    """Would catch half of a new pair being tried with half of the old, or never again."""
+    """Half of a new pair is refused, and the whole taken once it is there."""
     swapper = pair.swap()
 
     def bundle() -> None:
@@ -208,7 +208,7 @@ def test_bundle_and_gallery_of_a_new_space_arrive_together(pair: Pair) -> None:
         if len(pair.lines) == 1:
             gallery()
 
-    swapper._tell = told
+    swapper._notify = told
     summary, maps = pair.drive(swapper, at, lines=2)
     assert summary.swaps == 1
     assert maps[-1] == "new"
@@ -219,7 +219,6 @@ def test_bundle_and_gallery_of_a_new_space_arrive_together(pair: Pair) -> None:
 
 
 def test_one_that_disagrees_is_rolled_back(pair: Pair) -> None:
-    """Would catch a map of another city, or a broken network, taking over."""
     swapper = pair.swap()
 
     def replace() -> None:
@@ -235,8 +234,7 @@ def test_one_that_disagrees_is_rolled_back(pair: Pair) -> None:
 
 
 def test_one_that_is_slower_is_rolled_back(pair: Pair) -> None:
-    """Would catch an engine that misses the deadline taking over because it agrees."""
-    swapper = pair.swap(slowdown=3.0)
+    swapper = pair.swap(max_slowdown=3.0)
     pair.slow_s = 0.05
 
     def replace() -> None:
@@ -251,7 +249,7 @@ def test_one_that_is_slower_is_rolled_back(pair: Pair) -> None:
 
 @pytest.mark.parametrize("what", ["truncated", "nan", "gone"])
 def test_a_broken_one_is_one_line(pair: Pair, what: str) -> None:
-    """Would catch a half-copied artifact, or an engine that gives NaN, ending the run."""
+    """A half-copied artifact, or an engine that gives NaN, does not end the run."""
     swapper = pair.swap()
 
     def replace() -> None:
@@ -275,7 +273,7 @@ def test_a_broken_one_is_one_line(pair: Pair, what: str) -> None:
 
 
 def test_watching_sees_it_unasked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch --watch never looking, or swapping to what already runs."""
+    """It swaps once, and not to what already runs."""
     monkeypatch.setattr(swap, "POLL_S", 0.0)
     summary, maps = pair.drive(pair.swap(watch=True), {20: pair.new_gallery})
     assert summary.swaps == 1
@@ -285,7 +283,7 @@ def test_watching_sees_it_unasked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_replaced_while_it_was_being_opened(pair: Pair) -> None:
-    """Would catch a pair made of two moments: the bundle of before, the gallery of after."""
+    """Bundle and gallery are of the same moment."""
     swapper = pair.swap()
 
     def again() -> None:
@@ -304,7 +302,7 @@ def test_replaced_while_it_was_being_opened(pair: Pair) -> None:
 
 
 def test_images_added_to_the_gallery_that_runs(pair: Pair) -> None:
-    """Would catch ``edgevpr gallery add`` going unseen by a run that watches its gallery."""
+    """A watching run swaps after ``edgevpr gallery add``."""
     swapper = pair.swap()
     features = pair.root / "added"
     seen = np.repeat(describe([place_image(p) for p in range(PLACES)], pair.bundle), VIEWS, axis=0)
@@ -320,8 +318,7 @@ def test_images_added_to_the_gallery_that_runs(pair: Pair) -> None:
     assert maps[-1] == "added"
 
 
-def test_nothing_new(pair: Pair) -> None:
-    """Would catch SIGHUP loading the same engine a second time."""
+def test_a_request_without_anything_new(pair: Pair) -> None:
     swapper = pair.swap()
     summary, _ = pair.drive(swapper, {2: swapper.request})
     assert summary.swaps == 0
@@ -329,8 +326,8 @@ def test_nothing_new(pair: Pair) -> None:
     assert "nothing to swap" in pair.lines[0]
 
 
-def test_the_run_ends_first(pair: Pair) -> None:
-    """Would catch a comparison cut short that goes unsaid or passes for one that was won."""
+def test_the_run_ends_before_the_comparison(pair: Pair) -> None:
+    """A comparison cut short is reported as not won."""
     swapper = pair.swap(shadow=1_000_000)
 
     def replace() -> None:
@@ -351,21 +348,28 @@ def answer(place: int | None, lat: float | None = None, known: bool | None = Non
 
 
 def test_which_answers_are_the_same_place() -> None:
-    """Would catch ids of two maps being compared where positions could be."""
+    """By positions where both have one, else by place id."""
     metre = 1 / 111_195
-    assert same_place(answer(1, 50.0), answer(2, 50.0 + 24 * metre), 25)
-    assert not same_place(answer(1, 50.0), answer(1, 50.0 + 26 * metre), 25)
-    assert same_place(answer(1), answer(1), 25)
-    assert not same_place(answer(1), answer(2), 25)
-    assert same_place(answer(None), answer(None), 25)
+    assert answers_agree(answer(1, 50.0), answer(2, 50.0 + 24 * metre), 25)
+    assert not answers_agree(answer(1, 50.0), answer(1, 50.0 + 26 * metre), 25)
+    assert answers_agree(answer(1), answer(1), 25)
+    assert not answers_agree(answer(1), answer(2), 25)
+    assert answers_agree(answer(None), answer(None), 25)
     nowhere, error = answer(1, known=False), FrameError(0, "s", None, "NaN")
-    assert same_place(nowhere, answer(2, known=False), 25)
-    assert not same_place(nowhere, answer(1), 25)
-    assert same_place(nowhere, error, 25)
-    assert not same_place(answer(1), error, 25)
+    assert answers_agree(nowhere, answer(2, known=False), 25)
+    assert not answers_agree(nowhere, answer(1), 25)
+    assert answers_agree(nowhere, error, 25)
+    assert not answers_agree(answer(1), error, 25)
 
 
-def test_limits_that_make_no_sense() -> None:
-    """Would catch a limit that lets everything or nothing through by a slip of a digit."""
-    with pytest.raises(UsageError, match="--agreement"):
-        Limits(agreement=80)
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        ({"shadow": -1}, "shadow"),
+        ({"min_agreement": 800}, "min_agreement"),
+        ({"max_slowdown": 0}, "max_slowdown"),
+    ],
+)
+def test_limits_out_of_range_are_refused_by_name(limits: dict[str, float], name: str) -> None:
+    with pytest.raises(UsageError, match=f"found `{name}`"):
+        Limits(**limits)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ INK, MUTED, RULE, *SERIES = _COLOURS
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG, what it shows in a sentence, and what to read from it without seeing it."""
+    """An inline SVG, its caption, and the text that screen readers get in its place."""
 
     svg: str
     caption: str

@@ -106,8 +106,8 @@ def stage_figure(rows: Sequence[ProfileRow]) -> Figure | None:
             s = summarize(row.samples_ms[stage])
             axes.plot([s.p50, s.p50], [y, y + 0.8], color=colour, linewidth=2)
             axes.plot([s.p95, s.p95], [y, y + 0.45], color=colour, linewidth=2)
-            told = " · ".join(format_ms(v) for v in (s.p50, s.p95, s.p99))
-            axes.text(1.02, y + 0.12, told, transform=axes.get_yaxis_transform(), fontsize=8.5,
+            text = " · ".join(format_ms(v) for v in (s.p50, s.p95, s.p99))
+            axes.text(1.02, y + 0.12, text, transform=axes.get_yaxis_transform(), fontsize=8.5,
                       color=MUTED, ha="left")  # fmt: skip
             ticks.append(y + 0.3)
             labels.append(stage.replace("_", " "))
@@ -162,8 +162,8 @@ def curves_figure(
             label, (1.01, height), xycoords=axes.get_yaxis_transform(), fontsize=9, color=INK,
             va="center", annotation_clip=False,
         )  # fmt: skip
-    told = ", ".join(f"{label} ends at {value:.3g}" for label, value in ends.items())
-    return Figure(to_svg(figure, name), caption, f"{y} over {x}: {told}.")
+    text = ", ".join(f"{label} ends at {value:.3g}" for label, value in ends.items())
+    return Figure(to_svg(figure, name), caption, f"{y} over {x}: {text}.")
 
 
 def _widen(axes: Any, lows: Sequence[float], highs: Sequence[float]) -> None:

@@ -39,7 +39,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading and what stands under it, in this order."""
+    """A heading, then text, figures, tables and strips, in this order."""
 
     title: str
     text: Sequence[str] = ()

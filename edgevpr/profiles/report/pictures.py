@@ -1,4 +1,4 @@
-"""Photographs inside a page: small JPEGs as data URIs, so the page is one file."""
+"""Pictures inside a page: small JPEGs as data URIs, so the page is one file."""
 
 import base64
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What ``compile --precision auto`` tried, drawn: R@1 over latency, and the error of each group."""
+"""Figure and tables of a precision search: R@1 over latency, and the error of each group."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from edgevpr.profiles.report.page import Table
 
 
 def search_figure(name: str, decision: Mapping[str, Any]) -> Figure:
-    """Every assignment that was tried: R@1 over latency, the limit, and the chosen one.
+    """R@1 over latency of every assignment tried, the limit, and the chosen one.
 
     Args:
         name: unique in the page.
@@ -30,12 +30,12 @@ def search_figure(name: str, decision: Mapping[str, Any]) -> Figure:
                 row["name"], (row["latency_ms"], row["r1"]), xytext=(6, 6), color=INK,
                 textcoords="offset points", fontsize=9, annotation_clip=False,
             )  # fmt: skip
-    told = "; ".join(f"{r['name']}: {r['r1']:.1f} % at {r['latency_ms']:.2f} ms" for r in tried)
+    points = "; ".join(f"{r['name']}: {r['r1']:.1f} % at {r['latency_ms']:.2f} ms" for r in tried)
     return Figure(
         to_svg(figure, name),
         "Assignments of precisions that were tried. The dashed line is the lowest R@1 allowed; the "
         "large dot was chosen.",
-        f"R@1 against {decision['provenance']} latency. {told}.",
+        f"R@1 against {decision['provenance']} latency. {points}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""One HTML page that shows what was measured, opens without network, and prints.
+"""HTML report of profiles: one page that needs no network and prints.
 
 A page is a closing table and sections; a section holds text, tables, figures and strips of
 pictures. ``standard_sections`` makes those every profile has; a caller adds its own.
@@ -70,7 +70,7 @@ def report_from_records(records: Sequence[ProfileRecord], *, title: str = "") ->
 
 
 def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
-    """Figures, how it was measured, on what, and the evidence of the bundles."""
+    """Figures, method, device, and the evidence of the bundles."""
     rows = [row for record in records for row in record.rows]
     figures = [figure for figure in (recall_figure(rows), stage_figure(rows)) if figure]
     found = [
@@ -138,7 +138,7 @@ def stage_table(rows: Sequence[ProfileRow]) -> Table:
 
 
 def how_measured(record: ProfileRecord) -> str:
-    """A sentence or two on what the numbers include."""
+    """Sentences on what the numbers include."""
     text = (
         f"{record.frames} frames of {record.source}, one at a time, after {record.warmup} that "
         "were not counted. End to end runs from a decoded frame to a ranked list of places: "
@@ -179,7 +179,7 @@ def device_table(device: DeviceContext) -> Table:
 
 
 def facts_table(rows: Sequence[ProfileRow]) -> Table:
-    """What each configuration is made of."""
+    """Target, precision, index and the like of each configuration."""
     names = list(dict.fromkeys(name for row in rows for name in row.facts))
     if not names:
         return Table([], [])
@@ -194,7 +194,7 @@ def evidence_tables(records: Sequence[ProfileRecord]) -> list[Table]:
     found = []
     for record in records:
         for configuration, evidence in record.evidence.items():
-            # What a search for a precision tried has a section of its own.
+            # The precision search has a section of its own.
             lines = _flatten({k: v for k, v in evidence.items() if k != "auto"})
             if lines:
                 found.append(Table(["", ""], lines, caption=configuration))

@@ -1,4 +1,4 @@
-"""Memory that an engine reads or writes, allocated once."""
+"""Buffers that an engine reads or writes, allocated once."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A stream's work recorded once and launched as one, through the CUDA driver.
+"""CUDA graphs: a stream's work recorded once and launched as one, through the CUDA driver.
 
 An engine of a small network is a hundred launches of a few microseconds each; as a graph they are
 one. pycuda has no graphs (its pull request 343 is open since 2022), so these five functions of the

@@ -1,4 +1,4 @@
-"""Engine runners: images in, descriptors out, one small protocol for every engine."""
+"""Runners of engines: the protocol, ONNX Runtime, and the choice by a bundle's record."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,15 +61,16 @@ class OnnxRunner:
         except Exception as error:  # onnxruntime has a class of its own for each failure
             first = str(error).strip().splitlines()[0]
             raise ArtifactVersionError(
-                f"ONNX Runtime {ort.__version__} cannot load {model} ({first}): run pip install "
-                "--upgrade onnxruntime, or edgevpr compile again on this machine"
+                f"found {model}, which ONNX Runtime {ort.__version__} cannot load ({first}), "
+                "expected a graph that it knows: run pip install --upgrade onnxruntime, or "
+                "edgevpr compile MODEL again on this machine"
             ) from error
         (self._input,) = self._session.get_inputs()
         (self._output,) = self._session.get_outputs()
         if self._input.type != "tensor(uint8)" or len(self._input.shape) != 4:
             raise ArtifactError(
-                f"{model} takes {self._input.type} {self._input.shape}, expected tensor(uint8) "
-                "(1, H, W, 3): export it again with edgevpr compile"
+                f"found {model} with the input {self._input.type} {self._input.shape}, expected "
+                "tensor(uint8) (1, H, W, 3): run edgevpr compile MODEL again"
             )
         self._names = [self._output.name]
         self.device = f"ONNX Runtime {ort.__version__}, CPU, {threads or 'all'} threads"
@@ -117,7 +118,8 @@ def runner_from_bundle(
     make = _RUNNERS.get(record.runtime)
     if make is None:
         raise TargetError(
-            f"{bundle.path} is for the engine {record.runtime!r}, this edgevpr runs "
-            f"{', '.join(_RUNNERS)}: install a newer edgevpr, or compile with --target cpu"
+            f"found {bundle.path} for the engine {record.runtime!r}, expected one of "
+            f"{', '.join(_RUNNERS)}: install a newer edgevpr, or run edgevpr compile MODEL "
+            "--target cpu"
         )
     return make(bundle, record, threads)

@@ -1,9 +1,8 @@
-"""TensorRT 8.6 to 11 and TensorRT-RTX through pycuda.
+"""Runner of TensorRT 8.6 to 11 and TensorRT-RTX engines through pycuda.
 
 One owner thread, the device's primary context, buffers allocated once: a context per thread, or
-a second one beside PyTorch's, is what most hanging TensorRT programs have in common. After a
-warm-up, copies and engine are one CUDA graph where the engine allows it; TensorRT-RTX makes its
-own.
+a second one beside PyTorch's, can hang. After a warm-up, copies and engine are one CUDA graph
+where the engine allows it; TensorRT-RTX records its own.
 """
 
 import hashlib
@@ -37,6 +36,9 @@ _LIBRARIES = {
 }
 
 
+#: The way out without a GPU.
+_ON_CPU = "edgevpr compile MODEL --target cpu"
+
 #: CU_STREAM_NON_BLOCKING: work of other libraries on the default stream does not wait for ours.
 _NON_BLOCKING = 1
 
@@ -63,7 +65,7 @@ class TensorRTRunner:
         sidecar, plan = _engine_here(self._bundle, self._record, trt, gpu)
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
         if sidecar.precision != self._record.precision:
-            # A board that refused the bundle's own precision; a figure must not go by its name.
+            # The board refused the bundle's own precision: figures name the one that ran.
             self.device += f", {sidecar.precision} engine"
         if sidecar.dla is not None:
             self.device += f", DLA {sidecar.dla}"
@@ -83,8 +85,8 @@ class TensorRTRunner:
             self.__exit__(type(error), error, error.__traceback__)
             if isinstance(error, cuda.MemoryError):
                 raise ResourceError(
-                    f"{self.device} has no memory left for {self._bundle.path} "
-                    f"({_first_line(error)}): close other programs that use the GPU"
+                    f"found no memory left on {self.device} ({_first_line(error)}), expected room "
+                    f"for {self._bundle.path}: close other programs that use the GPU"
                 ) from error
             if isinstance(error, cuda.Error):
                 raise self._failed(error) from error
@@ -103,14 +105,14 @@ class TensorRTRunner:
         context = self._context(engine, sidecar, gpu) if engine is not None else None
         if context is None:
             raise TargetError(
-                f"{self.device} refused {path}; its own message stands above: run edgevpr build "
-                f"{self._bundle.path} on this machine"
+                f"found {path} refused by {self.device}, whose message stands above, expected an "
+                f"engine built for it: run edgevpr build {self._bundle.path} on this machine"
             )
         self._keep.append(context)
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         if sorted(names) != sorted([record.input, record.output]):
             raise CorruptArtifactError(
-                f"{path} has the tensors {', '.join(names)}, expected {record.input} and "
+                f"found {path} with the tensors {', '.join(names)}, expected {record.input} and "
                 f"{record.output}: run edgevpr build {self._bundle.path} again"
             )
         self._stream = cuda.Stream(_NON_BLOCKING)
@@ -120,16 +122,16 @@ class TensorRTRunner:
             shape, found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
             if found != expected[name] or min(shape) < 1:
                 raise CorruptArtifactError(
-                    f"{path} has tensor {name} of {found} {shape}, expected {expected[name]} of a "
-                    "fixed shape: run edgevpr compile again, then edgevpr build "
-                    f"{self._bundle.path}"
+                    f"found {path} with the tensor {name} of {found} {shape}, expected "
+                    f"{expected[name]} of a fixed shape: run edgevpr compile MODEL again, then "
+                    f"edgevpr build {self._bundle.path}"
                 )
             dtype = np.uint8 if name == record.input else np.float32
             self._buffers[name] = buffer = Buffer(cuda, shape, dtype, mapped)
             context.set_tensor_address(name, buffer.address)
 
     def _context(self, engine: Any, sidecar: EngineSidecar, gpu: Any) -> Any:
-        """The execution context; TensorRT-RTX is told to keep kernels and to make a CUDA graph."""
+        """The execution context; TensorRT-RTX keeps kernels and records a CUDA graph."""
         trt = self._trt
         if self._record.runtime != "tensorrt-rtx":
             return engine.create_execution_context()
@@ -156,11 +158,11 @@ class TensorRTRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # An error's frames keep what their names stand for, and the GPU's things must go now.
+        # The error's frames hold references to GPU objects, which must be freed now.
         while error is not None:
             traceback.clear_frames(error.__traceback__)
             error = error.__cause__ or error.__context__
-        # In reverse order of making; each frees its memory when its last name goes.
+        # In reverse order of making; each is freed with its last reference.
         if self._graph is not None:
             self._graph.close()
             self._graph = None
@@ -178,27 +180,27 @@ class TensorRTRunner:
         if threading.get_ident() != self._owner:
             raise RuntimeError("a TensorRT runner is used by the thread that entered it")
         rows = np.empty((len(images), self._record.output_dim), np.float32)
-        given = self._buffers[self._record.input].host[0]
-        told = self._buffers[self._record.output].host.reshape(-1)
+        input_ = self._buffers[self._record.input].host[0]
+        output = self._buffers[self._record.output].host.reshape(-1)
         for image, row in zip(images, rows, strict=True):
-            np.copyto(given, image)
+            np.copyto(input_, image)
             try:
                 self._run()
             except self._cuda.Error as error:
                 raise self._failed(error) from error
-            np.copyto(row, told)
+            np.copyto(row, output)
         return rows
 
     def _run(self) -> None:
-        """From the input's host buffer to the output's; both are the GPU's until it returns."""
+        """From the input's host buffer to the output's; the GPU uses both until this returns."""
         if self._graph is not None:
             done = self._graph.launch(int(self._stream.handle))
         else:
             done = self._enqueue()
         if not done:
             raise TargetError(
-                f"{self.device} could not run the engine; its own message stands above: run "
-                f"edgevpr build {self._bundle.path} again"
+                f"found that {self.device} could not run the engine, its message stands above, "
+                f"expected it to: run edgevpr build {self._bundle.path} again"
             )
         self._stream.synchronize()
 
@@ -212,8 +214,9 @@ class TensorRTRunner:
 
     def _failed(self, error: BaseException) -> TargetError:
         return TargetError(
-            f"{self.device} failed ({_first_line(error)}): start again; if it fails again, look "
-            "at dmesg for the GPU's own message, and use a bundle compiled with --target cpu"
+            f"found that {self.device} failed ({_first_line(error)}), expected it to run: start "
+            "again; if it fails again, look at dmesg for the GPU's own message, or use a bundle "
+            f"of {_ON_CPU}"
         )
 
 
@@ -223,7 +226,7 @@ def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
     Raises:
         TargetError: says which is missing, how to get it, and what runs here instead.
     """
-    fallback = "or use a bundle compiled with --target cpu"
+    fallback = f"or use a bundle of {_ON_CPU}"
     name, install = _LIBRARIES[runtime]
     found: list[Any] = []
     for module in (name, "pycuda.driver"):
@@ -231,8 +234,8 @@ def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
             found.append(importlib.import_module(module))
         except (ImportError, OSError) as error:  # OSError: a library of the driver is missing
             raise TargetError(
-                f"{bundle} needs {runtime} and pycuda, but {module} cannot be imported here "
-                f"({_first_line(error)}): {install}, {fallback}"
+                f"found no {module} that can be imported ({_first_line(error)}), expected "
+                f"{runtime} and pycuda for {bundle}: {install}, {fallback}"
             ) from error
     trt, cuda = found
     try:
@@ -240,13 +243,13 @@ def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
         count = cuda.Device.count()
     except Exception as error:  # pycuda's errors derive from Exception alone
         raise TargetError(
-            f"{bundle} needs an NVIDIA GPU, but CUDA does not start here ({_first_line(error)}): "
-            f"run it on the device it was built for, {fallback}"
+            f"found that CUDA does not start here ({_first_line(error)}), expected an NVIDIA GPU "
+            f"for {bundle}: run it on the device it was built for, {fallback}"
         ) from error
     if count == 0:
         raise TargetError(
-            f"{bundle} needs an NVIDIA GPU and this machine has none: run it on the device it was "
-            f"built for, {fallback}"
+            f"found no NVIDIA GPU in this machine, expected one for {bundle}: run it on the "
+            f"device it was built for, {fallback}"
         )
     return trt, cuda
 
@@ -273,8 +276,8 @@ def choose_engine(
 ) -> tuple[EngineSidecar, bytes]:
     """The engine of a bundle for this TensorRT version, GPU and board, its content checked.
 
-    Engines are not portable between GPU generations, TensorRT builds or Jetson boards: what differs
-    is said here, from the sidecar, before TensorRT sees the bytes. They are the very bytes hashed.
+    Engines are not portable between GPU generations, TensorRT builds or Jetson boards: the sidecar
+    says what an engine is for, before TensorRT reads it. The bytes returned are those hashed.
 
     Args:
         board: device profile of this Jetson, the empty string on other machines.
@@ -296,16 +299,20 @@ def choose_engine(
         path = bundle.file(f"engines/{stem}.engine")
         plan = path.read_bytes()
         if hashlib.sha256(plan).hexdigest() != sidecar.sha256:
-            raise CorruptArtifactError(f"{path} is not the engine its sidecar describes: {again}")
+            raise CorruptArtifactError(
+                f"found {path} changed since it was built, expected the engine its sidecar "
+                f"describes: {again}"
+            )
         if sidecar.graph_sha256 != record.graph_sha256:
             raise CorruptArtifactError(
-                f"{path} was built from another graph than {bundle.path / 'model.onnx'}: {again}"
+                f"found {path} built from another graph, expected that of "
+                f"{bundle.path / 'model.onnx'}: {again}"
             )
         return sidecar, plan
     raise EngineMissingError(
-        f"{bundle.path} has {'engines for ' + ', '.join(there) if there else 'no engine yet'}, "
-        f"this machine has {_place(record.runtime, version, sm, board)}: {again}, or use a bundle "
-        "compiled with --target cpu"
+        f"found {'engines for ' + ', '.join(there) if there else 'no engine yet'} in "
+        f"{bundle.path}, expected one for {_place(record.runtime, version, sm, board)}: {again}, "
+        f"or use a bundle of {_ON_CPU}"
     )
 
 

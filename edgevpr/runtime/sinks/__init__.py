@@ -1,6 +1,17 @@
-"""Where answers go, by URI; one kind a file."""
+"""Sinks: where answers go.
 
-from edgevpr.runtime.sinks.base import PartFile, Several, Sink
+::
+
+    base                         the ``Sink`` protocol, several sinks as one, part files
+    uri                          the sink for a URI
+    lines                        JSON lines on stdout or in a file, CSV
+    video, annotate              annotated video
+    mcap_file, ros2              ROS 2 messages in a bag, or published
+    nmea, nmea_serial            fixes of a GPS receiver over TCP, over a serial line
+    position, ros_messages       an answer as a fix with its covariance, as ROS 2 messages
+"""
+
+from edgevpr.runtime.sinks.base import PartFile, Sink, SinkGroup
 from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, StandardOutput
 from edgevpr.runtime.sinks.mcap_file import McapFile
 from edgevpr.runtime.sinks.nmea import NmeaServer
@@ -18,8 +29,8 @@ __all__ = [
     "NmeaServer",
     "PartFile",
     "Ros2Publisher",
-    "Several",
     "Sink",
+    "SinkGroup",
     "StandardOutput",
     "VideoSink",
     "open_sink",

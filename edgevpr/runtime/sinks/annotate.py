@@ -1,4 +1,4 @@
-"""A frame with its answer under it: place, position, score, and the gallery image it matched."""
+"""Drawing of a frame with its answer: place, position, score, and the gallery image matched."""
 
 from collections import OrderedDict
 from datetime import datetime, timezone
@@ -28,7 +28,7 @@ class Annotator:
 
     Args:
         images: folder that the gallery's image paths are in; no thumbnails without.
-        min_score: similarity below which a place is not told as known.
+        min_score: similarity below which a place is drawn as unknown.
     """
 
     def __init__(self, images: Path | None = None, min_score: float = 0.0) -> None:
@@ -52,12 +52,12 @@ class Annotator:
             if thumbnail is not None:
                 right = width - min(thumbnail.shape[1], width // 3)
                 canvas[height:, right:] = thumbnail[:, : width - right]
-        colour, lines = self._told(answer)
+        colour, lines = self._strip_text(answer)
         canvas[height:, :6] = colour
         _write(canvas, lines, height, right)
         return canvas
 
-    def _told(self, answer: Answer | FrameError) -> tuple[Colour, list[tuple[str, Colour]]]:
+    def _strip_text(self, answer: Answer | FrameError) -> tuple[Colour, list[tuple[str, Colour]]]:
         """The strip's colour, and its lines with theirs."""
         head = (f"frame {answer.frame}  {_moment(answer.time)}", _WHITE)
         if isinstance(answer, FrameError):
@@ -65,7 +65,7 @@ class Annotator:
         if fix_of(answer, self._min_score) is None:
             says, colour = "unknown: ", _RED
         else:
-            # Without a calibration nobody can say.
+            # ``known`` is None without a confidence model.
             says, colour = ("known: ", _GREEN) if answer.known else ("", _WHITE)
         place = "no place" if answer.place is None else f"place {answer.place}"
         score = "" if answer.score is None else f"  score {answer.score:.3f}"
@@ -85,7 +85,7 @@ class Annotator:
             return None
         if name not in self._thumbnails:
             path = self._images / name
-            # Asked first: OpenCV warns of every file that is not there.
+            # Checked first: OpenCV prints a warning for a missing file.
             read = cv2.imread(str(path)) if path.is_file() else None
             if read is not None:
                 width = max(1, round(read.shape[1] * STRIP / read.shape[0]))

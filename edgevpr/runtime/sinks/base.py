@@ -1,4 +1,4 @@
-"""What a sink is, several of them as one, and files that appear once a run was complete."""
+"""The ``Sink`` protocol, several sinks as one, and files that appear once a run was complete."""
 
 import abc
 import contextlib
@@ -20,11 +20,11 @@ class Sink(Protocol):
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Take an answer and, for the sinks that show it, the frame it is about.
 
-        The frame's pixels are lent until ``write`` returns: who changes or keeps them copies.
+        The frame's pixels are valid until ``write`` returns: copy them to change or keep them.
         """
 
 
-class Several:
+class SinkGroup:
     """Hands every answer to several sinks, in order."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -35,7 +35,7 @@ class Several:
             sink.write(answer, frame)
 
 
-#: How often a part file is opened again because somebody renamed it in between.
+#: Attempts to open a part file that another run renames in between.
 _TRIES = 5
 
 P = TypeVar("P", bound="PartFile")
@@ -44,20 +44,19 @@ P = TypeVar("P", bound="PartFile")
 class PartFile(abc.ABC):
     """A file that appears at ``path`` when the run was complete.
 
-    Until then it stands in ``part``. A run that breaks off leaves that file for whoever wants
-    what is in it, and an older ``path`` as it was. One run at a time writes to a name: ``part``
-    is locked from the beginning of the block to its end.
+    Until then it stands in ``part``. A run that breaks off leaves that file, and an older ``path``
+    as it was. One run at a time writes to a name: ``part`` is locked for the length of the block.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
-        #: set in the block, by who knows that nothing is missing.
+        #: set in the block once nothing is missing.
         self.complete = False
 
     @abc.abstractmethod
     def open(self) -> None:
-        """Begin ``part``, which is there and locked; what an earlier run left in it goes."""
+        """Begin ``part``, which exists and is locked; overwrite what an earlier run left in it."""
 
     @abc.abstractmethod
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
@@ -92,7 +91,7 @@ class PartFile(abc.ABC):
             try:
                 self.close()
             except (OSError, ResourceError):
-                # The disk that failed a write fails the close: the first says which write it was.
+                # A disk that failed a write fails the close too: the first error is shown.
                 if kind is None:
                     raise
             if kind is None and self.complete and self.part.exists():
@@ -102,7 +101,7 @@ class PartFile(abc.ABC):
 
 
 def _lock(part: Path, path: Path) -> int:
-    """An open ``part`` that no other run writes to; closing it lets it go.
+    """An open, locked ``part``; closing it releases the lock.
 
     Raises:
         UsageError: another run has it, or another sink of this one.
@@ -124,17 +123,17 @@ def _lock(part: Path, path: Path) -> int:
             return handle
         os.close(handle)
     raise UsageError(
-        f"{path} is being written already, by another run or another --sink, expected a name of "
+        f"found {path} being written already, by another run or another sink, expected a name of "
         "its own: choose another one, or wait until that run ends"
     )
 
 
 class WholeRecords:
-    """A file in which every record is whole, also when the disk was full in the middle of one."""
+    """A file of whole records, also when the disk was full in the middle of one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Unbuffered: a record is with the system when it was written, or it failed.
+        # Unbuffered: a record has reached the system when ``write`` returns.
         self._stream: IO[bytes] = path.open("wb", buffering=0)
 
     def write(self, record: bytes) -> int:

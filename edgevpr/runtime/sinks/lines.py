@@ -21,7 +21,7 @@ class StandardOutput:
     """
 
     def __init__(self) -> None:
-        # Unbuffered where possible: nothing is left to flush, and to fail again, at exit.
+        # Unbuffered where possible, so that no flush can fail again at exit.
         self._stream: IO[bytes] = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
@@ -31,19 +31,19 @@ class StandardOutput:
 
 
 class _LinesFile(PartFile):
-    """Lines, each with the system as soon as it is written, and whole."""
+    """Whole lines, each handed to the system at once."""
 
     def open(self) -> None:
         self._lines = WholeRecords(self.part)
         self._lines.write(self.head())
 
     def head(self) -> bytes:
-        """What the file starts with."""
+        """First line of the file."""
         return b""
 
     @abc.abstractmethod
     def line(self, answer: Answer | FrameError) -> bytes:
-        """An answer as the file has it."""
+        """One answer as a line."""
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         self._lines.write(self.line(answer))
@@ -74,12 +74,12 @@ class CsvFile(_LinesFile):
 
     def line(self, answer: Answer | FrameError) -> bytes:
         if isinstance(answer, FrameError):
-            told: dict[str, object] = {"error": answer.error}
+            fields: dict[str, object] = {"error": answer.error}
         else:
-            told = {name: getattr(answer, name) for name in CSV_COLUMNS[3:10]}
-            told["total_ms"] = answer.ms.total
+            fields = {name: getattr(answer, name) for name in CSV_COLUMNS[3:10]}
+            fields["total_ms"] = answer.ms.total
         common = {"frame": answer.frame, "source": answer.source, "time": answer.time}
-        row = common | told
+        row = common | fields
         return self._row(["" if row.get(name) is None else row[name] for name in CSV_COLUMNS])
 
     @staticmethod

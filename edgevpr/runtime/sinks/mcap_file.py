@@ -1,4 +1,4 @@
-"""Answers in an MCAP bag, without ROS: read by Foxglove, ``ros2 bag`` and ``edgevpr`` itself."""
+"""Writer of answers to an MCAP bag without ROS, for Foxglove, ``ros2 bag`` and ``edgevpr``."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from edgevpr.runtime.sources.frames import Frame
 
 #: topic -> message type.
 TOPICS = {"/edgevpr/fix": FIX, "/edgevpr/pose": POSE, "/diagnostics": DIAGNOSTICS}
-#: What a power cut loses at most.
+#: Seconds of answers that a power cut loses at most.
 FLUSH_S = 1.0
 _CHUNK_BYTES = 1 << 18
 
@@ -68,7 +68,7 @@ class McapFile(PartFile):
         try:
             call(*args)
         except OSError:
-            # What the writer still holds is not for this disk: no index, no end.
+            # The disk takes no more: neither index nor end is written.
             self._broken = True
             raise
 

@@ -1,7 +1,7 @@
-"""NMEA 0183 for autopilots: the answers as the fixes of a GPS receiver, over TCP.
+"""NMEA 0183 for autopilots: answers as the fixes of a GPS receiver, over TCP.
 
-Sentences GGA and RMC with talker GP, checksummed. A frame without a trusted place gives sentences
-without a fix (quality 0, status V): a reader sees a receiver that lost the sky, not silence.
+Sentences GGA and RMC with talker GP, checksummed. A frame without a known place gives sentences
+without a fix (quality 0, status V), as from a receiver that sees no satellites.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sinks.position import fix_of
 from edgevpr.runtime.sources.frames import Frame
 
-#: What GGA says of the precision: a place is tens of metres, a receiver's 1.0 would be a lie.
+#: Dilution of precision in GGA: a place is tens of metres wide, a receiver's usual value is 1.
 HDOP = 9.9
 
 
@@ -65,10 +65,10 @@ def fix_sentences(answer: Answer | FrameError, min_score: float = 0.0) -> bytes:
 
 
 class NmeaServer:
-    """Serves fixes to every client that connects; a client that does not read is let go.
+    """Server of fixes to every client; one that does not read is disconnected.
 
     Args:
-        host: address to listen on; loopback unless told otherwise.
+        host: address to listen on; loopback when left out.
         port: 0 takes a free one, see ``address``.
         min_score: similarity below which a place is not a fix.
 
@@ -82,8 +82,8 @@ class NmeaServer:
             self._listener = socket.create_server((host, port))
         except OSError as error:
             raise ResourceError(
-                f"cannot listen on {host}:{port} ({error}); choose another port: "
-                f"nmea-tcp://{host}:PORT"
+                f"found that {host}:{port} cannot be listened on ({error}), expected a free port: "
+                f"choose another one, nmea-tcp://{host}:PORT"
             ) from error
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._clients: list[socket.socket] = []
@@ -115,12 +115,12 @@ class NmeaServer:
                     whole = client.send(data) == len(data)
                 except OSError:
                     whole = False
-                if not whole:  # gone, or its buffer is full: half a sentence helps nobody
+                if not whole:  # gone, or its buffer is full: no half sentences
                     self._clients.remove(client)
                     client.close()
 
     def clients(self) -> Iterator[tuple[str, int]]:
-        """Addresses of who listens."""
+        """Addresses of the clients."""
         with self._lock:
             clients = list(self._clients)
         for client in clients:

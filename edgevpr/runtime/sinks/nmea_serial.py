@@ -1,4 +1,4 @@
-"""NMEA 0183 over a serial line, as a GPS receiver is wired to an autopilot."""
+"""NMEA 0183 over a serial line, as from a GPS receiver to an autopilot."""
 
 import contextlib
 import select
@@ -17,7 +17,7 @@ BAUD = 38400
 
 
 class NmeaSerial:
-    """Writes fixes to a serial device, 8 bits, no parity, one stop bit, and never waits for it.
+    """Writer of fixes to a serial device, 8 bits, no parity, one stop bit; never waits for it.
 
     A line slower than the answers gets fewer fixes, each whole: while the last one is on its way
     the next is left out. A device that is pulled ends the run.
@@ -37,9 +37,8 @@ class NmeaSerial:
             self._line: Any = self._serial.Serial(device, baud, write_timeout=0)
         except (OSError, ValueError) as error:
             raise ResourceError(
-                f"cannot open the serial line {device} at {baud} baud ({error}); expected a "
-                "device of this user's: look with 'ls -l /dev/tty*', and add the user to the "
-                "group dialout"
+                f"found no serial line at {device} with {baud} baud ({error}), expected a device "
+                "of this user's: look with 'ls -l /dev/tty*', and add the user to the group dialout"
             ) from error
         self._rest = b""
 
@@ -53,18 +52,18 @@ class NmeaSerial:
             ResourceError: the device is gone.
         """
         try:
-            # What the system still holds for a slow line is a position of the past already.
+            # Bytes still waiting for a slow line are an old position.
             if not self._rest and self._line.out_waiting == 0:
                 self._rest = fix_sentences(answer, self.min_score)
             else:
                 self.skipped += 1
-            # Asked first: pyserial's write turns round until a line without room has some.
+            # Checked first: pyserial's write loops until the line has room.
             if self._rest and select.select([], [self._line], [], 0)[1]:
                 self._rest = self._rest[self._line.write(self._rest) :]
         except OSError as error:
             raise ResourceError(
-                f"the serial line {self._line.port} is gone ({error}); expected it to stay: check "
-                "the cable"
+                f"found the serial line {self._line.port} gone ({error}), expected it to stay: "
+                "check the cable"
             ) from error
 
     def __exit__(
@@ -73,7 +72,7 @@ class NmeaSerial:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What the line has not taken yet is a position of the past; it may be gone altogether.
+        # Bytes still waiting are an old position; the device may be gone.
         with contextlib.suppress(OSError, termios.error):
             self._line.reset_output_buffer()
         self._line.close()

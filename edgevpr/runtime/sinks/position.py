@@ -1,4 +1,4 @@
-"""What an answer is worth as a position: whether it is a fix, how wide, and in which metres."""
+"""Answers as positions: whether one is a fix, its covariance, and metres in a plane."""
 
 import math
 
@@ -31,7 +31,7 @@ def fix_of(answer: Answer | FrameError, min_score: float = 0.0) -> tuple[float, 
 def covariance(answer: Answer) -> NDArray[np.float64]:
     """(2, 2) east and north, square metres, of an answer that is a fix.
 
-    The spread of all places told, about the first, each weighted by exp(-(best - score) /
+    The spread of all places of the answer about the first, each weighted by exp(-(best - score) /
     SCORE_SCALE), plus STD_M squared; divided by the confidence where there is one.
     """
     lat, lon, score = answer.lat, answer.lon, answer.score
@@ -52,7 +52,7 @@ def covariance(answer: Answer) -> NDArray[np.float64]:
 class Plane:
     """Metres for a whole run: east and north of ``origin``, or else UTM.
 
-    UTM keeps the zone of the run's first fix: a robot that crosses its border does not jump.
+    UTM keeps the zone of the run's first fix, so that positions do not jump at its border.
     """
 
     def __init__(self, origin: tuple[float, float] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Answers on the topics of a running ROS 2, through rclpy."""
+"""Publisher of answers on ROS 2 topics, through rclpy."""
 
 import importlib
 from types import TracebackType
@@ -9,7 +9,7 @@ from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sinks.ros_messages import DIAGNOSTICS, FIX, POSE, RosMessages, RosOptions
 from edgevpr.runtime.sources.frames import Frame
 
-#: Messages kept for a subscriber that is slow; older ones are dropped, nobody waits.
+#: Messages kept for a slow subscriber; older ones are dropped.
 DEPTH = 10
 
 
@@ -42,8 +42,8 @@ class Ros2Publisher:
         except Exception as error:
             self._rclpy.shutdown(context=self._context)
             raise UsageError(
-                f"ROS 2 does not make the node edgevpr in the namespace {self._namespace!r} "
-                f"({error}); expected ros2: or ros2:/NAMESPACE"
+                f"found the namespace {self._namespace!r}, which ROS 2 refuses ({error}), expected "
+                "'ros2:' or 'ros2:/NAMESPACE': correct it"
             ) from error
         self._fix = self._node.create_publisher(_message_class(FIX), "~/fix", DEPTH)
         self._pose = self._node.create_publisher(_message_class(POSE), "~/pose", DEPTH)
@@ -85,7 +85,7 @@ def _import(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise TargetError(
-            f"the sink ros2: needs {module}, which this Python does not import ({error}); source "
-            "/opt/ros/DISTRO/setup.bash and install edgevpr for ROS's own Python, or write a bag "
-            "with --sink mcap:FILE.mcap"
+            f"found no {module} that this Python imports ({error}), expected that of ROS 2 for the "
+            "sink 'ros2:': source /opt/ros/DISTRO/setup.bash and install edgevpr for ROS's own "
+            "Python, or write a bag with the sink mcap:FILE.mcap"
         ) from error

@@ -1,7 +1,6 @@
 """Answers as messages of ROS 2: NavSatFix, PoseWithCovarianceStamped, DiagnosticArray.
 
-The classes of the messages come from whoever sends them, rclpy or a bag: both construct them by
-the names of their fields.
+Message classes are those of rclpy or of a bag; both are constructed by field name.
 """
 
 import math
@@ -19,15 +18,15 @@ FIX = "sensor_msgs/msg/NavSatFix"
 POSE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 
-#: Square metres and radians for what one frame says nothing of: height and orientation.
+#: Variance of height and orientation, which one frame does not give; square metres, radians.
 UNKNOWN_VARIANCE = 1e6
-#: Seconds below which a time counts from a video's start: no video is three years long.
+#: Seconds below which a time counts from a video's start (three years).
 _UNIX = 1e8
 
 
 @dataclass(frozen=True)
 class RosOptions:
-    """How answers are told in ROS."""
+    """Frame, threshold and origin of the messages."""
 
     #: the frame that the fix is of.
     frame_id: str = "camera"
@@ -92,8 +91,8 @@ class RosMessages:
         )
 
     def pose(self, answer: Answer | FrameError, stamp: int) -> Any | None:
-        """PoseWithCovarianceStamped, without an orientation; None without a fix: a filter would
-        take in a pose that is none."""
+        """PoseWithCovarianceStamped, without an orientation; None without a fix: a filter
+        would take it for a pose."""
         where = fix_of(answer, self._options.min_score)
         if where is None or not isinstance(answer, Answer):
             return None

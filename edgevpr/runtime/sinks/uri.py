@@ -1,4 +1,4 @@
-"""From ``--sink URI`` to a sink."""
+"""Sinks by URI."""
 
 import math
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from edgevpr.runtime.sinks.ros2 import Ros2Publisher
 from edgevpr.runtime.sinks.ros_messages import RosOptions
 from edgevpr.runtime.sinks.video import VideoSink
 
-Opened = AbstractContextManager[Sink]
+OpenedSink = AbstractContextManager[Sink]
 
 
 @dataclass(frozen=True)
-class Address:
+class SinkAddress:
     """The parts of ``kind:[//][host[:port]][path][?option=value&...]``."""
 
     uri: str
@@ -35,45 +35,45 @@ class Address:
         return float(self.options.get(option, default))
 
 
-def _csv(at: Address) -> Opened:
+def _csv(at: SinkAddress) -> OpenedSink:
     return CsvFile(Path(at.path))
 
 
-def _nmea_tcp(at: Address) -> Opened:
+def _nmea_tcp(at: SinkAddress) -> OpenedSink:
     if at.port is None:
         raise ValueError("no port")
     return NmeaServer(at.host or "127.0.0.1", at.port, at.number("min_score", 0))
 
 
-def _mcap(at: Address) -> Opened:
+def _mcap(at: SinkAddress) -> OpenedSink:
     return McapFile(Path(at.path), _ros_options(at))
 
 
-def _nmea_serial(at: Address) -> Opened:
+def _nmea_serial(at: SinkAddress) -> OpenedSink:
     return NmeaSerial(at.path, int(at.options.get("baud", BAUD)), at.number("min_score", 0))
 
 
-def _ros2(at: Address) -> Opened:
+def _ros2(at: SinkAddress) -> OpenedSink:
     return Ros2Publisher(at.path, _ros_options(at))
 
 
-def _video(at: Address) -> Opened:
+def _video(at: SinkAddress) -> OpenedSink:
     fps = at.number("fps", 0) if "fps" in at.options else None
     if fps is not None and not 1 <= fps <= 240:
-        raise ValueError(f"found fps={fps:g}, expected 1 to 240")
+        raise ValueError(f"fps={fps:g} is not within 1 to 240")
     images = Path(at.options["images"]) if "images" in at.options else None
     if images is not None and not images.is_dir():
-        raise ValueError(f"found no folder at images={images}")
+        raise ValueError(f"no folder at images={images}")
     score = at.number("min_score", 0)
     return VideoSink(Path(at.path), fps=fps, images=images, min_score=score)
 
 
-def _ros_options(at: Address) -> RosOptions:
+def _ros_options(at: SinkAddress) -> RosOptions:
     origin = None
     if "origin" in at.options:
         lat, lon = (float(part) for part in at.options["origin"].split(","))
         if not (abs(lat) <= 90 and abs(lon) <= 180):
-            raise ValueError(f"found the origin {lat:g},{lon:g}, expected LAT,LON in degrees")
+            raise ValueError(f"origin={lat:g},{lon:g} is not LAT,LON in degrees")
         origin = (lat, lon)
     return RosOptions(
         frame_id=at.options.get("frame_id", "camera"),
@@ -84,32 +84,34 @@ def _ros_options(at: Address) -> RosOptions:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of sink: how it is written, the options it takes, what opens it."""
+class SinkKind:
+    """One kind of sink: usage, options, and the function that opens it."""
 
     usage: str
-    open: Callable[[Address], Opened]
+    open: Callable[[SinkAddress], OpenedSink]
     options: tuple[str, ...] = ()
     needs_path: bool = True
 
 
 _ROS = ("frame_id", "min_score", "origin", "altitude")
 KINDS = {
-    "csv": Kind("csv:FILE", _csv),
-    "mcap": Kind("mcap:FILE[?origin=LAT,LON]", _mcap, _ROS),
-    "video": Kind("video:FILE.mp4[?images=FOLDER&fps=R]", _video, ("images", "fps", "min_score")),
-    "nmea-tcp": Kind(
+    "csv": SinkKind("csv:FILE", _csv),
+    "mcap": SinkKind("mcap:FILE[?origin=LAT,LON]", _mcap, _ROS),
+    "video": SinkKind(
+        "video:FILE.mp4[?images=FOLDER&fps=R]", _video, ("images", "fps", "min_score")
+    ),
+    "nmea-tcp": SinkKind(
         "nmea-tcp://HOST:PORT[?min_score=S]", _nmea_tcp, ("min_score",), needs_path=False
     ),
-    "nmea-serial": Kind(
+    "nmea-serial": SinkKind(
         "nmea-serial:/dev/ttyX[?baud=B&min_score=S]", _nmea_serial, ("baud", "min_score")
     ),
-    "ros2": Kind("ros2:[/NAMESPACE][?origin=LAT,LON]", _ros2, _ROS, needs_path=False),
+    "ros2": SinkKind("ros2:[/NAMESPACE][?origin=LAT,LON]", _ros2, _ROS, needs_path=False),
 }
 
 
-def open_sink(uri: str) -> Opened:
-    """A further sink by its URI, one of ``KINDS``.
+def open_sink(sink: str) -> OpenedSink:
+    """The sink for a URI of one of ``KINDS``.
 
     ``nmea-tcp`` serves on loopback unless a host is named.
 
@@ -117,13 +119,13 @@ def open_sink(uri: str) -> Opened:
         UsageError: another kind, an option it does not have, or a value that is none.
         ResourceError: the port or the device cannot be opened.
     """
-    name = uri.partition(":")[0]
+    name = sink.partition(":")[0]
     kind = KINDS.get(name)
     if kind is None:
         usages = ", ".join(each.usage for each in KINDS.values())
-        raise UsageError(f"--sink {uri}: expected {usages}")
+        raise UsageError(f"found `sink` {sink}, expected {usages}: correct it")
     try:
-        at = _address(uri)
+        at = _address(sink)
         unknown = sorted(set(at.options) - set(kind.options))
         if unknown:
             raise ValueError(f"no option {unknown[0]!r}")
@@ -131,12 +133,14 @@ def open_sink(uri: str) -> Opened:
             raise ValueError("nothing after the colon")
         return kind.open(at)
     except ValueError as error:
-        raise UsageError(f"--sink {uri}: {error}; expected {kind.usage}") from error
+        raise UsageError(
+            f"found `sink` {sink} ({error}), expected {kind.usage}: correct it"
+        ) from error
 
 
-def _address(uri: str) -> Address:
+def _address(uri: str) -> SinkAddress:
     rest = uri.partition(":")[2]
     parts = urlsplit(uri)
     path, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-    return Address(uri, path.removeprefix("//"), parts.hostname or "", parts.port, options)
+    return SinkAddress(uri, path.removeprefix("//"), parts.hostname or "", parts.port, options)

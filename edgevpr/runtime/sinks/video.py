@@ -23,7 +23,7 @@ _MEASURED = 8
 _SLOWEST, _FASTEST = 10.0, 60.0
 #: Seconds without a frame that are shown as they were; longer pauses are cut.
 LONGEST_GAP_S = 5.0
-#: OpenCV does not say when a disk is full. It is looked after every so many frames, and the run
+#: OpenCV does not report a full disk. Free space is checked every ``_LOOK`` frames, and the run
 #: ends while there is room for the video's index.
 RESERVE_BYTES = 16 << 20
 _LOOK = 15
@@ -39,7 +39,7 @@ class VideoSink(PartFile):
     Args:
         fps: pictures a second; None takes the rate of the first frames.
         images: folder that the gallery's image paths are in, for thumbnails.
-        min_score: similarity below which a place is not told as known.
+        min_score: similarity below which a place is drawn as unknown.
 
     Raises:
         UsageError: a suffix that is no video's.
@@ -99,8 +99,8 @@ class VideoSink(PartFile):
         writer = cv2.VideoWriter(str(self.part), fourcc, self._rate, size)
         if not writer.isOpened():
             raise TargetError(
-                f"OpenCV {cv2.__version__} here has no {codec} encoder for {self.path.name}; use "
-                "video:FILE.avi, or pip install opencv-python-headless"
+                f"found no {codec} encoder in OpenCV {cv2.__version__}, expected one for "
+                f"{self.path.name}: use video:FILE.avi, or run pip install opencv-python-headless"
             )
         return writer
 
@@ -138,7 +138,7 @@ class VideoSink(PartFile):
             written.release()
             if not readable:
                 raise ResourceError(
-                    f"the video {self.part} could not be written to its end, expected room on its "
+                    f"found the video {self.part} not written to its end, expected room on its "
                     "disk: free some and run the command again"
                 )
 

@@ -1,1 +1,13 @@
-"""Frames from cameras, videos, folders and bags."""
+"""Sources of frames.
+
+::
+
+    frames        ``Frame``, the ``Source`` protocol, image files and videos
+    open_source   the source for an address
+    live          the newest frame of a camera, reconnection
+    cameras       cameras by address, with GStreamer or OpenCV
+    gst           GStreamer pipelines
+    bags          MCAP files and rosbag2 folders
+    cut_mcap      MCAP files without their end
+    ros_images    camera messages of ROS as images
+"""

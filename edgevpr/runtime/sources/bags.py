@@ -1,4 +1,4 @@
-"""Recorded robot data as a source: MCAP files and rosbag2 folders, without ROS.
+"""Source of recorded robot data: MCAP files and rosbag2 folders, without ROS.
 
 The ``rosbags`` library reads both storages of rosbag2 and knows ROS's messages.
 """
@@ -83,7 +83,7 @@ class Bag:
                 break
             except MemoryError:
                 raise
-            except Exception as error:  # whatever a parser or a decompressor makes of damage
+            except Exception as error:  # parsers and decompressors raise anything on damage
                 self._ended(count, str(error))
                 return
             image, at, wrong = None, recorded / 1e9, ""
@@ -118,8 +118,8 @@ class Bag:
             topics = cut_mcap.topics(self.path) if self.path.suffix == ".mcap" else []
             if not topics:
                 raise DataError(
-                    f"{self.path} cannot be read as a bag ({error}); expected an MCAP file of "
-                    "ROS 2 or a rosbag2 folder: copy it again, or try 'ros2 bag reindex'"
+                    f"found {self.path}, which cannot be read as a bag ({error}), expected an MCAP "
+                    "file of ROS 2 or a rosbag2 folder: copy it again, or try 'ros2 bag reindex'"
                 ) from error
             self.remark = (
                 f"{self.path} was read in order and as far as it goes, for it has no index that "
@@ -150,14 +150,14 @@ def _choose(path: Path, topics: list[Topic], name: str | None) -> Topic:
     if not images:
         others = ", ".join(f"{each.name} ({each.type})" for each in topics) or "none"
         raise DataError(
-            f"{path} has no topic of images, expected one of {' or '.join(DECODERS)}; its topics: "
-            f"{others}"
+            f"found no topic of images in {path} (topics: {others}), expected "
+            f"{' or '.join(DECODERS)}: pass another bag"
         )
     listed = ", ".join(f"{each.name} ({each.count})" for each in images)
     what = f"no images on {name}" if name else f"images on {len(images)} topics"
     raise DataError(
-        f"{path} has {what}, expected the name of one: pass '{path}?topic={images[0].name}'; "
-        f"found {listed}"
+        f"found {what} in {path} ({listed}), expected the name of one: pass "
+        f"'{path}?topic={images[0].name}'"
     )
 
 
@@ -174,7 +174,7 @@ def find(uri: str) -> Bag | None:
     if path.is_dir():
         if (path / "metadata.yaml").is_file():
             return Bag(path, topic)
-        # What a recorder leaves that lost power: its file (with SQLite's journals), no metadata.
+        # A recorder that lost power leaves its file (with SQLite's journals) and no metadata.
         files = [each for each in path.iterdir() if each.suffix in SUFFIXES]
         if len(files) == 1 and all(p.name.startswith(files[0].name) for p in path.iterdir()):
             return Bag(files[0], topic)

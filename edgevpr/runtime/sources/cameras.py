@@ -1,4 +1,4 @@
-"""Addresses of live cameras, and which library opens them: GStreamer where it is, else OpenCV."""
+"""Live cameras by address, opened with GStreamer where it is installed, else with OpenCV."""
 
 import threading
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 from edgevpr.errors import DataError, TargetError, UsageError
 from edgevpr.preprocess import Preprocess
 from edgevpr.runtime.sources import gst
-from edgevpr.runtime.sources.live import Gone, LiveSource, Open, Patience
+from edgevpr.runtime.sources.live import CameraGone, LiveSource, Open, ReconnectPolicy
 
-#: What the address of a live camera starts with; a bare number is ``/dev/videoN``.
+#: First characters of a live camera's address; a bare number is ``/dev/videoN``.
 PREFIXES = ("v4l2://", "rtsp://", "rtsps://", "csi://", "gst:")
 
 Backend = Literal["auto", "opencv", "gstreamer"]
 
-#: What GStreamer reads each kind of camera with.
+#: GStreamer's source element for each kind of camera.
 ELEMENTS = {
     "v4l2": "v4l2src",
     "rtsp": "rtspsrc",
@@ -31,15 +31,15 @@ class CameraOptions:
     """How live cameras are opened and kept open."""
 
     backend: Backend = "auto"
-    patience: Patience = field(default_factory=Patience)
+    reconnect: ReconnectPolicy = field(default_factory=ReconnectPolicy)
     #: (height, width) that the GStreamer pipeline scales to; the camera's own size without it.
-    size: tuple[int, int] | None = None
-    #: told one sentence when a camera goes, for every failed attempt, and when it is back.
-    say: Callable[[str], None] = lambda _: None
+    pipeline_scale: tuple[int, int] | None = None
+    #: called with a sentence when a camera goes, for each failed attempt, and when it is back.
+    notify: Callable[[str], None] = lambda _: None
 
 
 def scaled_for(preprocess: Preprocess) -> tuple[int, int]:
-    """``CameraOptions.size`` for a network: (height, width), twice its input.
+    """``CameraOptions.pipeline_scale`` for a network: (height, width), twice its input.
 
     The last halving stays with ``Preprocess.resize``: a pipeline's filters are not the one that
     the network was trained with, and what they do differently is mostly gone at half the size.
@@ -49,7 +49,7 @@ def scaled_for(preprocess: Preprocess) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Address:
-    #: as it may be printed: without the password.
+    #: for messages, without the password.
     name: str
     kind: str
     #: device, sensor number, URL or pipeline.
@@ -73,13 +73,13 @@ def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
     reopen = _opener(address, options)
     try:
         capture = reopen(threading.Event())
-    except Gone as problem:
+    except CameraGone as problem:
         raise DataError(
-            f"the camera {address.name} {problem}; expected a device of this user's or a stream "
-            "that answers: check the cable or address, and that no other program holds it"
+            f"found that the camera {address.name} {problem}, expected a device of this user's or "
+            "a stream that answers: check the cable or address, and that no other program holds it"
         ) from None
     return LiveSource(
-        capture, address.name, reopen=reopen, patience=options.patience, say=options.say
+        capture, address.name, reopen=reopen, reconnect=options.reconnect, notify=options.notify
     )
 
 
@@ -114,27 +114,31 @@ _MODE = ("width", "height", "fps")
 
 
 def _opener(address: _Address, options: CameraOptions) -> Open:
-    """What opens the camera, now and again after it has gone."""
+    """The function that opens the camera, the first time and after it has gone."""
     no_gst = gst.why_not() or lacks(address.kind)
     if options.backend == "gstreamer" and no_gst:
-        raise TargetError(f"{address.name} cannot be opened with GStreamer, which {no_gst}")
+        raise TargetError(
+            f"found `backend` gstreamer for {address.name}, expected a GStreamer that opens it, "
+            f"and the one here {no_gst}"
+        )
     if options.backend == "auto" and address.kind.startswith("rtsp") and not no_gst:
         no_gst = lacks_decoder()
     if options.backend != "opencv" and not no_gst:
-        pipeline = _pipeline(address, options.size)
-        return lambda unwanted: gst.GstCapture(pipeline, unwanted)
+        pipeline = _pipeline(address, options.pipeline_scale)
+        return lambda cancelled: gst.GstCapture(pipeline, cancelled)
     if address.kind in ("gst", "csi"):
         return _opencv_pipeline(address, options, no_gst)
-    if options.size:
-        reason = no_gst or "--backend opencv was asked for"
+    if options.pipeline_scale:
+        reason = f"GStreamer {no_gst}" if no_gst else "`backend` is opencv"
         raise UsageError(
-            f"--pipeline-scale needs GStreamer ({reason}), found OpenCV: leave the option out"
+            f"found `pipeline_scale` with OpenCV ({reason}), expected GStreamer: leave out "
+            "`pipeline_scale`"
         )
     return lambda _: _opencv(address)
 
 
 def lacks(kind: str) -> str:
-    """What GStreamer lacks for a kind of camera, or ''; only where ``gst.why_not`` is ''."""
+    """The element GStreamer lacks for a kind of camera, or ''; where ``gst.why_not`` is ''."""
     element = ELEMENTS[kind]
     if gst.has(element):
         return ""
@@ -145,7 +149,7 @@ def lacks(kind: str) -> str:
 
 
 def lacks_decoder() -> str:
-    """What GStreamer lacks for most RTSP cameras, or ''; only where ``gst.why_not`` is ''."""
+    """The decoder GStreamer lacks for most RTSP cameras, or ''; where ``gst.why_not`` is ''."""
     found = gst.decodes_h264()
     return "" if found else "lacks an H.264 decoder: run sudo apt install gstreamer1.0-libav"
 
@@ -179,11 +183,12 @@ def _opencv_pipeline(address: _Address, options: CameraOptions, no_gst: str) -> 
 
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise TargetError(
-            f"{address.name} needs GStreamer, which {no_gst or 'was not asked for'}, or OpenCV "
-            f"with GStreamer, and OpenCV {cv2.__version__} here was built without it: use a "
-            "v4l2:// address, or the system's python3-opencv"
+            f"found neither a GStreamer that opens {address.name} (the one here "
+            f"{no_gst or 'was not asked for'}) nor OpenCV with GStreamer (OpenCV "
+            f"{cv2.__version__} is without), expected one of them: use a v4l2:// address, or the "
+            "system's python3-opencv"
         )
-    description = _pipeline(address, options.size).description
+    description = _pipeline(address, options.pipeline_scale).description
     return lambda _: _opened(cv2.VideoCapture(description, cv2.CAP_GSTREAMER))
 
 
@@ -194,7 +199,7 @@ def _opencv(address: _Address) -> Any:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
         return _opened(cv2.VideoCapture(address.where, cv2.CAP_FFMPEG, timeouts))
     capture = _opened(cv2.VideoCapture(address.where, cv2.CAP_V4L2))
-    # One buffer where the driver allows it: a queue is age.
+    # One buffer where the driver allows it: frames in a queue are old.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     asked = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT}
     for key, value in address.mode.items():
@@ -204,5 +209,5 @@ def _opencv(address: _Address) -> Any:
 
 def _opened(capture: Any) -> Any:
     if not capture.isOpened():
-        raise Gone("does not open")
+        raise CameraGone("does not open")
     return capture

@@ -1,4 +1,4 @@
-"""An MCAP file without its end, as a recorder leaves it that lost power: read as far as it goes.
+"""Reader of MCAP files without their end, as a recorder that lost power leaves them.
 
 Libraries that open MCAP files by the index at their end refuse such a file; the ``mcap`` library
 also reads the records one after the other.
@@ -34,7 +34,7 @@ def messages(path: Path, topic: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _messages(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
-    """(topic, message type, nanoseconds, message) until the file ends or makes no sense."""
+    """(topic, message type, nanoseconds, message) until the file ends or a record is torn."""
     require("mcap", extra="bags")
     from mcap.records import Channel, Message, Schema
     from mcap.stream_reader import StreamReader
@@ -49,7 +49,7 @@ def _messages(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
             except MemoryError:
                 raise
             except Exception:
-                # Whatever a parser makes of a torn record: the file ends here.
+                # Parsers raise anything on a torn record: the file ends here.
                 return
             if record is None:
                 return

@@ -1,4 +1,4 @@
-"""A frame, and the sources it comes from: image files and videos, every frame in order.
+"""Frames, the ``Source`` protocol, and sources of image files and videos.
 
 Live cameras, where only the newest frame counts, are in ``edgevpr.runtime.sources.live``.
 """
@@ -20,7 +20,7 @@ from edgevpr.preprocess import decode_image
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera image, or the sentence that says why there is none."""
+    """One camera image, or the reason why there is none."""
 
     #: counts from 0 within a run.
     id: int
@@ -104,9 +104,8 @@ class VideoFile:
         self._capture: Any = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise DataError(
-                f"{path} ({path.stat().st_size} bytes) cannot be opened as a video; expected a "
-                "complete file in a format OpenCV reads (mp4, mkv, avi): copy it again or convert "
-                "it with ffmpeg"
+                f"found {path} ({path.stat().st_size} bytes), which OpenCV cannot open, expected a "
+                "complete video (mp4, mkv, avi): copy it again or convert it with ffmpeg"
             )
         self._expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
@@ -125,7 +124,7 @@ class VideoFile:
             found, image = self._capture.read()
             now = time.monotonic()
             if not found:
-                # What a container announces is an estimate: a frame or two less is no news.
+                # A container's count is an estimate: a frame or two less is not remarked on.
                 if count < self._expected - 2:
                     self.remark = (
                         f"{self.path} ended after {count} of the {self._expected} frames it "
@@ -142,8 +141,11 @@ def _read(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        return None, f"{path} cannot be read ({error.strerror}); expected an image file"
+        return None, f"found {path} unreadable ({error.strerror}), expected an image: check it"
     image = decode_image(data)
     if image is None:
-        return None, f"{path} ({data.size} bytes) is not a readable image; it was left out"
+        return None, (
+            f"found {path} ({data.size} bytes), which does not decode, expected a complete image: "
+            "replace or remove it"
+        )
     return image, ""

@@ -1,8 +1,7 @@
 """Cameras through GStreamer, with PyGObject: decoding and colour conversion in its pipeline.
 
-On a Jetson the pipeline's own elements do that in hardware. The end of every pipeline is an
-``appsink`` that holds one frame and lets go of older ones, so that no queue ages behind a slow
-engine.
+On a Jetson the pipeline's own elements do that in hardware. Every pipeline ends in an ``appsink``
+that holds one frame and drops older ones, so that no queue forms before a slow engine.
 """
 
 import re
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError, TargetError
-from edgevpr.runtime.sources.live import FIRST_FRAME_S, Ended, Gone
+from edgevpr.runtime.sources.live import FIRST_FRAME_S, CameraGone, StreamEnded
 
 SINK = "appsink drop=true max-buffers=1 sync=false"
 #: The element that gets ``Pipeline.properties``.
@@ -24,8 +23,8 @@ SOURCE = "edgevpr_source"
 
 _POLL_NS = 100_000_000
 _NVIDIA = re.compile(r"(^|!)\s*nv\w+|memory:NVMM")
-#: What comes to an end by itself. GStreamer's latency query does not tell: it calls videotestsrc
-#: live without is-live, and rtspsrc over TCP not.
+#: Pipelines that end by themselves. GStreamer's latency query does not tell: it calls videotestsrc
+#: live without is-live, and rtspsrc over TCP not live.
 _RECORDING = re.compile(r"filesrc\b|file://|\bnum-buffers=")
 _INSTALL = (
     "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-good and make "
@@ -60,7 +59,7 @@ def why_not() -> str:
 
 
 def version() -> str:
-    """GStreamer's version; only where ``why_not`` says nothing."""
+    """GStreamer's version; only where ``why_not`` is ''."""
     gst = _gst()
     return ".".join(str(part) for part in gst.version()[:3])
 
@@ -71,7 +70,7 @@ def has(element: str) -> bool:
 
 
 def decodes_h264() -> bool:
-    """Whether there is a decoder for what most network cameras send."""
+    """Whether there is a decoder for H.264, which most network cameras send."""
     gst = _gst()
     factory = gst.ElementFactory
     decoders = factory.list_get_elements(
@@ -110,30 +109,30 @@ class GstCapture:
 
     Args:
         pipeline: with one ``appsink``.
-        unwanted: set when the frames are not wanted any more; ends every wait here.
+        cancelled: set when the frames are not wanted any more; ends every wait here.
 
     Raises:
         DataError: it cannot be built.
-        Gone: it gives no first frame, or none in time.
+        CameraGone: it gives no first frame, or none in time.
         TargetError: its frames are not BGR, or not in the CPU's memory.
     """
 
-    def __init__(self, pipeline: Pipeline, unwanted: threading.Event) -> None:
+    def __init__(self, pipeline: Pipeline, cancelled: threading.Event) -> None:
         gst = self._gst = _gst()
-        self._unwanted = unwanted
+        self._unwanted = cancelled
         self._recording = _RECORDING.search(pipeline.description) is not None
         self._sample: Any = None
         self._pulled = 0
-        #: frames that the appsink let go of so far.
+        #: frames that the appsink dropped so far.
         self.skipped = 0
         try:
             self._pipeline = gst.parse_launch(pipeline.description)
         except _glib_error() as error:
             raise DataError(
-                f"GStreamer cannot build the pipeline {pipeline.description!r} ({error.message}): "
-                "try it with gst-launch-1.0"
+                f"found the pipeline {pipeline.description!r}, which GStreamer cannot build "
+                f"({error.message}), expected one that runs: try it with gst-launch-1.0"
             ) from None
-        # An element that is thrown away while it runs takes the process with it.
+        # An element that is freed while it runs crashes the process.
         try:
             self._sink = self._find_sink(pipeline.description)
             for name, value in pipeline.properties.items():
@@ -142,7 +141,7 @@ class GstCapture:
             self._pipeline.set_state(gst.State.PLAYING)
             self._first = self._wait(time.monotonic() + FIRST_FRAME_S)
             if self._first is not None:
-                to_bgr(self._first)  # a wrong format is said before the run starts
+                to_bgr(self._first)  # a wrong format is reported before the run starts
         except BaseException:
             self.release()
             raise
@@ -172,11 +171,11 @@ class GstCapture:
                 return sample
             self._raise_problem(starting=deadline is not None)
             if deadline is not None and time.monotonic() > deadline:
-                raise Gone(f"gave no frame within {FIRST_FRAME_S:g} s")
+                raise CameraGone(f"gave no frame within {FIRST_FRAME_S:g} s")
         return None
 
     def _count(self) -> None:
-        """Frames are either pulled or let go; one more may still wait while the stream goes on."""
+        """Count dropped frames: neither pulled nor, while the stream goes on, waiting."""
         self._pulled += self._sample is not None
         arrived = self._sink.get_property("stats").get_uint64("rendered")[1]
         self.skipped = max(self.skipped, arrived - self._pulled - (self._sample is not None))
@@ -186,14 +185,14 @@ class GstCapture:
         message = self._bus.timed_pop_filtered(0, kinds.ERROR | kinds.EOS)
         if message is not None and message.type == kinds.ERROR:
             error, _ = message.parse_error()
-            raise Gone(f"stopped ({error.message.rstrip('.')})")
+            raise CameraGone(f"stopped ({error.message.rstrip('.')})")
         if message is not None or self._sink.is_eos():
             self._sample = None
             if starting:
-                raise Gone("ended before its first frame")
+                raise CameraGone("ended before its first frame")
             if self._recording:
-                raise Ended
-            raise Gone("was closed by the other side")
+                raise StreamEnded
+            raise CameraGone("was closed by the other side")
 
     def _find_sink(self, description: str) -> Any:
         sinks = []
@@ -219,14 +218,17 @@ def to_bgr(sample: Any) -> NDArray[np.uint8]:
     caps = sample.get_caps().get_structure(0)
     if caps.get_name() != "video/x-raw" or caps.get_string("format") != "BGR":
         raise TargetError(
-            f"the pipeline's appsink gets {caps.get_name()} {caps.get_string('format') or ''}, "
+            f"found {caps.get_name()} {caps.get_string('format') or ''} at the pipeline's appsink, "
             "expected BGR: put videoconvert ! video/x-raw,format=BGR before it, or leave it out"
         )
     height, width = caps.get_int("height")[1], caps.get_int("width")[1]
     buffer = sample.get_buffer()
     found, memory = buffer.map(gst.MapFlags.READ)
     if not found:
-        raise TargetError("GStreamer's frame cannot be read from the CPU: put nvvidconv before it")
+        raise TargetError(
+            "found a GStreamer frame that the CPU cannot read, expected one in its memory: put "
+            "nvvidconv before the appsink"
+        )
     try:
         data = np.frombuffer(memory.data, np.uint8)
         # Rows are padded, to multiples of four bytes at least.

@@ -1,8 +1,8 @@
-"""Live cameras: the newest frame wins, and a camera that goes away is opened again.
+"""Source of a live camera: the newest frame only, and reconnection when the camera goes away.
 
-A thread takes every frame off the driver as it comes, so that no queue builds up behind a slow
-engine, and keeps the last one. What the reader did not fetch in time is counted as dropped. The
-reader watches that thread: when its camera ends, fails or stalls, it opens another.
+A thread takes every frame off the driver as it comes, so that no queue builds up before a slow
+engine, and keeps the last one. Frames that the reader did not fetch in time count as dropped. The
+reader watches that thread: when its camera ends, fails or stalls, it opens the camera again.
 """
 
 import math
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from edgevpr.errors import DataError, EdgeVPRError
 from edgevpr.runtime.sources.frames import Frame
 
-#: How long a read waits before it looks whether the run was stopped.
+#: Seconds a read waits before it checks whether the run was stopped.
 _POLL_S = 0.1
-#: How long closing waits for a driver that is blocked in a read.
+#: Seconds closing waits for a driver that is blocked in a read.
 _CLOSE_S = 2.0
-#: How long an opened camera may take to its first frame: some streams send a whole picture only
+#: Seconds an opened camera may take to its first frame: some streams send a whole picture only
 #: every few seconds.
 FIRST_FRAME_S = 10.0
 
@@ -34,8 +34,8 @@ class Capture(Protocol):
         """Wait for the next frame; False when the camera gives no more.
 
         Raises:
-            Gone: why it gives no more.
-            Ended: it came to its own end, and would only start over.
+            CameraGone: why it gives no more.
+            StreamEnded: it came to its own end, and would only start over.
         """
         ...
 
@@ -44,21 +44,21 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-#: Opens a camera. The event is set once the frames are not wanted any more: who waits, looks.
+#: Opens a camera. The event is set once its frames are not wanted any more; waits end then.
 Open = Callable[[threading.Event], Capture]
 
 
-class Gone(DataError):
+class CameraGone(DataError):
     """Why a camera does not open or gives no more: the rest of a sentence that starts with it."""
 
 
-class Ended(Exception):
+class StreamEnded(Exception):
     """A stream that is over, as opposed to a camera that has gone."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """When a camera counts as gone, and for how long it is waited for."""
+class ReconnectPolicy:
+    """Seconds until a camera counts as gone, and seconds in which it is tried again."""
 
     #: seconds, once it counts as gone, in which attempts to open it again begin; 0 is not at all.
     reconnect_s: float = 60.0
@@ -80,8 +80,9 @@ class LiveSource:
         capture: an opened camera; closed with the block.
         name: its address, given with every frame.
         reopen: opens the camera again after it has gone; without it the source ends then.
-        patience: when a camera counts as gone and how long it is tried for.
-        say: told one sentence when the camera goes, for every failed attempt, and when it is back.
+        reconnect: when a camera counts as gone and how long it is tried for.
+        notify: called with a sentence when the camera goes, for each failed attempt, and when it is
+            back.
     """
 
     live = True
@@ -92,8 +93,8 @@ class LiveSource:
         name: str,
         *,
         reopen: Open | None = None,
-        patience: Patience | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        reconnect: ReconnectPolicy | None = None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
         self.drops = 0
@@ -101,29 +102,29 @@ class LiveSource:
         #: the camera went and did not come back.
         self.gone = False
         self._reopen = reopen
-        self._patience = patience or Patience()
-        self._say = say
+        self._reconnect = reconnect or ReconnectPolicy()
+        self._notify = notify
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._count = 0
         self._losses = 0
         self._lost_s = 0.0
-        self._link = _Link(self, lambda _: capture)
+        self._connection = _Connection(self, lambda _: capture)
 
     def __enter__(self) -> "LiveSource":
-        self._link.start()
+        self._connection.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._link.leave()
+        self._connection.leave()
 
     def frames(self, stop: threading.Event) -> Generator[Frame, None, None]:
         while not stop.is_set():
             with self._changed:
-                if self._newest is None and not self._link.ended:
+                if self._newest is None and not self._connection.ended:
                     self._changed.wait(_POLL_S)
                 frame, self._newest = self._newest, None
-                problem = "" if frame else self._link.problem(self._patience.stall_s)
+                problem = "" if frame else self._connection.problem(self._reconnect.stall_s)
             if frame is not None:
                 yield frame
             elif problem and not self._recover(problem, stop):
@@ -131,16 +132,16 @@ class LiveSource:
 
     def _recover(self, problem: str, stop: threading.Event) -> bool:
         """Whether the camera is back; ``remark`` says how it went."""
-        if self._link.finished or self._reopen is None or self._patience.reconnect_s <= 0:
-            over = "came to its end" if self._link.finished else problem
+        if self._connection.finished or self._reopen is None or self._reconnect.reconnect_s <= 0:
+            over = "came to its end" if self._connection.finished else problem
             self.remark = f"{self.name} {over}"
-            self.gone = not self._link.finished
+            self.gone = not self._connection.finished
             return False
-        budget, last = self._patience.reconnect_s, self._link.last
+        budget, last = self._reconnect.reconnect_s, self._connection.last
         deadline = time.monotonic() + budget
         limit = f" for up to {budget:g} s" if math.isfinite(budget) else ""
-        self._say(f"{self.name} {problem}; trying to open it again{limit}")
-        for attempt, delay in enumerate(self._patience.delays(), 1):
+        self._notify(f"{self.name} {problem}; trying to open it again{limit}")
+        for attempt, delay in enumerate(self._reconnect.delays(), 1):
             left = deadline - time.monotonic()
             if left <= 0:
                 self.gone = True
@@ -149,27 +150,27 @@ class LiveSource:
                     f"({attempt - 1} attempts); the run ended there"
                 )
                 return False
-            self._link.leave(wait=False)
+            self._connection.leave(wait=False)
             if stop.wait(min(delay, left)):
                 return False
-            self._link = _Link(self, self._reopen)
-            self._link.start()
+            self._connection = _Connection(self, self._reopen)
+            self._connection.start()
             why_not = self._first_frame(stop)
             if stop.is_set():
                 return False
             if not why_not:
                 self._came_back(attempt, time.monotonic() - last)
                 return True
-            self._say(f"{self.name}: attempt {attempt} failed: {why_not}")
+            self._notify(f"{self.name}: attempt {attempt} failed: {why_not}")
         return False
 
     def _first_frame(self, stop: threading.Event) -> str:
         """Wait for a frame of a new link; why there is none, or ''."""
         while not stop.is_set():
             with self._changed:
-                if self._link.gave_frames:
+                if self._connection.gave_frames:
                     return ""
-                if problem := self._link.problem(FIRST_FRAME_S):
+                if problem := self._connection.problem(FIRST_FRAME_S):
                     return problem
                 self._changed.wait(_POLL_S)
         return ""
@@ -177,17 +178,19 @@ class LiveSource:
     def _came_back(self, attempt: int, seconds: float) -> None:
         self._losses += 1
         self._lost_s += seconds
-        self._say(f"{self.name} is back after {seconds:.1f} s, at attempt {attempt}")
+        self._notify(f"{self.name} is back after {seconds:.1f} s, at attempt {attempt}")
         times = "once" if self._losses == 1 else f"{self._losses} times"
         self.remark = (
             f"{self.name} was gone {times}, {self._lost_s:.1f} s in all, and was opened again"
         )
 
-    def _take(self, link: "_Link", image: Any, captured: float, wall: float, skipped: int) -> None:
+    def _take(
+        self, link: "_Connection", image: Any, captured: float, wall: float, skipped: int
+    ) -> None:
         """The newest frame, from the thread that reads the camera."""
         took = (time.monotonic() - captured) * 1e3
         with self._changed:
-            if link.unwanted.is_set():
+            if link.cancelled.is_set():
                 return
             self.drops += skipped + (self._newest is not None)
             self._count += skipped
@@ -197,15 +200,15 @@ class LiveSource:
             self._changed.notify()
 
 
-class _Link:
+class _Connection:
     """One opening of the camera, and the thread that reads it until it ends or is left.
 
-    A driver may never return from a call. Its thread is then left behind: as a daemon it cannot
-    keep the process alive, and it closes the camera should the call ever return.
+    A driver may never return from a call. Its daemon thread is then left behind; it closes the
+    camera should the call return.
     """
 
     def __init__(self, source: LiveSource, opening: Open) -> None:
-        self.unwanted = threading.Event()
+        self.cancelled = threading.Event()
         self.ended = False
         #: it ended by itself, and is not to be opened again.
         self.finished = False
@@ -224,7 +227,7 @@ class _Link:
         self._thread.start()
 
     def leave(self, *, wait: bool = True) -> None:
-        self.unwanted.set()
+        self.cancelled.set()
         if wait:
             self._thread.join(_CLOSE_S)
 
@@ -241,8 +244,8 @@ class _Link:
         capture: Capture | None = None
         counted = 0
         try:
-            capture = self._opening(self.unwanted)
-            while not self.unwanted.is_set() and capture.grab():
+            capture = self._opening(self.cancelled)
+            while not self.cancelled.is_set() and capture.grab():
                 captured, wall = time.monotonic(), time.time()
                 skipped = getattr(capture, "skipped", 0) - counted
                 found, image = capture.retrieve()
@@ -250,7 +253,7 @@ class _Link:
                     break
                 self._source._take(self, image, captured, wall, skipped)
                 counted += skipped
-        except Ended:
+        except StreamEnded:
             self.finished = True
         except EdgeVPRError as error:
             self._why = str(error)

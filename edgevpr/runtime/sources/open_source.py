@@ -1,4 +1,4 @@
-"""From what a user types to a source of frames.
+"""Sources by address.
 
 ``folder/``, ``'folder/*.jpg'``, ``image.png``, ``video.mp4``, ``file:///path/to/any/of/these``,
 ``bag.mcap``, ``rosbag2-folder/?topic=/camera/image``, ``0``, ``v4l2:///dev/video0``,
@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
-    """The source for an address; use it in a ``with`` block. ``camera`` counts for live ones.
+    """The source for an address; use it in a ``with`` block. ``camera`` is for live ones.
 
     Raises:
         DataError: nothing there, no images in the folder, not a video, no such camera.
@@ -64,8 +64,8 @@ def _pattern(pattern: str) -> ImageFiles:
     images = [p for p in found if _is_image(p) and p.is_file()]
     if not images:
         raise DataError(
-            f"the pattern {pattern} matches {len(found)} files and no image, expected some ending "
-            f"in {', '.join(IMAGE_SUFFIXES)}: check it, and quote it so that the shell leaves it"
+            f"found {len(found)} files and no image that match {pattern}, expected some ending in "
+            f"{', '.join(IMAGE_SUFFIXES)}: check it, and quote it so that the shell leaves it"
         )
     return ImageFiles(images)
 

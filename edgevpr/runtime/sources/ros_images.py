@@ -1,4 +1,4 @@
-"""Camera messages of ROS as images: sensor_msgs/Image and sensor_msgs/CompressedImage.
+"""Decoders of ROS camera messages: sensor_msgs/Image and sensor_msgs/CompressedImage.
 
 Encodings are those of ROS's image_encodings.hpp that OpenCV converts.
 """
@@ -78,8 +78,8 @@ def compressed_image(message: Any) -> NDArray[np.uint8]:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise DataError(
-            f"found {data.size} bytes of format {message.format!r} that are no readable image, "
-            "expected JPEG or PNG"
+            f"found {data.size} bytes of format {message.format!r} that do not decode, expected "
+            "JPEG or PNG: choose the topic of a colour or grey camera"
         )
     return np.asarray(image, np.uint8)
 

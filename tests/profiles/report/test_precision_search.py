@@ -23,8 +23,8 @@ DECISION = {
 }  # fmt: skip
 
 
-def test_every_candidate_and_group_is_told() -> None:
-    """Catches a table that leaves out the verdict, and a figure that says nothing without eyes."""
+def test_every_candidate_and_group_is_shown() -> None:
+    """The tables hold every verdict, and the figure has its text alternative."""
     tried, groups = search_tables("query-int8", DECISION)
     assert [row[-1] for row in tried.rows] == ["gains less", "chosen"]
     assert "250 images of tuning" in tried.caption

@@ -93,7 +93,7 @@ def html(record: ProfileRecord) -> str:
 
 
 def test_page_is_well_formed(html: str) -> None:
-    """Catches unclosed elements, doubled ids, and references into nowhere after the rewriting."""
+    """Elements are closed, ids unique, and references have their targets."""
     page = Page(html)
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
@@ -103,7 +103,7 @@ def test_page_is_well_formed(html: str) -> None:
 
 
 def test_page_needs_no_network(html: str) -> None:
-    """Catches a font, a script, a namespace or a picture that points outside the file."""
+    """Fonts, scripts, namespaces and pictures are inside the file."""
     page = Page(html)
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert "http:" not in html
@@ -114,7 +114,7 @@ def test_page_needs_no_network(html: str) -> None:
 
 
 def test_figures_take_their_colours_from_the_page(html: str) -> None:
-    """Catches a colour that stays dark on a dark page."""
+    """Every colour of a figure is a CSS variable, for light and dark pages."""
     for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
         assert not re.search(r"#[0-9a-fA-F]{6}", svg)
         assert "var(--ink)" in svg
@@ -122,7 +122,7 @@ def test_figures_take_their_colours_from_the_page(html: str) -> None:
 
 
 def test_page_can_be_read_without_seeing_it(html: str) -> None:
-    """Catches pictures and figures without a description."""
+    """Pictures and figures have descriptions."""
     page = Page(html)
     assert page.undescribed == 0
     assert html.count('role="img"') == page.tags["svg"]
@@ -131,13 +131,12 @@ def test_page_can_be_read_without_seeing_it(html: str) -> None:
 
 
 def test_text_is_escaped(html: str) -> None:
-    """Catches a file name or title that would be taken for markup."""
     assert "Training &lt;b&gt;" in html
     assert "A &amp; B" in html
 
 
 def test_numbers_of_the_record_are_there(html: str, record: ProfileRecord) -> None:
-    """Catches a row, a warning about queries or a piece of evidence that the page leaves out."""
+    """Rows, the note on queries and the evidence are on the page."""
     for line in closing_table(record.rows).rows:
         for cell in line:
             assert f">{cell}</" in html
@@ -149,8 +148,9 @@ def test_numbers_of_the_record_are_there(html: str, record: ProfileRecord) -> No
     assert record.device.cpu in html
 
 
-def test_profile_without_labels(record: ProfileRecord, row: Callable[..., ProfileRow]) -> None:
-    """Catches a page that fails, or invents recall, where the frames had no places."""
+def test_a_profile_without_labels_has_no_recall(
+    record: ProfileRecord, row: Callable[..., ProfileRow]
+) -> None:
     bare = msgspec.structs.replace(record, rows=[row("only", r1=None)], queries=0, evidence={})
     html = report_from_records([bare])
     Page(html)
@@ -159,13 +159,13 @@ def test_profile_without_labels(record: ProfileRecord, row: Callable[..., Profil
 
 
 def test_figures_are_deterministic(record: ProfileRecord) -> None:
-    """Catches a date or a random id, which would make every report differ."""
+    """No dates and no random ids."""
     first, second = (stage_figure(record.rows), stage_figure(record.rows))
     assert first == second
 
 
 def test_wide_range_of_latencies(row: Callable[..., ProfileRow]) -> None:
-    """Catches a plot that fails at extremes: one row, equal times, a factor of a thousand."""
+    """One row, equal times, and times a factor of a thousand apart are drawn."""
     wide = [row("a", engine_ms=0.5), row("b", engine_ms=500)]
     for rows in ([row("a")], [row("a"), row("b")], wide):
         assert recall_figure(rows) is not None
@@ -173,20 +173,19 @@ def test_wide_range_of_latencies(row: Callable[..., ProfileRow]) -> None:
 
 
 def test_labels_do_not_overlap() -> None:
-    """Catches labels drawn over each other where recalls are close."""
     placed = sorted(spread([90.0, 90.1, 90.05, 95.0], gap=1.0))
     assert all(b - a >= 0.99 for a, b in itertools.pairwise(placed))
 
 
 def test_numbers_are_set_to_the_right() -> None:
-    """Catches a column of numbers with a thousands mark or a dash taken for text."""
+    """Also numbers with a thousands mark, and dashes."""
     table = Table(["a", "b"], [["1,024", "x"], ["-", "y"], ["-3.5", "z"]])
     assert table.numeric(0)
     assert not table.numeric(1)
 
 
 def test_opens_in_a_browser_without_network(html: str, tmp_path: Path) -> None:
-    """Catches what only a browser notices: a page that asks the network, or draws nothing."""
+    """A browser asks for no other address and draws the figures."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here: apt-get install chromium")

@@ -25,7 +25,7 @@ from . import fake_cuda
 
 
 def test_onnx_runner_batches_and_keeps_results(world: World) -> None:
-    """Would catch images of a batch mixed up, or results overwritten by the next call."""
+    """Rows are in the order of the images, and are not overwritten by the next call."""
     images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3)).astype(np.uint8)
     with OnnxRunner(world.bundle / "model.onnx", threads=1) as runner:
         first = runner.infer(images[:1])
@@ -39,14 +39,12 @@ def test_onnx_runner_batches_and_keeps_results(world: World) -> None:
 
 
 def test_graph_that_onnxruntime_does_not_load(tmp_path: Path) -> None:
-    """Would catch a protobuf message as all that a user sees."""
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ArtifactVersionError, match="cannot load"):
         OnnxRunner(tmp_path / "model.onnx")
 
 
 def test_bundle_with_a_changed_byte(world: World, tmp_path: Path) -> None:
-    """Would catch a damaged graph giving other descriptors."""
     bundle = write_bundle(tmp_path / "b")
     data = bytearray((bundle / "model.onnx").read_bytes())
     data[len(data) // 2] ^= 1
@@ -57,7 +55,7 @@ def test_bundle_with_a_changed_byte(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
 def test_tensorrt_bundle_on_a_machine_without(tmp_path: Path, runtime: str) -> None:
-    """Would catch an ImportError or a CUDA error code instead of what to install or use."""
+    """The error names what to install or to use."""
     bundle = open_artifact(write_bundle(tmp_path / "b", runtime=runtime), "bundle")
     try:
         import pycuda.driver as cuda
@@ -72,7 +70,7 @@ def test_tensorrt_bundle_on_a_machine_without(tmp_path: Path, runtime: str) -> N
 
 
 def test_unknown_engine(tmp_path: Path) -> None:
-    """Would catch a KeyError for a bundle of a newer edgevpr."""
+    """A bundle of a newer edgevpr is refused by name."""
     bundle = open_artifact(write_bundle(tmp_path / "b", runtime="hal9000"), "bundle")
     with pytest.raises(TargetError, match="hal9000"):
         runner_from_bundle(bundle)
@@ -103,33 +101,31 @@ def engine_bundle(path: Path, **changes: str) -> tuple[Artifact, BundleRecord]:
 
 
 def test_engine_for_this_board(tmp_path: Path) -> None:
-    """Would catch the right engine being refused."""
     bundle, record = engine_bundle(tmp_path / "b")
     sidecar, plan = choose_engine(bundle, record, "10.3.0", "sm_87")
     assert (sidecar.engine, plan) == ("orin.engine", b"engine bytes")
 
 
 def test_engine_of_another_jetson(tmp_path: Path) -> None:
-    """Would catch an AGX Orin's engine on an Orin Nano: the same GPU name, SM and TensorRT."""
+    """An AGX Orin's engine is refused on an Orin Nano: same GPU name, SM and TensorRT."""
     bundle, record = engine_bundle(tmp_path / "b", target="jetson-agx-orin-64gb")
     assert choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-agx-orin-64gb")
     with pytest.raises(
         EngineMissingError,
-        match=r"sm_87 of a jetson-agx-orin-64gb, this machine has .* of a jetson-orin-nano-8gb",
+        match=r"sm_87 of a jetson-agx-orin-64gb .*, expected one for .* of a jetson-orin-nano-8gb",
     ):
         choose_engine(bundle, record, "10.3.0", "sm_87", "jetson-orin-nano-8gb")
 
 
 @pytest.mark.parametrize(("version", "sm"), [("10.3.0", "sm_110"), ("10.13.0", "sm_87")])
 def test_engine_of_another_board(tmp_path: Path, version: str, sm: str) -> None:
-    """Would catch an engine reaching TensorRT on a GPU or version it was not built for."""
+    """An engine for another GPU or version is refused before TensorRT reads it."""
     bundle, record = engine_bundle(tmp_path / "b")
     with pytest.raises(TargetError, match=rf"10\.3\.0 on sm_87.*{version} on {sm}.*edgevpr build"):
         choose_engine(bundle, record, version, sm)
 
 
 def test_no_engine_yet(tmp_path: Path) -> None:
-    """Would catch a deferred build ending in an index error."""
     write_bundle(tmp_path / "b", runtime="tensorrt")
     bundle = open_artifact(tmp_path / "b", "bundle")
     with pytest.raises(TargetError, match="no engine yet"):
@@ -138,7 +134,7 @@ def test_no_engine_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["sha256", "graph_sha256"])
 def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path, field: str) -> None:
-    """Would catch an engine of yesterday's graph answering in today's bundle."""
+    """An engine that changed, or of another graph, is refused."""
     bundle, record = engine_bundle(tmp_path / "b", **{field: "0" * 64})
     with pytest.raises(CorruptArtifactError, match="edgevpr build"):
         choose_engine(bundle, record, "10.3.0", "sm_87")
@@ -174,7 +170,7 @@ def used_names() -> set[tuple[str, ...]]:
 
 @pytest.mark.shared
 def test_tensorrt_names_exist_in_every_version(shared: Path) -> None:
-    """Would catch a binding-index call, or any name gone from (or not yet in) 8.6 to 11 and RTX."""
+    """Every name the runner uses exists in TensorRT 8.6 to 11 and RTX."""
     names = used_names()
     for expected in (
         ("IExecutionContext", "execute_async_v3"),
@@ -197,7 +193,7 @@ def test_tensorrt_names_exist_in_every_version(shared: Path) -> None:
 
 @pytest.mark.shared
 def test_fake_tensorrt_has_no_name_of_its_own(shared: Path) -> None:
-    """Would catch the runner being tested against calls that TensorRT does not have."""
+    """The fake has only calls that TensorRT has."""
     api = json.loads((shared / "tensorrt-api" / "tensorrt-rtx-1.7.json").read_text())["api"]
     trt = fake_cuda.tensorrt(fake_cuda.Gpu())
     for fake, real in (

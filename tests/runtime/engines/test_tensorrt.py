@@ -13,7 +13,7 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
-from edgevpr.runtime import Gallery, Lane, Localizer
+from edgevpr.runtime import Gallery, Localizer, LocalizerThread
 from edgevpr.runtime.engines import cuda_graph, tensorrt
 from edgevpr.runtime.engines.tensorrt import TensorRTRunner
 
@@ -75,9 +75,11 @@ def check_released(gpu: Gpu) -> None:
 @pytest.mark.parametrize("integrated", [False, True])
 @pytest.mark.parametrize("broken", ["", "recording"])
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
-def test_answers(make: Make, integrated: bool, broken: str, runtime: str) -> None:
-    """Would catch results read before the GPU is done, of the image before, or overwritten by the
-    next call, with copies and without, with a CUDA graph and without."""
+def test_results_are_those_of_their_images(
+    make: Make, integrated: bool, broken: str, runtime: str
+) -> None:
+    """Each result is of its own image, read when the GPU is done and kept: with copies and mapped
+    memory, with a CUDA graph and without."""
     runner, gpu = make(runtime, integrated=integrated, broken=broken)
     expected = np.concatenate([fake_cuda.network(i[None]) for i in images()])
     with runner:
@@ -90,8 +92,7 @@ def test_answers(make: Make, integrated: bool, broken: str, runtime: str) -> Non
 
 
 def test_one_graph_and_buffers_once(make: Make) -> None:
-    """Would catch memory allocated for every frame, an engine launched layer by layer when it
-    could be one graph, and a graph recorded before everything lazy was loaded."""
+    """Memory is allocated once; the graph is recorded after a first run, and replayed."""
     runner, gpu = make()
     with runner:
         assert "CUDA graph" in runner.device
@@ -105,7 +106,7 @@ def test_one_graph_and_buffers_once(make: Make) -> None:
 
 
 def test_jetson_copies_nothing(make: Make) -> None:
-    """Would catch copies where CPU and GPU share one memory."""
+    """CPU and GPU share one memory there."""
     runner, gpu = make(integrated=True)
     with runner:
         runner.infer(images())
@@ -114,7 +115,7 @@ def test_jetson_copies_nothing(make: Make) -> None:
 
 
 def test_engine_that_cannot_be_recorded(make: Make) -> None:
-    """Would catch a stream left recording, where nothing is executed any more."""
+    """Recording is ended on the stream, and the engine runs without a graph."""
     runner, gpu = make(broken="recording")
     with runner:
         assert "no CUDA graph" in runner.device
@@ -124,7 +125,6 @@ def test_engine_that_cannot_be_recorded(make: Make) -> None:
 
 
 def test_driver_without_graphs(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch an old driver ending in an AttributeError."""
     runner, gpu = make()
     monkeypatch.setattr(cuda_graph, "load_driver", object)
     with runner:
@@ -134,7 +134,6 @@ def test_driver_without_graphs(make: Make, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_only_the_owner_may_use_it(make: Make) -> None:
-    """Would catch a second thread running the engine without a context of its own."""
     runner, gpu = make()
     errors: list[BaseException] = []
 
@@ -155,13 +154,13 @@ def test_only_the_owner_may_use_it(make: Make) -> None:
     check_released(gpu)
 
 
-def test_in_a_lane(make: Make, world: World) -> None:
-    """Would catch a lane that opens, uses or closes the engine from another thread than its own."""
+def test_in_a_localizer_thread(make: Make, world: World) -> None:
+    """The engine is opened, used and closed by one thread, not by the caller's."""
     runner, gpu = make()
     localizer = Localizer(runner, Gallery(world.gallery), runner._record.preprocess)
-    with Lane(lambda: localizer) as lane:
-        lane.ask(frame(place_image(3)))
-        lane.tell()
+    with LocalizerThread(lambda: localizer) as worker:
+        worker.submit(frame(place_image(3)))
+        worker.result()
     check_released(gpu)
     assert threading.get_ident() not in gpu.current
 
@@ -178,7 +177,7 @@ def test_in_a_lane(make: Make, world: World) -> None:
 def test_what_fails_while_loading(
     make: Make, broken: str, error: type[Exception], words: str
 ) -> None:
-    """Would catch GPU memory or a current context left behind by an engine that does not load."""
+    """GPU memory and context are released by an engine that does not load."""
     runner, gpu = make(broken=broken)
     with pytest.raises(error, match=words) as caught, runner:
         pass
@@ -189,7 +188,7 @@ def test_what_fails_while_loading(
 
 
 def test_gpu_that_fails_at_work(make: Make) -> None:
-    """Would catch a CUDA error code as all that a user sees."""
+    """The error is one sentence with CUDA's reason."""
     runner, gpu = make()
 
     def fail() -> None:
@@ -203,7 +202,7 @@ def test_gpu_that_fails_at_work(make: Make) -> None:
 
 
 def test_rtx_keeps_what_it_compiled(make: Make, tmp_path: Path) -> None:
-    """Would catch kernels being compiled at every start, or a damaged file stopping one."""
+    """Compiled kernels are reused at the next start; a damaged cache is replaced."""
     runner, gpu = make("tensorrt-rtx")
     with runner:
         (kept,) = (tmp_path / "cache").iterdir()
@@ -224,7 +223,7 @@ def test_rtx_keeps_what_it_compiled(make: Make, tmp_path: Path) -> None:
 
 
 def test_says_that_a_safer_engine_runs(make: Make) -> None:
-    """Would catch FP16's latency in a table under INT8, after a board refused INT8."""
+    """The device names the precision of the engine that runs, not the bundle's."""
     runner, _ = make()
     with runner:
         assert runner.device.endswith(", fp16 engine, CUDA graph")
@@ -232,9 +231,8 @@ def test_says_that_a_safer_engine_runs(make: Make) -> None:
 
 @pytest.mark.gpu
 def test_on_a_real_gpu() -> None:
-    """Would catch a descriptor other than the golden ones, and memory that is not given back.
-
-    EDGEVPR_GPU_BUNDLE names a bundle built on this machine (edgevpr compile, edgevpr build)."""
+    """Descriptors are the golden ones, and memory is given back. EDGEVPR_GPU_BUNDLE names a bundle
+    built on this machine (edgevpr compile, edgevpr build)."""
     import os
 
     path = os.environ.get("EDGEVPR_GPU_BUNDLE")

@@ -39,9 +39,8 @@ def write(uri: str, *answers: Any, complete: bool = True) -> None:
         sink.complete = complete
 
 
-def test_messages(tmp_path: Path) -> None:
-    """Would catch fields swapped, a covariance in the wrong corner, times of writing for times of
-    the frame, and a message that other implementations cannot decode."""
+def test_messages_hold_the_answer(tmp_path: Path) -> None:
+    """Fields, covariance and times of the frame, decoded by another implementation."""
     path = tmp_path / "deep" / "out.mcap"
     near = ((LAT + 0.0001, LON, 0.9),)
     write(f"mcap:{path}", answer(0.9, others=near, confidence=0.5, known=True))
@@ -68,9 +67,8 @@ def test_messages(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["out.mcap"]
 
 
-def test_no_fix(tmp_path: Path) -> None:
-    """Would catch a position told for a place that the map does not hold: a filter would drive by
-    it."""
+def test_an_answer_that_is_no_fix(tmp_path: Path) -> None:
+    """An answer that is no fix gives no pose and a NaN position."""
     path = tmp_path / "out.mcap"
     write(f"mcap:{path}?min_score=0.5", answer(known=False), answer(0.4), UNREADABLE)
     messages = told(path)
@@ -85,7 +83,7 @@ def test_no_fix(tmp_path: Path) -> None:
 
 
 def test_options_and_times(tmp_path: Path) -> None:
-    """Would catch options that change nothing, and videos and images told as of 1970."""
+    """Options reach the messages; times of videos and images become Unix times."""
     path = tmp_path / "out.mcap"
     started = time.time()
     write(
@@ -107,7 +105,7 @@ def test_options_and_times(tmp_path: Path) -> None:
 
 
 def test_another_library_reads_it(tmp_path: Path) -> None:
-    """Would catch a file without an index, or with types that a recorder's tools refuse."""
+    """The file has an index, and types that other tools accept."""
     path = tmp_path / "out.mcap"
     write(f"mcap:{path}", *(answer(frame=i, time=1.7e9 + i) for i in range(50)))
     with Reader(path) as reader:
@@ -117,16 +115,16 @@ def test_another_library_reads_it(tmp_path: Path) -> None:
         assert all("string" in c.msgdef.data for c in reader.connections)
 
 
-def test_interrupted(tmp_path: Path) -> None:
-    """Would catch an interrupted run passing for a complete one, or a part that nobody reads."""
+def test_interrupted_run_leaves_a_readable_part(tmp_path: Path) -> None:
+    """An interrupted run leaves a part file that can be read."""
     path = tmp_path / "out.mcap"
     write(f"mcap:{path}", answer(), answer(), complete=False)
     assert not path.exists()
     assert len(told(tmp_path / "out.mcap.part")) == 6
 
 
-def test_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a bag that stays in memory until the run ends."""
+def test_power_cut_loses_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are on the disk while the run goes on."""
     monkeypatch.setattr("edgevpr.runtime.sinks.mcap_file.FLUSH_S", 0.0)
     path = tmp_path / "out.mcap"
     with McapFile(path) as sink:
@@ -136,7 +134,6 @@ def test_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a missing package ending in a traceback."""
     monkeypatch.setitem(sys.modules, "mcap.writer", None)
     with pytest.raises(MissingExtraError, match=r"edgevpr\[bags\]"):
         open_sink(f"mcap:{tmp_path}/a.mcap")
@@ -145,7 +142,7 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
 @pytest.mark.parametrize("kind", ["mcap", "csv"])
 def test_full_disk(small_disk: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a full disk that goes unsaid, or costs what was written before it."""
+    """The error is reported, and what was written before stays readable."""
     monkeypatch.setattr("edgevpr.runtime.sinks.mcap_file.FLUSH_S", 0.0)
     sink = open_sink(f"{kind}:{small_disk}/out.{kind}")
     written = []

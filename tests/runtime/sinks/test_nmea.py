@@ -18,7 +18,6 @@ def _answer(score: float) -> Answer:
 
 
 def test_checksum_of_a_published_sentence() -> None:
-    """Catches the $ or the * in the checksum, and lower-case digits."""
     body = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
     assert sentence(body) == f"${body}*47\r\n".encode()
 
@@ -33,12 +32,12 @@ def test_checksum_of_a_published_sentence() -> None:
     ],
 )
 def test_degrees_and_minutes(value: float, width: int, text: str) -> None:
-    """Catches 60.0000 minutes where degrees should have gone up."""
+    """Rounding carries into the degrees; minutes stay below 60."""
     assert degrees_minutes(value, width) == text
 
 
 def test_a_fix_and_none() -> None:
-    """Catches south and west written as north and east, and a lost place reported as a fix."""
+    """South and west are written as such; an answer that is no fix has status V."""
     moment = 1_700_000_000.25
     lines = fix(moment, -33.5, -70.25).decode().split("\r\n")
     assert lines[0].startswith("$GPGGA,221320.25,3330.0000,S,07015.0000,W,1,")
@@ -58,7 +57,7 @@ def _connected(server: NmeaServer) -> socket.socket:
 
 
 def test_clients_come_and_go() -> None:
-    """Catches one client that leaves ending the stream of the others, or the run."""
+    """A client that leaves ends neither the run nor the other streams."""
     with NmeaServer(port=0, min_score=0.5) as server:
         server.write(_answer(0.9))  # nobody listens yet
         first, second = _connected(server), _connected(server)
@@ -74,8 +73,7 @@ def test_clients_come_and_go() -> None:
     second.close()
 
 
-def test_a_client_that_does_not_read_is_let_go() -> None:
-    """Catches a full socket buffer that stops the camera loop."""
+def test_a_client_that_does_not_read_is_disconnected() -> None:
     with NmeaServer(port=0) as server:
         client = _connected(server)
         started = time.monotonic()
@@ -86,24 +84,22 @@ def test_a_client_that_does_not_read_is_let_go() -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    """Catches a traceback for a second run on one port."""
     with NmeaServer(port=0) as server:
         port = server.address[1]
-        with pytest.raises(ResourceError, match="choose another port"):
+        with pytest.raises(ResourceError, match="expected a free port"):
             NmeaServer(port=port)
 
 
 @pytest.mark.parametrize(
     "uri", ["csv:", "nmea-tcp://", "nmea-tcp://h:99999", "ftp://x", "nmea-tcp://h:1?min_score=a"]
 )
-def test_unknown_sinks(uri: str) -> None:
-    """Catches answers that silently go nowhere."""
+def test_unknown_sinks_are_refused(uri: str) -> None:
     with pytest.raises(UsageError, match=r"expected .*(csv:FILE|nmea-tcp:)"):
         open_sink(uri)
 
 
-def test_loopback_unless_told() -> None:
-    """Catches a robot that serves its position to the whole network."""
+def test_loopback_without_a_host() -> None:
+    """Without a host the server listens on loopback only."""
     sink = open_sink("nmea-tcp://:0")
     assert isinstance(sink, NmeaServer)
     with sink:

@@ -39,9 +39,8 @@ def line() -> Iterator[Line]:
         os.close(each)
 
 
-def test_fixes(line: Line) -> None:
-    """Would catch sentences of a fix where the map does not hold the place, and line ends that a
-    terminal has changed."""
+def test_fixes_on_the_line(line: Line) -> None:
+    """Sentences are those of the answers, their line ends unchanged by the terminal."""
     with open_sink(f"nmea-serial:{line.device}?baud=9600&min_score=0.5") as sink:
         kinds = []
         for each in (answer(0.9), answer(0.9, known=False), answer(0.4), UNREADABLE):
@@ -54,9 +53,8 @@ def test_fixes(line: Line) -> None:
     assert sink.skipped == 0
 
 
-def test_nobody_reads(line: Line) -> None:
-    """Would catch a line that is not read stopping the camera loop, and half a sentence sent
-    before a new one."""
+def test_a_line_that_is_not_read(line: Line) -> None:
+    """A line that is not read does not block, and gets whole sentences only."""
     with NmeaSerial(line.device) as sink:
         done = threading.Event()
 
@@ -86,19 +84,18 @@ def test_nobody_reads(line: Line) -> None:
 
 
 def test_a_line_that_is_pulled(line: Line) -> None:
-    """Would catch a run that goes on as if an autopilot still listened."""
     end, device = os.openpty()
     name = os.ttyname(device)
     with NmeaSerial(name) as sink:
         os.close(device)
         os.close(end)
-        with pytest.raises(ResourceError, match=f"{name} is gone"):
+        with pytest.raises(ResourceError, match=f"{name} gone"):
             sink.write(answer(0.9))
 
 
 def test_lines_that_do_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a traceback for a device that is not there, or a rate that is none."""
-    with pytest.raises(ResourceError, match="cannot open the serial line /dev/ttyNONE at 38400"):
+    """A missing device, a bad rate and a missing package are one sentence each."""
+    with pytest.raises(ResourceError, match="found no serial line at /dev/ttyNONE with 38400"):
         open_sink("nmea-serial:/dev/ttyNONE")
     with pytest.raises(UsageError, match="nmea-serial:/dev/ttyX"):
         open_sink("nmea-serial:/dev/ttyS0?baud=fast")

@@ -12,8 +12,7 @@ from edgevpr.runtime.sinks.position import Plane, covariance, fix_of
 from ..answers import LAT, LON, UNREADABLE, answer
 
 
-def test_fix() -> None:
-    """Would catch a place that the map does not hold steering a vehicle."""
+def test_fix_only_of_known_places_with_a_position() -> None:
     assert fix_of(answer(0.5, known=True)) == (LAT, LON)
     assert fix_of(answer(0.5)) == (LAT, LON)
     assert fix_of(answer(0.5, known=False)) is None
@@ -24,7 +23,7 @@ def test_fix() -> None:
 
 
 def test_covariance_of_agreement_and_of_doubt() -> None:
-    """Would catch a covariance that stays small while places far apart look the same."""
+    """It grows with the distance of places that are as similar."""
     alone = covariance(answer(0.9))
     np.testing.assert_allclose(alone, 100 * np.eye(2))
     # 0.01 degrees north is 1112 m; at the same score both count half: 1112 squared by two.
@@ -47,8 +46,7 @@ def test_covariance_of_agreement_and_of_doubt() -> None:
 
 @pytest.mark.parametrize("origin", [(48.0, 11.5), (-33.5, -70.2), (0.0, 179.9999)])
 def test_metres_about_an_origin(origin: tuple[float, float]) -> None:
-    """Would catch east for north, a sphere for the ellipsoid, and the date line; against UTM's
-    distances, whose scale differs by up to 0.0004."""
+    """Against UTM's distances, whose scale differs by up to 0.0004; the date line included."""
     for north, east in ((0.002, 0.0), (0.0, 0.003), (-0.004, 0.001)):
         point = origin[0] + north, origin[1] + east
         x, y = east_north(*point, origin)
@@ -62,8 +60,8 @@ def test_metres_about_an_origin(origin: tuple[float, float]) -> None:
         assert math.hypot(x, y) == pytest.approx(apart, rel=1.1e-3)
 
 
-def test_planes() -> None:
-    """Would catch a robot that jumps 600 km at the border of a zone, and the equator's offset."""
+def test_utm_keeps_its_zone() -> None:
+    """UTM keeps the zone of the first fix, and the southern offset."""
     plane = Plane()
     expected = utm.from_latlon(48.0, 11.9999)
     assert plane.metres(48.0, 11.9999) == pytest.approx(expected[:2], abs=0.01)

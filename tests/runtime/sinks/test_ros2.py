@@ -98,8 +98,8 @@ def ros(monkeypatch: pytest.MonkeyPatch) -> Ros:
     return seen
 
 
-def test_topics(ros: Ros) -> None:
-    """Would catch a topic, a type or a field that ROS would refuse, and a node left behind."""
+def test_answers_on_their_topics(ros: Ros) -> None:
+    """Topics, types and fields are ROS's; the node is destroyed at the end."""
     with open_sink(f"ros2:/robot1?origin={LAT},11.5&min_score=0.5") as sink:
         sink.write(answer(0.9, confidence=0.8, known=True))
         sink.write(answer(0.9, known=False))
@@ -116,7 +116,7 @@ def test_topics(ros: Ros) -> None:
 
 
 def test_closed_after_an_error(ros: Ros) -> None:
-    """Would catch a context left open by a run that broke off, or by a namespace ROS refuses."""
+    """The context is shut down after a failed run and a refused namespace."""
 
     def run() -> None:
         with open_sink("ros2:") as sink:
@@ -127,17 +127,17 @@ def test_closed_after_an_error(ros: Ros) -> None:
         run()
     assert ros.calls[-2:] == ["destroy", "shutdown"]
     with (
-        pytest.raises(UsageError, match="expected ros2: or ros2:/NAMESPACE"),
+        pytest.raises(UsageError, match="expected 'ros2:' or 'ros2:/NAMESPACE'"),
         open_sink("ros2:a b"),
     ):
         pass
     assert ros.calls[-1] == "shutdown"
-    with pytest.raises(UsageError, match="found the origin 95,0"):
+    with pytest.raises(UsageError, match="origin=95,0 is not LAT,LON"):
         open_sink("ros2:?origin=95,0")
 
 
 def test_without_ros(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch an ImportError, or an answer that names a pip package that is none."""
+    """The error names how ROS is sourced, and the bag as a way without it."""
     monkeypatch.setitem(sys.modules, "rclpy", None)
-    with pytest.raises(TargetError, match=r"needs rclpy.*source /opt/ros/DISTRO/setup.bash"):
+    with pytest.raises(TargetError, match=r"found no rclpy .*source /opt/ros/DISTRO/setup.bash"):
         open_sink("ros2:")

@@ -18,8 +18,7 @@ from ..test_run_cli import command, finish
 
 
 def test_a_bag_in_and_everything_out(world: World, tmp_path: Path) -> None:
-    """Would catch a sink that the command does not open, close or complete, and answers that
-    differ between them."""
+    """Every sink is opened, closed and completed by the command, with the same answers."""
     bag = mcap(
         tmp_path / "drive.mcap",
         [("/camera", raw(place_image(i), "bgr8", START + i / 10), i / 10) for i in range(12)],
@@ -43,7 +42,7 @@ def test_a_bag_in_and_everything_out(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("small_disk", ["8k"], indirect=True)
 def test_full_disk(world: World, small_disk: Path) -> None:
-    """Would catch a full disk ending in a traceback, in silence, or in half a line."""
+    """One sentence, and whole lines up to it."""
     done = finish(command(world, world.drive, "-o", str(small_disk / "out.jsonl")))
     assert done.returncode == 7
     part = small_disk / "out.jsonl.part"
@@ -56,7 +55,6 @@ def test_full_disk(world: World, small_disk: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "mcap"])
 def test_a_folder_for_a_file(tmp_path: Path, kind: str) -> None:
-    """Would catch a run that is told at its end that its answers have no place."""
     with pytest.raises(UsageError, match="found the folder"):
         open_sink(f"{kind}:{tmp_path}").__enter__()
 
@@ -65,10 +63,10 @@ def test_a_folder_for_a_file(tmp_path: Path, kind: str) -> None:
 def test_two_runs_with_one_name(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Would catch two runs writing into each other's file, and one that keeps the next one out."""
+    """The second is refused while the first runs, and not after."""
     monkeypatch.chdir(tmp_path)
     with open_sink(name) as first:
-        with pytest.raises(UsageError, match="is being written already"):
+        with pytest.raises(UsageError, match="being written already"):
             open_sink(name).__enter__()
         done = finish(command(world, world.drive, "--sink", name))
         assert (done.returncode, done.stdout) == (2, "")
@@ -82,7 +80,7 @@ def test_two_runs_with_one_name(
 def test_a_run_that_ends_while_the_next_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would catch the next run locking the finished file of the one before, and not its own."""
+    """The next run locks its own part file, not the finished file of the one before."""
     part, done, lock = tmp_path / "a.csv.part", tmp_path / "a.csv", fcntl.flock
     part.write_text("finished")
 
@@ -94,5 +92,5 @@ def test_a_run_that_ends_while_the_next_begins(
     monkeypatch.setattr(fcntl, "flock", ends_here)
     with open_sink(f"csv:{done}"):
         assert done.read_text() == "finished"
-        with pytest.raises(UsageError, match="is being written already"):
+        with pytest.raises(UsageError, match="being written already"):
             open_sink(f"csv:{done}").__enter__()

@@ -48,7 +48,7 @@ def played(path: Path) -> tuple[float, list[int]]:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 def test_every_frame_at_its_rate(tmp_path: Path, suffix: str) -> None:
-    """Would catch frames lost at the start or the end, and a rate that is not the source's."""
+    """The first and the last frame are there, and the rate is the source's."""
     path = tmp_path / "deep" / f"out{suffix}"
     record(f"video:{path}", [i / 25 for i in range(20)])
     rate, numbers = played(path)
@@ -58,8 +58,7 @@ def test_every_frame_at_its_rate(tmp_path: Path, suffix: str) -> None:
 
 
 def test_time_is_kept(tmp_path: Path) -> None:
-    """Would catch a slow camera played fast, a pause of an hour written out, a clock that goes
-    back stopping the video, and images without times."""
+    """Slow cameras, long pauses, a clock that goes back, and images without times."""
     path = tmp_path / "out.mp4"
     # Ten a second; three missing after 2; an hour's pause; then the clock is set back.
     times = [0, 0.1, 0.2, 0.6, 0.7, 3600.0, 3600.1, 50.0, 50.1, 50.2]
@@ -73,9 +72,8 @@ def test_time_is_kept(tmp_path: Path) -> None:
     assert played(path) == (10, [0])
 
 
-def test_picture(tmp_path: Path) -> None:
-    """Would catch a place that is not in the map shown as known, thumbnails of another image, and
-    a frame that is drawn upon."""
+def test_picture_shows_the_answer(tmp_path: Path) -> None:
+    """Unknown places are marked, the thumbnail is of the match, the frame is not drawn upon."""
     (tmp_path / "a").mkdir()
     blue = np.full((48, 64, 3), (250, 10, 10), np.uint8)
     cv2.imwrite(str(tmp_path / "a" / "7.png"), blue)
@@ -106,7 +104,7 @@ def test_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
 def test_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch a video that silently ends when the disk is full, or that nobody can open."""
+    """The run ends with an error, and the video can be opened."""
     monkeypatch.setattr(video, "RESERVE_BYTES", 300 << 10)
     monkeypatch.setattr(video, "_LOOK", 1)
     noise = np.random.default_rng(0).integers(0, 256, (100, 36, 64, 3)).astype(np.uint8)
@@ -124,8 +122,8 @@ def test_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cv2.VideoCapture(str(part)).read()[0]
 
 
-def test_interrupted(tmp_path: Path) -> None:
-    """Would catch an interrupted run replacing an older video, or leaving none to look at."""
+def test_interrupted_run_keeps_the_older_video(tmp_path: Path) -> None:
+    """The older video stays, and the part can be opened."""
     path = tmp_path / "out.mp4"
     path.write_bytes(b"older")
 
@@ -141,20 +139,18 @@ def test_interrupted(tmp_path: Path) -> None:
     [
         ("video:a.gif", "expected a name ending in .mp4"),
         ("video:a", "expected a name ending in .mp4"),
-        ("video:a.mp4?fps=0", "found fps=0, expected 1 to 240"),
+        ("video:a.mp4?fps=0", "fps=0 is not within 1 to 240"),
         ("video:a.mp4?images=/nowhere", "no folder at images=/nowhere"),
         ("video:a.mp4?speed=2", "no option 'speed'"),
         ("video:", "nothing after the colon"),
     ],
 )
-def test_wrong_uris(uri: str, says: str) -> None:
-    """Would catch options that are silently ignored."""
+def test_wrong_options_are_refused(uri: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         open_sink(uri)
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    """Would catch a traceback, or OpenCV's words, for a place that cannot be written."""
     (tmp_path / "x").write_text("")
     with pytest.raises(OSError, match="x"):
         record(f"video:{tmp_path}/x/out.mp4", [0.0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgevpr.errors import DataError, TargetError
-from edgevpr.runtime import CameraOptions, Frame, Patience, open_source
+from edgevpr.runtime import CameraOptions, Frame, ReconnectPolicy, open_source
 from edgevpr.runtime.sources import gst
 from edgevpr.runtime.sources.cameras import Backend
 from edgevpr.runtime.sources.live import LiveSource
@@ -31,8 +31,7 @@ def pull(uri: str, count: int, options: CameraOptions | None = None) -> list[Fra
 
 
 def test_pipeline_gives_bgr_frames(gstreamer: Path) -> None:
-    """Would catch RGB for BGR, rows shifted by their padding (966 bytes in 968), and a frame that
-    is overwritten by the next."""
+    """Padding of rows (966 bytes in 968) is cut off; frames are copies."""
     frames = pull(f"gst:videotestsrc is-live=true pattern=red ! {SMALL}", 3)
     for frame in frames:
         assert frame.image is not None
@@ -45,20 +44,19 @@ def test_pipeline_gives_bgr_frames(gstreamer: Path) -> None:
 
 
 def test_pipeline_with_its_own_appsink(gstreamer: Path) -> None:
-    """Would catch a second appsink behind the user's, or theirs being ignored."""
+    """No second appsink is added."""
     own = f"videotestsrc is-live=true ! {SMALL},format=BGR ! appsink max-buffers=1 drop=true"
     assert len(pull(f"gst:{own}", 2)) == 2
-    with pytest.raises(TargetError, match="NV12, expected BGR"):
+    with pytest.raises(TargetError, match="NV12 at the pipeline's appsink, expected BGR"):
         pull(f"gst:videotestsrc ! {SMALL},format=NV12 ! appsink", 1)
     with pytest.raises(DataError, match="found 2 appsinks"):
         pull(f"gst:{own} videotestsrc ! appsink name=other", 1)
 
 
 def test_recording_ends_and_is_not_opened_again(gstreamer: Path) -> None:
-    """Would catch a pipeline over a file that starts over for ever, as a lost camera would,
-    and frames that the appsink let go of not counted."""
+    """Frames that the appsink dropped are counted."""
     said: list[str] = []
-    options = CameraOptions(say=said.append)
+    options = CameraOptions(notify=said.append)
     with open_source(f"gst:videotestsrc num-buffers=5 ! {SMALL}", options) as source:
         frames = list(source.frames(threading.Event()))
     assert source.drops == 5 - len(frames)
@@ -69,9 +67,9 @@ def test_recording_ends_and_is_not_opened_again(gstreamer: Path) -> None:
 
 
 def test_pipeline_scales_when_asked(gstreamer: Path) -> None:
-    """Would catch borders put around a picture of another aspect ratio, or height for width."""
+    """To (height, width), without borders."""
     wide = "gst:videotestsrc is-live=true pattern=white ! video/x-raw,width=640,height=200"
-    (frame,) = pull(wide, 1, CameraOptions(size=(96, 64)))
+    (frame,) = pull(wide, 1, CameraOptions(pipeline_scale=(96, 64)))
     assert frame.image is not None
     assert frame.image.shape == (96, 64, 3)
     assert frame.image.min() > 245
@@ -90,25 +88,25 @@ def test_pipeline_scales_when_asked(gstreamer: Path) -> None:
     ],
 )
 def test_cameras_that_do_not_open(gstreamer: Path, uri: str, says: str) -> None:
-    """Would catch a traceback, a hang, a message without the reason, and a password in it."""
+    """One sentence with the reason, without the password, in time."""
     with pytest.raises(DataError, match=says) as caught:
         open_source(uri)
     assert "secret" not in str(caught.value)
 
 
 def test_pipelines_of_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch frames that stay in video memory, a queue at the end, and a mode that is asked
-    of no one. Only a Jetson has the elements: here the descriptions are read."""
+    """Frames leave video memory, no queue is at the end, and the mode is asked of the sensor. Only
+    a Jetson has the elements: here the descriptions are read."""
     monkeypatch.setattr(gst, "why_not", lambda: "")
     monkeypatch.setattr(gst, "has", lambda element: True)
     opened: list[gst.Pipeline] = []
 
     class Capture:
-        def __init__(self, pipeline: gst.Pipeline, unwanted: threading.Event) -> None:
+        def __init__(self, pipeline: gst.Pipeline, cancelled: threading.Event) -> None:
             opened.append(pipeline)
 
     monkeypatch.setattr(gst, "GstCapture", Capture)
-    open_source("csi://1?width=1920&height=1080&fps=30", CameraOptions(size=(640, 320)))
+    open_source("csi://1?width=1920&height=1080&fps=30", CameraOptions(pipeline_scale=(640, 320)))
     assert opened[-1].description == (
         "nvarguscamerasrc sensor-id=1 "
         "! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=30/1 "
@@ -128,15 +126,15 @@ def test_pipelines_of_a_jetson(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_csi_away_from_a_jetson(gstreamer: Path) -> None:
-    """Would catch a CSI camera failing without a word about what reads it."""
+    """The error names the missing element."""
     if gst.has("nvarguscamerasrc"):
         pytest.skip("this is a Jetson")
     with pytest.raises(TargetError, match="nvarguscamerasrc"):
         open_source("csi://0", CameraOptions(backend="gstreamer"))
 
 
-def test_memory_stays_where_it_is(gstreamer: Path) -> None:
-    """Would catch frames or messages that nobody lets go of: 400 frames of 1.2 MB."""
+def test_memory_does_not_grow(gstreamer: Path) -> None:
+    """Over 400 frames of 1.2 MB."""
     page = os.sysconf("SC_PAGE_SIZE")
 
     def resident() -> float:
@@ -163,7 +161,7 @@ def hears(said: list[str], word: str, source: LiveSource) -> None:
 
 @pytest.mark.parametrize("backend", [b for b in get_args(Backend) if b != "auto"])
 def test_rtsp_server_restarts(rtsp: RtspServer, backend: Backend) -> None:
-    """Would catch a run that ends with its server, one that hangs, and ids that start over."""
+    """The run goes on, and frame ids with it."""
     said: list[str] = []
 
     def say(sentence: str) -> None:
@@ -171,7 +169,9 @@ def test_rtsp_server_restarts(rtsp: RtspServer, backend: Backend) -> None:
         if "attempt 1 failed" in sentence:
             rtsp.start()
 
-    source = open_source(rtsp.uri, CameraOptions(backend, Patience(reconnect_s=60), say=say))
+    source = open_source(
+        rtsp.uri, CameraOptions(backend, ReconnectPolicy(reconnect_s=60), notify=say)
+    )
     assert isinstance(source, LiveSource)
     with source:
         frames = source.frames(threading.Event())
@@ -191,14 +191,13 @@ def test_rtsp_server_restarts(rtsp: RtspServer, backend: Backend) -> None:
 
 
 def test_frozen_server_is_noticed(rtsp: RtspServer) -> None:
-    """Would catch a run that waits for ever on a connection that is open and silent."""
     said: list[str] = []
 
     def say(sentence: str) -> None:
         said.append(sentence)
         rtsp.thaw()
 
-    options = CameraOptions("gstreamer", Patience(60, stall_s=0.5), say=say)
+    options = CameraOptions("gstreamer", ReconnectPolicy(60, stall_s=0.5), notify=say)
     source = open_source(rtsp.uri, options)
     assert isinstance(source, LiveSource)
     with source:
@@ -209,8 +208,7 @@ def test_frozen_server_is_noticed(rtsp: RtspServer) -> None:
 
 
 def test_run_over_a_server_that_restarts(world: World, rtsp: RtspServer) -> None:
-    """Would catch the whole command hanging, ending with a traceback, or deaf to Ctrl-C while it
-    waits for a camera."""
+    """The whole command goes on, and Ctrl-C ends it while it waits for the camera."""
     args = [*command(world, rtsp.uri, "--backend", "gstreamer"), "--json"]
     process = subprocess.Popen(
         args,
@@ -248,8 +246,7 @@ def test_run_over_a_server_that_restarts(world: World, rtsp: RtspServer) -> None
 
 
 def test_run_ends_with_a_camera_that_stays_away(world: World, gstreamer: Path) -> None:
-    """Would catch a lost camera that ends like a finished one, so that nothing restarts the run;
-    and answers lost with it."""
+    """The exit code differs from that of a finished run; the answers are kept."""
     broken = "gst:videotestsrc is-live=true ! identity error-after=12"
     done = subprocess.run(
         command(world, broken, "--reconnect", "0"),

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from edgevpr.errors import DataError, TargetError, UsageError
-from edgevpr.runtime import CameraOptions, Patience, open_source
+from edgevpr.runtime import CameraOptions, ReconnectPolicy, open_source
 from edgevpr.runtime.sources import gst
 from edgevpr.runtime.sources.cameras import open_camera
-from edgevpr.runtime.sources.live import Capture, Gone, LiveSource
+from edgevpr.runtime.sources.live import CameraGone, Capture, LiveSource
 
 from ..build import FakeCamera
 
 
-class Quick(Patience):
+class Quick(ReconnectPolicy):
     """The real rules with hardly a wait between attempts."""
 
     def delays(self) -> Iterator[float]:
@@ -30,31 +30,29 @@ class Cameras:
         self._next = iter(cameras)
         self.attempts = 0
 
-    def __call__(self, unwanted: threading.Event) -> Capture:
+    def __call__(self, cancelled: threading.Event) -> Capture:
         self.attempts += 1
         camera = next(self._next, None)
         if camera is None:
-            raise Gone("does not answer")
+            raise CameraGone("does not answer")
         return camera
 
 
 def source_of(
-    camera: FakeCamera, reopen: Cameras, say: Callable[[str], None], patience: Patience
+    camera: FakeCamera, reopen: Cameras, notify: Callable[[str], None], reconnect: ReconnectPolicy
 ) -> LiveSource:
-    return LiveSource(camera, "cam", reopen=reopen, patience=patience, say=say)
+    return LiveSource(camera, "cam", reopen=reopen, reconnect=reconnect, notify=notify)
 
 
 def test_waits_double_up_to_eight_seconds_always_the_same() -> None:
-    """Would catch a camera that is asked in a busy loop, waits that grow without end, and dice."""
-    delays = Patience().delays()
+    delays = ReconnectPolicy().delays()
     found = [next(delays) for _ in range(7)]
     assert found == [0.5, 1, 2, 4, 8, 8, 8]
-    assert [next(iter(Patience().delays())) for _ in range(3)] == [0.5] * 3
+    assert [next(iter(ReconnectPolicy().delays())) for _ in range(3)] == [0.5] * 3
 
 
 def test_camera_comes_back_at_the_third_attempt() -> None:
-    """Would catch ids or drops that start over, attempts without a line, an old camera left
-    open, and a frame of the old camera after one of the new."""
+    """Ids and drops go on, every attempt has a line, the old camera is released."""
     first, second = FakeCamera(), FakeCamera()
     reopen = Cameras(None, None, second)
     said: list[str] = []
@@ -87,7 +85,7 @@ def test_camera_comes_back_at_the_third_attempt() -> None:
 
 
 def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
-    """Would catch a run that tries for ever, or ends without saying how long it tried."""
+    """The remark says how long it tried."""
     said: list[str] = []
     reopen = Cameras()
     with source_of(camera, reopen, said.append, Quick(reconnect_s=0.2)) as source:
@@ -101,7 +99,7 @@ def test_gives_up_when_the_time_is_over(camera: FakeCamera) -> None:
 
 
 def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
-    """Would catch a camera given up without an attempt because noticing took longer."""
+    """One attempt is made even where noticing the stall took longer than the time for attempts."""
     reopen = Cameras()
     with source_of(camera, reopen, print, Quick(reconnect_s=0.05, stall_s=0.2)) as source:
         frames = source.frames(threading.Event())
@@ -113,9 +111,8 @@ def test_stall_does_not_use_up_the_time(camera: FakeCamera) -> None:
 
 
 def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
-    """Would catch --reconnect 0 being taken for the default."""
     reopen = Cameras()
-    with source_of(camera, reopen, print, Patience(reconnect_s=0)) as source:
+    with source_of(camera, reopen, print, ReconnectPolicy(reconnect_s=0)) as source:
         camera.unplug()
         assert list(source.frames(threading.Event())) == []
     assert reopen.attempts == 0
@@ -124,8 +121,7 @@ def test_no_attempt_when_none_is_wanted(camera: FakeCamera) -> None:
 
 
 def test_stalled_driver_is_left_behind() -> None:
-    """Would catch a run that hangs with a read that never returns, and a late frame of the
-    stalled camera among those of the new one."""
+    """A read that never returns blocks nothing; a late frame of it is not given."""
     stalled, second = FakeCamera(), FakeCamera()
     said: list[str] = []
     stop = threading.Event()
@@ -150,15 +146,15 @@ def test_stalled_driver_is_left_behind() -> None:
 
 @pytest.mark.parametrize("opens_slowly", [False, True])
 def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool) -> None:
-    """Would catch Ctrl-C that waits for the next attempt, or for an attempt that hangs."""
+    """Between two attempts, and within one that hangs."""
     stop, opening, never = threading.Event(), threading.Event(), threading.Event()
 
-    def hang(unwanted: threading.Event) -> Capture:
+    def hang(cancelled: threading.Event) -> Capture:
         opening.set()
         never.wait()
-        raise Gone("was interrupted")
+        raise CameraGone("was interrupted")
 
-    class Hours(Patience):
+    class Hours(ReconnectPolicy):
         def delays(self) -> Iterator[float]:
             return iter([0.001 if opens_slowly else 3600.0])
 
@@ -166,7 +162,7 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
         if not opens_slowly:
             opening.set()
 
-    source = LiveSource(camera, "cam", reopen=hang, patience=Hours(7200), say=say)
+    source = LiveSource(camera, "cam", reopen=hang, reconnect=Hours(7200), notify=say)
     with source:
         camera.unplug()
         threading.Thread(target=lambda: opening.wait() and stop.set()).start()
@@ -177,7 +173,6 @@ def test_stop_ends_the_wait_for_a_camera(camera: FakeCamera, opens_slowly: bool)
 
 
 def test_wrong_pixels_do_not_pass_for_a_frame(camera: FakeCamera) -> None:
-    """Would catch a decoder's failure that is given as a frame without pixels."""
     camera.retrieve = lambda: (False, np.zeros(0, np.uint8))  # type: ignore[method-assign]
     with LiveSource(camera, "cam") as source:
         threading.Thread(target=camera.unplug).start()
@@ -190,7 +185,7 @@ def no_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("uri", ["csi://0", "gst:videotestsrc"])
 def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
-    """Would catch a Jetson camera failing without saying what is to be installed."""
+    """The error says what is to be installed."""
     if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
     no_gstreamer(monkeypatch)
@@ -199,11 +194,10 @@ def test_pipelines_without_gstreamer(monkeypatch: pytest.MonkeyPatch, uri: str) 
 
 
 def test_backend_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would catch another backend than the one asked for, in silence."""
     no_gstreamer(monkeypatch)
-    with pytest.raises(TargetError, match="which lacks the Python package gi"):
+    with pytest.raises(TargetError, match="the one here lacks the Python package gi"):
         open_camera("0", CameraOptions(backend="gstreamer"))
-    with pytest.raises(UsageError, match="--pipeline-scale needs GStreamer"):
-        open_camera("0", CameraOptions(size=(8, 8)))
+    with pytest.raises(UsageError, match="found `pipeline_scale` with OpenCV"):
+        open_camera("0", CameraOptions(pipeline_scale=(8, 8)))
     with pytest.raises(DataError, match="does not open"):
         open_camera("v4l2:///dev/video987?width=640&fps=30")

@@ -40,7 +40,7 @@ def video(path: Path, count: int = 20, codec: str = "mp4v") -> Path:
 
 
 def test_folder_glob_file_uri_and_single_image(tmp_path: Path) -> None:
-    """Would catch a changed order, hidden or other files taken for frames, and RGB for BGR."""
+    """Sorted, images only, in BGR."""
     images(tmp_path, ["b.png", "a.png", "sub/c.PNG", ".hidden.png"])
     (tmp_path / "notes.txt").write_text("no image")
     frames = all_frames(str(tmp_path))
@@ -55,7 +55,7 @@ def test_folder_glob_file_uri_and_single_image(tmp_path: Path) -> None:
 
 
 def test_odd_names_are_paths_first(tmp_path: Path) -> None:
-    """Would catch @utm names or a folder with brackets being read as an address or a pattern."""
+    """@utm names and brackets in a folder's name are no address and no pattern."""
     folder = images(tmp_path / "walk [1]", ["@0549000@6250000@33@U@@@.png"])
     assert len(all_frames(str(folder))) == 1
 
@@ -65,8 +65,8 @@ def test_odd_names_are_paths_first(tmp_path: Path) -> None:
     [
         ("{}/missing", "found nothing"),
         ("{}/empty", "no image in"),
-        ("{}/*.png", "matches 0 files"),
-        ("{}/text.mp4", "cannot be opened as a video"),
+        ("{}/*.png", "found 0 files and no image"),
+        ("{}/text.mp4", "OpenCV cannot open"),
         ("http://host/x", "found the address"),
         ("file://{}/missing.mp4", "found nothing"),
         ("v4l2:///dev/video987", "the camera v4l2:///dev/video987 "),
@@ -74,8 +74,7 @@ def test_odd_names_are_paths_first(tmp_path: Path) -> None:
         ("csi://front", "pass csi://0"),
     ],
 )
-def test_nothing_there(tmp_path: Path, uri: str, says: str) -> None:
-    """Would catch a run over nothing that ends well, or an OpenCV message instead of a sentence."""
+def test_nothing_there_is_one_sentence(tmp_path: Path, uri: str, says: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(DataError, match=says):
@@ -83,8 +82,7 @@ def test_nothing_there(tmp_path: Path, uri: str, says: str) -> None:
 
 
 def test_corrupt_image_is_a_frame_with_an_error(tmp_path: Path) -> None:
-    """Would catch one bad file ending the run, being skipped without a word, or its half taken
-    for the whole: decoders paint what a cut JPEG lacks grey."""
+    """A cut JPEG too, which decoders fill up with grey."""
     images(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.png"])
     whole = (tmp_path / "e.jpg").read_bytes()
     (tmp_path / "e.jpg").write_bytes(whole[:-20])
@@ -101,7 +99,6 @@ def test_corrupt_image_is_a_frame_with_an_error(tmp_path: Path) -> None:
 
 
 def test_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
-    """Would catch dropped or repeated frames, and times that are not the media's."""
     frames = all_frames(str(video(tmp_path / "a.mp4")))
     assert [f.id for f in frames] == list(range(20))
     assert [f.time for f in frames] == pytest.approx([i / 10 for i in range(20)])
@@ -109,8 +106,8 @@ def test_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
     assert all(b > a for a, b in itertools.pairwise(means))
 
 
-def test_truncated_video(tmp_path: Path) -> None:
-    """Would catch a cut-off video ending in an exception, or silently."""
+def test_truncated_video_ends_with_a_remark(tmp_path: Path) -> None:
+    """The remark says after how many frames it ended."""
     whole = video(tmp_path / "a.avi", codec="MJPG").read_bytes()
     half = tmp_path / "half.avi"
     half.write_bytes(whole[: len(whole) // 2])
@@ -127,7 +124,7 @@ def test_truncated_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG")])
 def test_video_damaged_in_the_middle(tmp_path: Path, name: str, codec: str) -> None:
-    """Would catch a hang or an exception over damaged frames, and a loss without a word."""
+    """The run ends, and the loss is remarked on."""
     path = video(tmp_path / name, 40, codec)
     data = bytearray(path.read_bytes())
     middle = slice(len(data) // 3, len(data) // 2)
@@ -141,7 +138,6 @@ def test_video_damaged_in_the_middle(tmp_path: Path, name: str, codec: str) -> N
 
 
 def test_stop_ends_a_source(tmp_path: Path) -> None:
-    """Would catch a source that reads on after Ctrl-C."""
     stop = threading.Event()
     with open_source(str(video(tmp_path / "a.mp4"))) as source:
         frames = source.frames(stop)
@@ -151,7 +147,7 @@ def test_stop_ends_a_source(tmp_path: Path) -> None:
 
 
 def test_live_newest_frame_wins(camera: FakeCamera) -> None:
-    """Would catch a queue behind a slow engine: old frames given, drops not counted."""
+    """Frames that were not fetched count as drops."""
     stop = threading.Event()
     with LiveSource(camera, "cam") as source:
         frames = source.frames(stop)
@@ -175,7 +171,6 @@ def test_live_newest_frame_wins(camera: FakeCamera) -> None:
 
 
 def test_live_stop_while_waiting(camera: FakeCamera) -> None:
-    """Would catch a stop that waits for a frame which never comes."""
     stop = threading.Event()
     with LiveSource(camera, "cam") as source:
         stop.set()
