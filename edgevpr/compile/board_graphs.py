@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgevpr.artifacts.manifest import sha256_file, write_json
-from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe
+from edgevpr.compile.engine.recipe import RECIPE, Graph, PrecisionGraphs, Recipe, make_recipe
 from edgevpr.compile.graph.opset17 import to_opset_17
 from edgevpr.compile.precision.typed import Typed
 from edgevpr.device.targets import Target
@@ -56,7 +56,7 @@ def write_recipe(
     save_sharing(folder, files)
     hashes = {"model.onnx": digest, **{f: sha256_file(folder / f) for f in files}}
     sources = {
-        name: Source(
+        name: PrecisionGraphs(
             {kind: Graph(file, hashes[file]) for kind, file in graphs.items()},
             list(networks[name].fp32_nodes),
         )

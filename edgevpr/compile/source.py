@@ -16,7 +16,7 @@ PROJECTION = "projection.npy"
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """What is compiled, and which descriptors it must give."""
 
     #: an exported graph: images (1, H, W, 3) uint8 -> descriptor (1, D) float32.
@@ -30,7 +30,7 @@ class Source:
     projection_sha256: str = ""
 
 
-def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source:
+def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelSource:
     """A model artifact and its exported graph, with a gallery's projection if one is given.
 
     Args:
@@ -52,7 +52,7 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source
         digest = index.read("gallery.json", GalleryRecord).projection
         if digest:
             projection = Projection.load(index.file(PROJECTION))
-    return Source(
+    return ModelSource(
         graph=graph,
         preprocess=record.preprocess,
         space=opened.space,

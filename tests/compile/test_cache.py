@@ -1,6 +1,9 @@
 """The cache gives back what went in, or nothing; it never stands in the way."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -8,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+import edgevpr
 from edgevpr.compile import cache as module
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
 
@@ -38,6 +42,63 @@ def test_another_version_of_the_code_finds_nothing(
     made_of(cache, tmp_path, 1, {"a": 1})
     monkeypatch.setattr(module, "code_digest", lambda: "other")
     assert made_of(cache, tmp_path, 2, {"a": 1}) == 2
+
+
+def test_another_version_of_a_package_finds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    made_of(cache, tmp_path, 1, {"a": 1})
+    assert {"faiss-cpu", "numpy", "onnx", "onnxruntime"} <= module.versions().keys()
+    other = module.versions() | {"faiss-cpu": "0.1"}
+    monkeypatch.setattr(module, "versions", lambda: other)
+    assert made_of(cache, tmp_path, 2, {"a": 1}) == 2
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this package's code and device profiles."""
+    source, copy = Path(edgevpr.__file__).parent, tmp_path_factory.mktemp("code") / "edgevpr"
+    for file in (f for end in ("py", "toml") for f in source.rglob(f"*.{end}")):
+        (copy / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy / file.relative_to(source))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("runtime/gallery/gallery.py", True),
+        ("retrieval/recall.py", True),
+        ("train/networks/export.py", True),
+        ("compile/auto/search.py", True),
+        ("profiles/devices/cpu.toml", True),
+        ("cli/compile.py", False),
+        ("city/dataset.py", False),
+    ],
+)
+def test_code_that_takes_part_is_in_the_key(package: Path, name: str, counts: bool) -> None:
+    """``auto`` searches with the runtime's gallery; the command line changes no result."""
+    code_digest = module.code_digest.__wrapped__
+    before, content = code_digest(package), (package / name).read_bytes()
+    assert before == module.code_digest()
+    (package / name).write_bytes(content + b"#")
+    assert (code_digest(package) != before) == counts
+    (package / name).write_bytes(content)
+
+
+def test_every_module_that_compile_imports_is_in_the_key() -> None:
+    """A module that moves into a room outside the key would let old results be found."""
+    program = (
+        "import sys; import edgevpr.compile.pipeline, edgevpr.train.networks.export;"
+        "print(*(n for n in sys.modules if n.startswith('edgevpr.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    rooms = {name.split(".")[1] for name in done.stdout.split()}
+    assert "runtime" in rooms
+    assert not rooms & set(module.NOT_IN_KEY)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "unlist"])

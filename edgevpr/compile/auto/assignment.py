@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.records import Provenance
 from edgevpr.compile.auto.groups import Group
-from edgevpr.compile.auto.roofline import Level, board_of, predict_ms
+from edgevpr.compile.auto.roofline import gpu_limits, predict_ms
 from edgevpr.compile.graph.latency import BUDGET_S, latencies
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import name_nodes
+from edgevpr.compile.options import Precision
 from edgevpr.compile.precision.gpu_graph import kept_in_fp32
 from edgevpr.compile.precision.half import rounded_to_half
 from edgevpr.compile.precision.modelopt import autocast
@@ -33,17 +34,17 @@ TIMING_S = 2.0
 
 @dataclass(frozen=True)
 class Assignment:
-    """Names of groups in INT8 and in FP32; the others run in the machine's base precision."""
+    """Names of groups in INT8 and in FP32; the others run in the executor's base precision."""
 
     int8: tuple[str, ...] = ()
     fp32: tuple[str, ...] = ()
 
 
-class Machine(Protocol):
+class Executor(Protocol):
     """What runs an assignment."""
 
     #: the precision without INT8: fp32 on a CPU, fp16 on a GPU.
-    base: Level
+    base: Precision
     provenance: Provenance
     #: device, or figures that latency is predicted from, in words.
     basis: str
@@ -76,10 +77,10 @@ class _Groups:
         return [node for group in groups for node in self.nodes[group]]
 
 
-class Cpu(_Groups):
-    """ONNX Runtime on this machine."""
+class CpuExecutor(_Groups):
+    """ONNX Runtime on this executor."""
 
-    base: Level = "fp32"
+    base: Precision = "fp32"
     provenance: Provenance = "measured"
 
     def __init__(
@@ -112,10 +113,10 @@ class Cpu(_Groups):
         return found["own"].p50_ms, found["base"].p50_ms
 
 
-class Gpu(_Groups):
+class GpuExecutor(_Groups):
     """A TensorRT target that is not here."""
 
-    base: Level = "fp16"
+    base: Precision = "fp16"
     provenance: Provenance = "predicted"
 
     def __init__(
@@ -128,7 +129,7 @@ class Gpu(_Groups):
     ) -> None:
         super().__init__(clean, quantized, groups)
         self.kept = kept_in_fp32(clean, images)
-        self.board = board_of(target)
+        self.board = gpu_limits(target)
         self.basis = f"edgevpr/compile/auto/roofline.py with {self.board.basis}"
 
     def graph(self, assignment: Assignment) -> onnx.ModelProto:
@@ -154,7 +155,7 @@ class Gpu(_Groups):
         return describe(self.typed(assignment).graph, images, as_written=True)
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:
-        base: dict[str, Level] = dict.fromkeys(self.kept, "fp32")
+        base: dict[str, Precision] = dict.fromkeys(self.kept, "fp32")
         own = dict(base)
         own.update(dict.fromkeys(self.named(assignment.fp32), "fp32"))
         for node in self.named(assignment.int8):

@@ -4,6 +4,8 @@ import math
 
 import msgspec
 
+from edgevpr.compile.options import Precision
+
 
 class GroupError(msgspec.Struct, frozen=True):
     """What one group costs and gains, alone."""
@@ -22,7 +24,7 @@ class GroupError(msgspec.Struct, frozen=True):
     precision: str = ""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class AssignmentResult(msgspec.Struct, frozen=True):
     """One assignment that was looked at."""
 
     name: str
@@ -48,7 +50,7 @@ class Candidate(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True):
     """The search as it stands in the bundle's evidence."""
 
-    precision: str
+    precision: Precision
     chosen: str
     reason: str
     max_recall_drop: float
@@ -58,6 +60,6 @@ class Decision(msgspec.Struct, frozen=True):
     provenance: str
     basis: str
     groups: list[GroupError]
-    candidates: list[Candidate]
+    candidates: list[AssignmentResult]
     seconds: float
     remarks: list[str]

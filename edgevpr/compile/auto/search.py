@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgevpr.compile.auto.assignment import Assignment, Gpu
-from edgevpr.compile.auto.decision import Candidate, Decision, GroupError
+from edgevpr.compile.auto.assignment import Assignment, GpuExecutor
+from edgevpr.compile.auto.decision import AssignmentResult, Decision, GroupError
 from edgevpr.compile.auto.groups import Group
-from edgevpr.compile.auto.trials import Trials
+from edgevpr.compile.auto.measurements import Measurements
 from edgevpr.compile.engine.parity import GATES
+from edgevpr.compile.options import Precision
 from edgevpr.progress import Track, silent
 
 #: Faster or smaller by less than this share is neither; of two within ``EQUAL`` of the base's
@@ -43,17 +44,17 @@ class Goal:
 class Search:
     """One search; ``run`` does it."""
 
-    trials: Trials
+    measurements: Measurements
     groups: Sequence[Group]
     goal: Goal
     track: Track = silent
     clock: Callable[[], float] = time.monotonic
     #: what one assignment gave, in the order they were looked at.
-    seen: dict[Assignment, Candidate] = field(default_factory=dict)
+    seen: dict[Assignment, AssignmentResult] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.machine = self.trials.machine
+        self.executor = self.measurements.executor
         self._started = self.clock()
         self._deadline = self._started + 60 * self.goal.minutes
 
@@ -63,7 +64,7 @@ class Search:
         Args:
             usual: the layers that ``--precision int8`` takes, as one more candidate.
         """
-        images = len(self.trials.tuning.images)
+        images = len(self.measurements.tuning.images)
         if 100 / images > self.goal.max_recall_drop:
             self.remarks.append(
                 f"one of {images} tuning images is {100 / images:.2f} points, more than the limit: "
@@ -77,7 +78,7 @@ class Search:
         self._resolve(self.seen[chosen], images)
         levels = dict.fromkeys(chosen.int8, "int8") | dict.fromkeys(chosen.fp32, "fp32")
         rows = [
-            msgspec.structs.replace(row, precision=levels.get(row.name, self.machine.base))
+            msgspec.structs.replace(row, precision=levels.get(row.name, self.executor.base))
             for row in alone
         ]
         decision = Decision(
@@ -85,11 +86,11 @@ class Search:
             chosen=self.seen[chosen].name,
             reason=reason,
             max_recall_drop=self.goal.max_recall_drop,
-            fp32_r1=self.trials.fp32_r1,
-            tuning=self.trials.tuning.source,
+            fp32_r1=self.measurements.fp32_r1,
+            tuning=self.measurements.tuning.source,
             tuning_images=images,
-            provenance=self.machine.provenance,
-            basis=self.machine.basis,
+            provenance=self.executor.provenance,
+            basis=self.executor.basis,
             groups=rows,
             candidates=list(self.seen.values()),
             seconds=round(self.clock() - self._started, 1),
@@ -97,7 +98,7 @@ class Search:
         )
         return decision, chosen
 
-    def _resolve(self, chosen: Candidate, images: int) -> None:
+    def _resolve(self, chosen: AssignmentResult, images: int) -> None:
         """Say so where the tuning images cannot tell the chosen drop from more than the limit."""
         error = chosen.resolution(images)
         if chosen.drop + 2 * error > self.goal.max_recall_drop:
@@ -113,17 +114,17 @@ class Search:
             if self._late() and rows:
                 self.remarks.append(
                     f"the time was up after {len(rows)} of {len(self.groups)} groups: the others "
-                    f"stay in {self.machine.base}"
+                    f"stay in {self.executor.base}"
                 )
                 break
-            rows.append(self.trials.alone(group))
+            rows.append(self.measurements.alone(group))
         return rows
 
     def _base(self, alone: Sequence[GroupError]) -> Assignment:
         """The base precision, with groups in FP32 as far as it needs them to keep the recall."""
         base = Assignment()
-        self._look(base, self.machine.base)
-        if not isinstance(self.machine, Gpu):
+        self._look(base, self.executor.base)
+        if not isinstance(self.executor, GpuExecutor):
             return base
         order = [g.name for g in sorted(alone, key=lambda g: (-(g.fp16_error or 0.0), g.name))]
         every = [group.name for group in self.groups]
@@ -188,13 +189,13 @@ class Search:
 
     def _look(self, assignment: Assignment, name: str) -> None:
         for _ in self.track([None], f"trying {name}", 1):
-            found = self.trials.recall(assignment)
-            timed = self.trials.latency(assignment)
-        drop, gate = self.trials.fp32_r1 - found.r1, GATES["fp16"] or 0.0
+            found = self.measurements.recall(assignment)
+            timed = self.measurements.latency(assignment)
+        drop, gate = self.measurements.fp32_r1 - found.r1, GATES["fp16"] or 0.0
         verdict = f"loses {drop:.2f} points" if drop > self._limit() else ""
-        if not assignment.int8 and self.machine.base == "fp16" and not found.cosine >= gate:
+        if not assignment.int8 and self.executor.base == "fp16" and not found.cosine >= gate:
             verdict = f"cosine {found.cosine:.5f} is below FP16's gate {gate}"
-        self.seen[assignment] = Candidate(
+        self.seen[assignment] = AssignmentResult(
             name=name,
             int8=list(assignment.int8),
             fp32=list(assignment.fp32),
@@ -203,7 +204,7 @@ class Search:
             descriptor_error=found.error,
             latency_ms=round(timed.own, 4),
             base_ms=round(timed.base, 4),
-            megabytes=round(self.trials.megabytes(assignment), 3),
+            megabytes=round(self.measurements.megabytes(assignment), 3),
             verdict=verdict,
             lost=found.lost,
             gained=found.gained,
@@ -237,8 +238,8 @@ class Search:
         ratio, found = self._ratio(best), self.seen[best]
         told = (
             f"{found.latency_ms:.3f} ms instead of {found.base_ms:.3f} "
-            f"({self.machine.provenance}), {found.megabytes:.1f} MB instead of "
-            f"{own.megabytes:.1f}, R@1 {found.r1:.1f} instead of {self.trials.fp32_r1:.1f}"
+            f"({self.executor.provenance}), {found.megabytes:.1f} MB instead of "
+            f"{own.megabytes:.1f}, R@1 {found.r1:.1f} instead of {self.measurements.fp32_r1:.1f}"
         )
         if ratio < 1 - NOISE:
             return best, f"INT8 in {len(best.int8)} groups is faster: {told}"
@@ -254,14 +255,14 @@ class Search:
         """
         candidate = self.seen[chosen]
         for _ in self.track([None], "confirming the choice", 1):
-            if self.machine.base == "fp32":
-                timed = self.trials.latency(chosen, again=True)
+            if self.executor.base == "fp32":
+                timed = self.measurements.latency(chosen, again=True)
                 self.seen[chosen] = msgspec.structs.replace(
                     candidate, latency_ms=round(timed.own, 4), base_ms=round(timed.base, 4)
                 )
                 continue
-            found = self.trials.recall(chosen, typed=True)
-            drop = self.trials.fp32_r1 - found.r1
+            found = self.measurements.recall(chosen, typed=True)
+            drop = self.measurements.fp32_r1 - found.r1
             lost = f"loses {drop:.2f} points with FP16 beside it"
             self.seen[chosen] = msgspec.structs.replace(
                 candidate,
@@ -273,10 +274,10 @@ class Search:
                 verdict=lost if drop > self._limit() else "",
             )
 
-    def _precision(self, assignment: Assignment) -> str:
+    def _precision(self, assignment: Assignment) -> Precision:
         if assignment.int8:
             return "int8"
-        return "fp32" if len(assignment.fp32) == len(self.groups) else self.machine.base
+        return "fp32" if len(assignment.fp32) == len(self.groups) else self.executor.base
 
     def _admissible(self, assignment: Assignment) -> bool:
         return not self.seen[assignment].verdict

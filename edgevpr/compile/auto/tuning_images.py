@@ -4,6 +4,7 @@ What a search for a precision is judged by. Never the evaluation queries: a netw
 is scored on scores too well.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgevpr.retrieval.exact import SEARCH_DEPTH
 MOST, FEWEST = 400, 20
 
 
-class Map(Protocol):
+class GallerySearcher(Protocol):
     """The gallery as the robot searches it."""
 
     images: ImageTable
@@ -38,7 +39,7 @@ class Map(Protocol):
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TuningImages:
     """n images, and for each what answers it."""
 
     #: (n, H, W, 3) uint8 RGB.
@@ -50,7 +51,16 @@ class Tuning:
     #: where they come from, in words.
     source: str
 
-    def right(self, gallery: Map, descriptors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def answers_digest(self) -> str:
+        """SHA-256 of which gallery rows answer each image, and which is its own."""
+        digest = hashlib.sha256(self.own.tobytes())
+        for rows in self.positives:
+            digest.update(np.array([len(rows), *rows], np.int64).tobytes())
+        return digest.hexdigest()
+
+    def right(
+        self, gallery: GallerySearcher, descriptors: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
         """(n,) whether the gallery's own index answers each of (n, d) descriptors rightly first."""
         inside = bool((self.own >= 0).any())
         _, rows = gallery.search(descriptors, SEARCH_DEPTH + inside)
@@ -71,7 +81,7 @@ def read_tuning(
     radius_m: float = 25.0,
     seed: int = 0,
     track: Track = silent,
-) -> Tuning:
+) -> TuningImages:
     """Choose and read tuning images: those of a folder that the gallery answers, over its places.
 
     Args:
@@ -109,7 +119,7 @@ def read_tuning(
     source = f"{len(rows)} images of {folder.name}, spread over places, seed {seed}"
     source += f"; {inside} are in the gallery, each left out of its own search" if inside else ""
     source += "; some calibrated the ranges, too" if again and seen.any() else ""
-    return Tuning(images, [found[row] for row in rows], own[rows], source)
+    return TuningImages(images, [found[row] for row in rows], own[rows], source)
 
 
 def _own_rows(table: ImageTable, gallery: ImageTable) -> NDArray[np.int64]:

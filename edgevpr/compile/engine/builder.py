@@ -14,7 +14,7 @@ from typing import Any
 
 from edgevpr.compile.engine import layer_report as layers
 from edgevpr.compile.engine.build_progress import build_with_progress
-from edgevpr.compile.engine.compatibility import check_possible, check_precision
+from edgevpr.compile.engine.compatibility import check_precision, check_release
 from edgevpr.compile.engine.layer_report import LayerSummary
 from edgevpr.compile.engine.releases import Dialect, advice, dialect_of
 from edgevpr.compile.engine.timing_cache import read_timing_cache, write_timing_cache
@@ -108,7 +108,7 @@ def build_engine(
     dialect = dialect_of(runtime, trt.__version__, dla=order.dla is not None)
     check_precision(order.sm, order.precision)
     if runtime == "tensorrt":
-        check_possible(trt.__version__, order.sm)
+        check_release(trt.__version__, order.sm)
     kept = order.timing_cache if dialect.timing_cache else None
     known, remark = read_timing_cache(kept) if kept else (b"", "")
     remarks = [remark] if remark else []

@@ -20,7 +20,7 @@ DLA_AGAIN = (11, 4, 1)
 DLA_AGAIN_BOARDS = ("jetson-agx-orin-64gb", "jetson-agx-orin-32gb")
 
 
-def check_possible(version: str, sm: int) -> None:
+def check_release(version: str, sm: int) -> None:
     """Raise TargetError for a release that cannot build for this compute capability."""
     found = release(version)
     reason = IMPOSSIBLE.get((found, sm))

@@ -1,4 +1,4 @@
-"""``edgevpr build --host user@board``: ship a bundle, build there, bring the engine back.
+"""Builds over ssh: ship a bundle to a board, build there, bring the engine back.
 
 The board keeps nothing: it works in a temporary folder, which goes when the build ends, fails or
 is interrupted here. What comes back is believed only as far as its hashes and sidecars agree.
@@ -72,7 +72,7 @@ def build_on_host(
     host: str,
     *,
     dla: int | None = None,
-    edgevpr: str = "",
+    host_edgevpr: str = "",
 ) -> BuildReport:
     """Build a bundle's engine on a board and put it into the bundle here, atomically.
 
@@ -80,7 +80,7 @@ def build_on_host(
 
     Args:
         host: ssh destination.
-        edgevpr: the program there, where its PATH does not have it.
+        host_edgevpr: the program there, where its PATH does not have it.
 
     Raises:
         TargetError: the board cannot be reached, lacks something, or cannot build it.
@@ -91,7 +91,7 @@ def build_on_host(
     record = bundle.read("bundle.json", BundleRecord)
     check_room(bundle)
     link = Link(host)
-    program, version = _look(link, bundle, edgevpr)
+    program, version = _look(link, bundle, host_edgevpr)
     with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
         link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
@@ -114,15 +114,15 @@ def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
     found = dict(line.partition("=")[::2] for line in link.ask(script).splitlines())
     if not found.get("rsync"):
         raise TargetError(
-            f"found no rsync on {link.host}, expected it for --host: run ssh {link.host} sudo apt "
-            "install rsync"
+            f"found no rsync on {link.host}, expected it to build there: run ssh {link.host} sudo "
+            "apt install rsync"
         )
     if not found.get("edgevpr") or not found.get("version"):
         what = given or "edgevpr"
         raise TargetError(
             f"found no working {what} on {link.host}, expected edgevpr {__version__}: run ssh "
             f"{link.host} 'python3 -m venv --system-site-packages ~/edgevpr && ~/edgevpr/bin/pip "
-            'install "edgevpr[jetson]"\', or say where it is with --host-edgevpr'
+            'install "edgevpr[jetson]"\', or say where it is with `host_edgevpr`'
         )
     size = sum(entry.size for entry in bundle.manifest.files.values())
     free = int(found["free"]) >> 10 if found.get("free", "").isdigit() else None

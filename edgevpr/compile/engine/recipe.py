@@ -44,7 +44,7 @@ class Variant(msgspec.Struct, frozen=True):
     dla: bool = False
 
 
-class Step(msgspec.Struct, frozen=True):
+class BuildStep(msgspec.Struct, frozen=True):
     """One precision to try."""
 
     precision: str
@@ -66,7 +66,7 @@ class Recipe(msgspec.Struct, frozen=True):
     #: JetPack -> TensorRT that it ships.
     jetpacks: dict[str, str]
     #: the precision asked for first, then safer ones.
-    steps: list[Step]
+    steps: list[BuildStep]
     #: workspace: share of free memory to start with, and the least to try after halvings.
     workspace_share: float
     workspace_least_mib: int
@@ -76,7 +76,7 @@ class Recipe(msgspec.Struct, frozen=True):
     provenance: str
 
 
-class Source(msgspec.Struct, frozen=True):
+class PrecisionGraphs(msgspec.Struct, frozen=True):
     """The graphs of one precision."""
 
     #: "typed" and "flags" -> file, see ``Dialect.graph``; without "flags" there is no variant for
@@ -89,7 +89,7 @@ class Source(msgspec.Struct, frozen=True):
 def make_recipe(
     target: Target,
     precision: str,
-    sources: dict[str, Source],
+    sources: dict[str, PrecisionGraphs],
     *,
     int8_cosine: float | None = None,
 ) -> Recipe:
@@ -109,7 +109,7 @@ def make_recipe(
         sm=target.sm,
         jetpacks=dict(target.tensorrt),
         steps=[
-            Step(
+            BuildStep(
                 precision=name,
                 min_cosine=gates[name],
                 variants=[
@@ -132,7 +132,7 @@ def make_recipe(
     )
 
 
-def variant_for(step: Step, dialect: Dialect) -> Variant:
+def variant_for(step: BuildStep, dialect: Dialect) -> Variant:
     """The variant for an installed release.
 
     Raises:
@@ -149,7 +149,7 @@ def variant_for(step: Step, dialect: Dialect) -> Variant:
     )
 
 
-def _variant(dialect: Dialect, precision: str, source: Source, *, dla: bool) -> Variant:
+def _variant(dialect: Dialect, precision: str, source: PrecisionGraphs, *, dla: bool) -> Variant:
     graph = source.graphs[dialect.graph]
     command = ["trtexec", f"--onnx={graph.file}", "--saveEngine=ENGINE"]
     command += dialect.trtexec.get(precision, ())

@@ -1,7 +1,8 @@
-"""Engine files in a bundle, each with the sidecar that says what it is and where it runs."""
+"""Engine files in a bundle, their sidecars and their evidence."""
 
 import hashlib
 import shutil
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -43,62 +44,69 @@ class BuildReport(msgspec.Struct, frozen=True):
     host: str = ""
 
 
-def write_engine(
-    folder: Path,
-    engine: Engine,
-    *,
-    runtime: str,
-    precision: str,
-    sm: int,
-    graph_sha256: str,
-    board: str,
-    target: str = "",
-    jetpack: str = "",
-    dla: int | None = None,
-    built_from: str = "model.onnx",
-    built_from_sha256: str = "",
-) -> EngineSidecar:
-    """Write ``engines/NAME.engine`` (plain TensorRT bytes) and ``engines/NAME.json``.
+@dataclass(frozen=True)
+class EngineDevice:
+    """The device an engine runs on."""
 
-    Args:
-        graph_sha256: of the bundle's ``model.onnx``, whichever of its graphs was built.
-        board: where it was built, in words.
-        target: device profile of the Jetson it was built on; '' elsewhere.
-        built_from: the graph that was built, with its SHA-256.
-    """
-    name = "-".join(
-        part
-        for part in (
-            precision,
-            target,
-            f"sm{sm}",
-            runtime,
-            engine.version,
-            "" if dla is None else f"dla{dla}",
-        )
-        if part
-    )
+    #: "tensorrt" or "tensorrt-rtx".
+    runtime: str
+    #: compute capability times ten.
+    sm: int
+    #: where it was built, in words.
+    board: str
+    #: device profile of a Jetson, and its JetPack; '' elsewhere.
+    target: str = ""
+    jetpack: str = ""
+    #: deep learning accelerator; None: GPU alone.
+    dla: int | None = None
+
+
+@dataclass(frozen=True)
+class EngineGraph:
+    """The graph an engine was built from."""
+
+    precision: str
+    #: SHA-256 of the bundle's ``model.onnx``, whichever of its graphs was built.
+    bundle_sha256: str
+    #: the graph that was built, and its SHA-256; '' for that of ``model.onnx``.
+    file: str = "model.onnx"
+    sha256: str = ""
+
+
+def write_engine(
+    folder: Path, engine: Engine, device: EngineDevice, graph: EngineGraph
+) -> EngineSidecar:
+    """Write ``engines/NAME.engine`` (plain TensorRT bytes) and ``engines/NAME.json``."""
+    name = _engine_name(engine, device, graph)
     sidecar = EngineSidecar(
         engine=f"{name}.engine",
         sha256=hashlib.sha256(engine.data).hexdigest(),
-        graph_sha256=graph_sha256,
-        precision=precision,
-        runtime=runtime,
+        graph_sha256=graph.bundle_sha256,
+        precision=graph.precision,
+        runtime=device.runtime,
         version=engine.version,
-        sm=f"sm_{sm}",
-        board=board,
+        sm=f"sm_{device.sm}",
+        board=device.board,
         flags=engine.flags,
         build_seconds=round(engine.seconds, 3),
-        target=target,
-        jetpack=jetpack,
-        dla=dla,
-        built_from=built_from,
-        built_from_sha256=built_from_sha256 or graph_sha256,
+        target=device.target,
+        jetpack=device.jetpack,
+        dla=device.dla,
+        built_from=graph.file,
+        built_from_sha256=graph.sha256 or graph.bundle_sha256,
         built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_atomic(folder / FOLDER / sidecar.engine, engine.data)
     write_json(folder / FOLDER / f"{name}.json", sidecar)
     return sidecar
+
+
+def _engine_name(engine: Engine, device: EngineDevice, graph: EngineGraph) -> str:
+    """For example ``fp16-jetson-orin-nx-16gb-sm87-tensorrt-10.3.0``."""
+    parts = [graph.precision, device.target, f"sm{device.sm}", device.runtime, engine.version]
+    if device.dla is not None:
+        parts.append(f"dla{device.dla}")
+    return "-".join(part for part in parts if part)
 
 
 def sidecar_of(bundle: Artifact, engine: str) -> EngineSidecar:

@@ -60,15 +60,16 @@ class Link:
     def __init__(self, host: str) -> None:
         if not host or host.startswith("-") or any(c.isspace() for c in host):
             raise UsageError(
-                f"found --host {host!r}, expected user@board or a name from ~/.ssh/config"
+                f"found `host` {host!r}, expected a name without blanks: pass `host` user@board, "
+                "or a name from ~/.ssh/config"
             )
         self.host = host
         self.ssh = [*shlex.split(os.environ.get(COMMAND, "ssh")), *OPTIONS]
         for program, package in ((self.ssh[0], "openssh-client"), ("rsync", "rsync")):
             if shutil.which(program) is None:
                 raise MissingExtraError(
-                    f"found no {program} here, expected it for --host: run sudo apt install "
-                    f"{package}"
+                    f"found no {program} here, expected it to build on a board: run sudo apt "
+                    f"install {package}"
                 )
 
     def command(self, script: str) -> list[str]:

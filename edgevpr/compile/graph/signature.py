@@ -19,7 +19,7 @@ DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
-class Signature:
+class GraphSignature:
     """Names and shapes at the two ends of a graph."""
 
     input: str
@@ -56,7 +56,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return name_nodes(model)
 
 
-def signature(model: onnx.ModelProto) -> Signature:
+def signature(model: onnx.ModelProto) -> GraphSignature:
     """Names and shapes of the graph's ends.
 
     Raises:
@@ -86,7 +86,7 @@ def signature(model: onnx.ModelProto) -> Signature:
             f"the graph takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, {expected}, "
             "fixed shapes: export it again with edgevpr compile"
         )
-    return Signature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
+    return GraphSignature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
 
 
 def check_operators(model: onnx.ModelProto) -> None:

@@ -13,8 +13,9 @@ from edgevpr.compile.graph.signature import name_nodes
 from edgevpr.compile.precision.calibration import extremes
 from edgevpr.compile.precision.modelopt import autocast, quantize_gpu
 from edgevpr.compile.precision.qdq import release_bystanders
+from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import fp32_islands, int8_layers
-from edgevpr.compile.precision.typed import Method, Typed, check_calibration
+from edgevpr.compile.precision.typed import Typed, check_calibration
 
 #: Activations beyond this keep their node in FP32; FP16 ends at 65504, and sums grow inside it.
 FP16_LARGEST = 512.0

@@ -31,7 +31,7 @@ _PASS_ON = frozenset(
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A convolution or matrix product with constant weights."""
 
     name: str
@@ -109,7 +109,7 @@ def _walk_back(index: GraphIndex, tensor: str, islands: dict[str, str], seen: se
         _walk_back(index, name, islands, seen)
 
 
-def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
+def weighted_layers(model: onnx.ModelProto) -> list[WeightedLayer]:
     """Dense convolutions and matrix products with constant weights, with what they cost.
 
     Depthwise and grouped convolutions are left out: they move more than they multiply.
@@ -135,11 +135,11 @@ def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
             if source // depth < INT8_ROWS:
                 continue
         macs = depth * sink
-        layers.append(Layer(node.name, node.op_type, macs, macs / (source + sink)))
+        layers.append(WeightedLayer(node.name, node.op_type, macs, macs / (source + sink)))
     return layers
 
 
-def int8_layers(model: onnx.ModelProto) -> list[Layer]:
+def int8_layers(model: onnx.ModelProto) -> list[WeightedLayer]:
     """The layers worth INT8: enough arithmetic for each activation they read and write.
 
     Not among them is a layer that reads the image itself: of all layers of a trained ResNet-18

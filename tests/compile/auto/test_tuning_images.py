@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevpr.compile.auto.tuning_images import Tuning, read_tuning
+from edgevpr.compile.auto.tuning_images import TuningImages, read_tuning
 from edgevpr.errors import DataError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -86,6 +86,6 @@ def test_another_area_is_refused(tmp_path: Path) -> None:
 def test_recall_is_of_the_first_answer() -> None:
     table = ImageTable.build(["a", "b"])
     images = np.zeros((2, 4, 4, 3), np.uint8)
-    tuning = Tuning(images, [np.array([0]), np.array([0])], np.array([-1, -1]), "")
+    tuning = TuningImages(images, [np.array([0]), np.array([0])], np.array([-1, -1]), "")
     answers = Fixed(table, np.array([[0, 1], [1, 0]]))
     assert tuning.right(answers, np.zeros((2, 2), np.float32)).tolist() == [True, False]

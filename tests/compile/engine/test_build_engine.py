@@ -15,13 +15,14 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact, sha256_file
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.cli.build import show
-from edgevpr.compile.engine import on_device as module
-from edgevpr.compile.engine import preflight
+from edgevpr.compile.engine import build_engine as building
+from edgevpr.compile.engine import first_run, on_device, preflight
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.builder import Engine, Order
 from edgevpr.compile.engine.recipe import RECIPE, Recipe
 from edgevpr.compile.engine.sidecars import BuildReport, sidecar_of
-from edgevpr.device.cpu import Here
+from edgevpr.device.board import Board
+from edgevpr.device.gpu import Gpu
 from edgevpr.errors import (
     CorruptArtifactError,
     NumericsError,
@@ -97,9 +98,11 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     class TensorRT:
         __version__ = "8.6.2"
 
-    monkeypatch.setattr(module, "load_tensorrt", lambda _: TensorRT)
-    monkeypatch.setattr(module, "build_engine", build_engine)
-    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    monkeypatch.setattr(on_device, "load_tensorrt", lambda _: TensorRT)
+    monkeypatch.setattr(on_device, "build_engine", build_engine)
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Orin", 87, 8.6, 8 << 30))
+    monkeypatch.setattr(building, "read_board", lambda: NX)
+    monkeypatch.setattr(first_run, "runner_from_bundle", golden_runner)
     return orders
 
 
@@ -126,15 +129,32 @@ class Gives:
         return self.now[: len(images)]
 
 
-NX = Here("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
+def golden_runner(bundle: Artifact) -> "Gives":
+    """An engine that gives the golden descriptors of its bundle."""
+    return Gives(np.load(bundle.path / "golden_descriptors.npy"))(bundle)
 
 
-def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+def build_with(monkeypatch: pytest.MonkeyPatch, path: Path, runner: "Gives") -> BuildReport:
+    """Build a bundle whose new engines give what ``runner`` gives."""
+    monkeypatch.setattr(first_run, "runner_from_bundle", runner)
+    return build_bundle(path)
+
+
+def jetson(target: str, model: str, jetpack: str) -> Board:
+    return Board(model, [], target, "", jetpack, "", "", "", {})
+
+
+NX = jetson("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
+
+
+def test_a_board_follows_the_recipe(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Release 8.6 gets its own graph and its FP32 nodes; the gate sees the staged engine."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
     gives = Gives(golden)
-    report = build_bundle(path, open_engine=gives, here=NX)
+    report = build_with(monkeypatch, path, gives)
     (order,), (staged,) = board, gives.seen
     assert staged.path != path
     assert order.graph.name == "model-int8-flags.onnx"
@@ -161,13 +181,13 @@ def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: l
 
 
 def test_a_wrong_engine_is_followed_by_a_safer_one(
-    compiled: Compiled, tmp_path: Path, board: list[Order]
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT has built wrong engines without a word; a robot needs one that is right."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
     nothing, turned = np.full_like(golden, np.nan), -golden
-    report = build_bundle(path, open_engine=Gives(nothing, turned, golden), here=NX)
+    report = build_with(monkeypatch, path, Gives(nothing, turned, golden))
     assert [order.precision for order in board] == ["int8", "fp16", "fp32"]
     assert [order.graph.name for order in board] == [
         "model-int8-flags.onnx", "model-fp32.onnx", "model-fp32.onnx",
@@ -182,14 +202,14 @@ def test_a_wrong_engine_is_followed_by_a_safer_one(
 
 
 def test_a_wrong_engine_never_enters_the_bundle(
-    compiled: Compiled, tmp_path: Path, board: list[Order]
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When all precisions fail, each is named and the bundle stays as it was."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
     golden = np.load(path / "golden_descriptors.npy")
     with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
-        build_bundle(path, open_engine=Gives(-golden, -golden), here=NX)
+        build_with(monkeypatch, path, Gives(-golden, -golden))
     assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -208,14 +228,17 @@ def test_building_again_replaces_the_engine(
 ) -> None:
     """One engine a machine: after an update of TensorRT the old one goes, other boards' stay."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    build_bundle(path, here=NX)
-    build_bundle(path, here=Here("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0"))
+    build_bundle(path)
+    agx = jetson("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0")
+    monkeypatch.setattr(building, "read_board", lambda: agx)
+    build_bundle(path)
+    monkeypatch.setattr(building, "read_board", lambda: NX)
     monkeypatch.setattr(
-        module,
+        on_device,
         "build_engine",
         lambda *_, **__: Engine(b"new", "8.6.9", [], 1.0, [], workspace=None),
     )
-    build_bundle(path, here=NX)
+    build_bundle(path)
     built = open_artifact(path, "bundle")
     assert built.read("bundle.json", BundleRecord).engines == [
         "fp16-jetson-agx-orin-64gb-sm87-tensorrt-8.6.2.engine",
@@ -225,12 +248,15 @@ def test_building_again_replaces_the_engine(
     assert len(engines) == 2
 
 
-def test_dla_where_there_is_none(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+def test_dla_where_there_is_none(
+    compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An Orin Nano has no DLA: said before TensorRT is started, with the boards that have one."""
     path = compiled("jetson-orin", "fp16")
-    nano = Here("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    nano = jetson("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    monkeypatch.setattr(building, "read_board", lambda: nano)
     with pytest.raises(TargetError, match=r"orin-nano-8gb, which has no DLA.*agx-orin-64gb"):
-        build_bundle(path, here=nano, dla=0)
+        build_bundle(path, dla=0)
     with pytest.raises(UsageError, match="expected a Jetson's bundle"):
         build_bundle(compiled("cpu", "fp32"), dla=0)
     assert board == []
@@ -241,7 +267,7 @@ def test_dla_gets_fp16_with_the_gpu_behind_it(
 ) -> None:
     """Also from an INT8 bundle, which carries its FP16 graph."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
-    report = build_bundle(path, here=NX, dla=1)
+    report = build_bundle(path, dla=1)
     (order,) = board
     assert (order.precision, order.dla, order.graph.name) == ("fp16", 1, "model-fp32.onnx")
     assert report.engines[0].dla == 1
@@ -253,8 +279,8 @@ def test_another_gpu_than_the_recipe(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An Orin recipe on a Xavier: both are named."""
-    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier", 8 << 30))
-    with pytest.raises(TargetError, match=r"jetson-orin \(sm_87\), this GPU is Xavier \(sm_72\)"):
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Xavier", 72, 8.6, 8 << 30))
+    with pytest.raises(TargetError, match=r"Xavier \(sm_72\), expected jetson-orin \(sm_87\)"):
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
 
 
@@ -314,7 +340,7 @@ def test_a_disk_that_fills_up(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
-        build_bundle(path, here=NX)
+        build_bundle(path)
     assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -325,7 +351,7 @@ def test_too_little_memory_is_said_first(
     """The kernel's out-of-memory killer says nothing at all."""
     monkeypatch.setattr(preflight, "free_memory", lambda: 300 << 20)
     with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
-        build_bundle(compiled("jetson-orin", "fp16"), here=NX)
+        build_bundle(compiled("jetson-orin", "fp16"))
     assert board == []
 
 
@@ -334,22 +360,27 @@ def test_workspace_and_cache_of_a_machine(
 ) -> None:
     """A Jetson shares its memory with everybody, a card has its own; no cache costs a remark."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    monkeypatch.setattr(module, "free_memory", lambda: 2 << 30)
-    build_bundle(path, here=NX)
+    monkeypatch.setattr(on_device, "free_memory", lambda: 2 << 30)
+    build_bundle(path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(building, "read_board", lambda: None)
     report = build_bundle(path)
     assert [order.workspace for order in board] == [int(0.7 * (2 << 30)), int(0.7 * (8 << 30))]
     assert "no timing cache is kept" in report.remarks[0]
 
 
 def test_what_a_person_reads(
-    compiled: Compiled, tmp_path: Path, board: list[Order], capsys: pytest.CaptureFixture[str]
+    compiled: Compiled,
+    tmp_path: Path,
+    board: list[Order],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Parity, latency, what was refused and why, and the command that does the same by hand."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-    show(build_bundle(path, open_engine=Gives(-golden, golden), here=NX))
+    show(build_with(monkeypatch, path, Gives(-golden, golden)))
     said = capsys.readouterr()
     assert said.out == ""
     for part in (

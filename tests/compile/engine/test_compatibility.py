@@ -4,8 +4,8 @@ import pytest
 
 from edgevpr.compile.engine.compatibility import (
     check_dla,
-    check_possible,
     check_precision,
+    check_release,
     check_target,
 )
 from edgevpr.device.targets import all_targets, load_target
@@ -23,7 +23,7 @@ from edgevpr.errors import TargetError
 def test_pairs_without_kernels(version: str, sm: int, works: str) -> None:
     """Half an hour of building would end in a riddle."""
     with pytest.raises(TargetError, match=rf"TensorRT {version} and sm_{sm}.*{works}"):
-        check_possible(version, sm)
+        check_release(version, sm)
 
 
 def test_pairs_that_jetpacks_ship_are_possible() -> None:
@@ -31,7 +31,7 @@ def test_pairs_that_jetpacks_ship_are_possible() -> None:
     for target in all_targets():
         for version in target.tensorrt.values():
             if target.sm is not None:
-                check_possible(f"{version}.0" if version.count(".") < 2 else version, target.sm)
+                check_release(f"{version}.0" if version.count(".") < 2 else version, target.sm)
 
 
 @pytest.mark.parametrize(

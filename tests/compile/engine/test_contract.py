@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.compile.engine import builder, on_device
+from edgevpr.compile.engine import build_engine as building
+from edgevpr.compile.engine import builder, first_run, on_device
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.builder import Order, build_engine
 from edgevpr.compile.engine.timing_cache import read_timing_cache, timing_cache_file
-from edgevpr.device.cpu import Here
+from edgevpr.device.gpu import Gpu
 from edgevpr.errors import ResourceError, TargetError
 
 from .fake_tensorrt import FakeTensorRT
+from .test_build_engine import golden_runner, jetson
 from .test_releases import CLASSES, RELEASES, functions
 
+AGX = jetson("jetson-agx-orin-64gb", "NVIDIA Jetson AGX Orin", "6.2")
 TENSORRT = [name for name in RELEASES if "rtx" not in name]
 #: What the builder's functions take attributes of that is no TensorRT object.
 OURS = {
@@ -174,11 +177,12 @@ def test_a_bundle_built_on_a_board(
     """From recipe to evidence on each kind of release, everything real but TensorRT itself."""
     fake = installed(name, IBuilderConfig__can_run_on_DLA=lambda layer: True)
     monkeypatch.setattr(on_device, "load_tensorrt", lambda _: fake)
-    monkeypatch.setattr(on_device, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Orin", 87, 8.6, 8 << 30))
+    monkeypatch.setattr(building, "read_board", lambda: AGX)
+    monkeypatch.setattr(first_run, "runner_from_bundle", golden_runner)
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
     path = Path(shutil.copytree(compiled("jetson-orin", "int8"), tmp_path / "bundle"))
-    here = Here("jetson-agx-orin-64gb", "NVIDIA Jetson AGX Orin", "6.2")
-    report = build_bundle(path, here=here)
+    report = build_bundle(path)
     (sidecar,) = report.engines
     assert (sidecar.precision, sidecar.version, sidecar.jetpack) == (
         "int8",

@@ -205,7 +205,7 @@ def test_an_unknown_name_and_an_option(bundle: Path, board: Board) -> None:
     """A misspelt host is named; a host must not become an option of ssh."""
     with pytest.raises(TargetError, match=r"b0ard\.invalid is no name .* Host entry"):
         build_on_host(bundle, "b0ard.invalid")
-    with pytest.raises(UsageError, match="expected user@board"):
+    with pytest.raises(UsageError, match="pass `host` user@board"):
         build_on_host(bundle, "-oProxyCommand=touch /tmp/x")
 
 
@@ -216,7 +216,7 @@ def test_a_bare_board(bundle: Path, board: Board) -> None:
         build_on_host(bundle, "board")
     assert '"edgevpr[jetson]"' in str(caught.value)
     with pytest.raises(TargetError, match="no working /opt/edgevpr on board"):
-        build_on_host(bundle, "board", edgevpr="/opt/edgevpr")
+        build_on_host(bundle, "board", host_edgevpr="/opt/edgevpr")
     (board.root / "bin" / "rsync").unlink()
     with pytest.raises(TargetError, match=r"no rsync on board.*sudo apt install rsync"):
         build_on_host(bundle, "board")

@@ -11,7 +11,14 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.compile.board_graphs import save_sharing
 from edgevpr.compile.engine.builder import Order, build_engine
-from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe, variant_for
+from edgevpr.compile.engine.recipe import (
+    RECIPE,
+    Graph,
+    PrecisionGraphs,
+    Recipe,
+    make_recipe,
+    variant_for,
+)
 from edgevpr.compile.engine.releases import dialect_of
 from edgevpr.compile.graph.opset17 import to_opset_17
 from edgevpr.compile.graph.reference import describe
@@ -26,7 +33,9 @@ VERSIONS = ("8.6.2", "10.3.0", "11.4.0")
 
 
 def variants(precision: str) -> list[tuple[str, list[str], list[str]]]:
-    recipe = make_recipe(load_target("jetson-orin"), precision, {precision: Source(GRAPHS, NODES)})
+    recipe = make_recipe(
+        load_target("jetson-orin"), precision, {precision: PrecisionGraphs(GRAPHS, NODES)}
+    )
     found = [variant_for(recipe.steps[0], dialect_of("tensorrt", v)) for v in VERSIONS]
     return [(v.graph.file, v.network_flags, v.builder_flags) for v in found]
 
@@ -46,7 +55,9 @@ def test_flags_by_release() -> None:
 
 def test_trtexec_says_the_same() -> None:
     """Whoever builds by hand must get the same engine, names with blanks quoted."""
-    recipe = make_recipe(load_target("jetson-orin"), "int8", {"int8": Source(GRAPHS, NODES)})
+    recipe = make_recipe(
+        load_target("jetson-orin"), "int8", {"int8": PrecisionGraphs(GRAPHS, NODES)}
+    )
     (step,) = recipe.steps
     old, ten, eleven = (variant_for(step, dialect_of("tensorrt", v)).trtexec for v in VERSIONS)
     for part in ("--fp16", "--int8", "--precisionConstraints=obey", "--onnx=model-fp32.onnx"):
@@ -59,7 +70,7 @@ def test_trtexec_says_the_same() -> None:
 
 def test_a_network_too_new_for_release_8() -> None:
     """Without a graph in old operators, the recipe has no variant for it and says why."""
-    source = Source({"typed": GRAPHS["typed"]}, [])
+    source = PrecisionGraphs({"typed": GRAPHS["typed"]}, [])
     (step,) = make_recipe(load_target("jetson-orin"), "fp16", {"fp16": source}).steps
     assert [v.versions for v in step.variants if not v.dla] == [">=10.0,<11.0", ">=11.0,<12.0"]
     with pytest.raises(TargetError, match=r"expected >=10\.0,<11\.0, .*JetPack"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgevpr.compile.engine import build_progress, builder
-from edgevpr.compile.engine.compatibility import check_possible
+from edgevpr.compile.engine.compatibility import check_release
 from edgevpr.compile.engine.releases import DIALECTS, Dialect, advice, dialect_of
 from edgevpr.errors import TargetError
 
@@ -120,9 +120,9 @@ def test_one_dialect_a_release() -> None:
 def test_impossible_pairs_say_what_would_work() -> None:
     """TensorRT 10.13 has no sm_87: half an hour of building would end in a riddle."""
     with pytest.raises(TargetError, match=r"10\.3.*10\.16"):
-        check_possible("10.13.3.9", 87)
-    check_possible("10.13.3.9", 110)
-    check_possible("10.3.0", 87)
+        check_release("10.13.3.9", 87)
+    check_release("10.13.3.9", 110)
+    check_release("10.3.0", 87)
 
 
 def test_advice_for_known_messages() -> None:
