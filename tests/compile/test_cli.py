@@ -143,13 +143,13 @@ def test_mistakes_are_refused_before_any_work(model: Path, photos: Path, tmp_pat
     common = ("--calibration", photos, "-o", tmp_path / "bundle")
     with pytest.raises(UnknownTargetError, match="expected one of cpu"):
         edgevpr("compile", model, "-t", "jetson-orion", *common)
-    with pytest.raises(DataError, match="pass --calibration"):
+    with pytest.raises(DataError, match="pass `calibration`"):
         edgevpr("compile", model, "-t", "cpu", "--precision", "int8", "-o", tmp_path / "bundle")
     other = write_gallery(tmp_path / "other", "boq-128-ffffffffffff")
     with pytest.raises(SpaceMismatchError, match="boq-128-ffffffffffff"):
         edgevpr("compile", model, "-t", "cpu", "--gallery", other, *common)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError, match="choose another output with -o"):
+    with pytest.raises(ResourceError, match="choose another `output`"):
         edgevpr("compile", model, "-t", "cpu", "-o", tmp_path / "file" / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -257,10 +257,10 @@ def test_auto_through_the_real_gallery(model: Path, mapped: Path, tmp_path: Path
 def test_auto_says_what_it_needs(model: Path, photos: Path, tmp_path: Path) -> None:
     """A gallery, and images with places: one sentence each, before any work."""
     common = ("compile", model, "-t", "cpu", "--precision", "auto", "-o", tmp_path / "b")
-    with pytest.raises(UsageError, match="without --gallery"):
+    with pytest.raises(UsageError, match="without `gallery`"):
         edgevpr(*common, "--calibration", photos)
     gallery = write_gallery(tmp_path / "gallery", open_artifact(model, "model").space)
-    with pytest.raises(DataError, match="pass --calibration"):
+    with pytest.raises(DataError, match="pass `calibration`"):
         edgevpr(*common, "--gallery", gallery)
-    with pytest.raises(UsageError, match="--calibrator"):
+    with pytest.raises(UsageError, match="`calibrator`"):
         edgevpr(*common, "--gallery", gallery, "--calibrator", "median")
