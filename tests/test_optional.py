@@ -20,7 +20,7 @@ def test_a_package_that_is_not(module: str) -> None:
     """Catches a bare ModuleNotFoundError, and a pip command with the wrong extra."""
     with pytest.raises(
         MissingExtraError,
-        match=r"'not_installed_anywhere' is not installed.*pip install 'edgevpr\[compile\]'",
+        match=r"no Python package 'not_installed_anywhere', .*pip install 'edgevpr\[compile\]'",
     ):
         require(module, extra="compile")
 

@@ -293,8 +293,8 @@ def _check_size(exported: onnx.ModelProto, source: ModelSource) -> None:
     size = (source.preprocess.height, source.preprocess.width)
     if shape[1:3] != size:
         raise CorruptArtifactError(
-            f"the graph takes {shape[2]}x{shape[1]} pixels, the model's preprocessing gives "
-            f"{size[1]}x{size[0]}: run edgevpr compile MODEL again, which exports it"
+            f"found a graph for {shape[2]}x{shape[1]} pixels, expected {size[1]}x{size[0]}, the "
+            "model's preprocessing: run edgevpr compile MODEL again, which exports it"
         )
 
 
@@ -304,6 +304,6 @@ def _check_writable(out: Path) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ResourceError(
-            f"{parent} is not a folder this user can write to, expected one for {out.name}: choose "
-            "another `output`"
+            f"found {parent}, which is no folder this user can write to, expected one for "
+            f"{out.name}: choose another `output`"
         )

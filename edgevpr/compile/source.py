@@ -1,4 +1,4 @@
-"""What to compile, read from the artifacts that the other verbs wrote."""
+"""Model and projection to compile, read from the artifacts of train and index."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ PROJECTION = "projection.npy"
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What is compiled, and which descriptors it must give."""
+    """A graph to compile, and the descriptors it must give."""
 
     #: an exported graph: images (1, H, W, 3) uint8 -> descriptor (1, D) float32.
     graph: Path
@@ -73,6 +73,6 @@ def _check_weights(model: Path, weights: Path) -> None:
                 bad = int((~np.isfinite(values)).sum())
             if bad:
                 raise NumericsError(
-                    f"weight {name!r} of {model} has {bad} NaN or infinite of {values.size} "
-                    "values, expected numbers: train the model again with a lower --lr"
+                    f"found {bad} NaN or infinite of {values.size} values in weight {name!r} of "
+                    f"{model}, expected numbers: run edgevpr train IMAGES again with a lower --lr"
                 )

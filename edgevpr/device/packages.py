@@ -1,4 +1,4 @@
-"""What is installed, read from package metadata: nothing heavy is imported."""
+"""Installed packages, read from their metadata: nothing heavy is imported."""
 
 import importlib.util
 import platform
@@ -84,7 +84,7 @@ def judge_pairing(torch: str, vision: str, vision_requires: list[str]) -> str:
     for line in vision_requires:
         found = _REQUIREMENT.match(line)
         if found and found[1] == "torch" and not found[3] and not satisfies(torch, found[2]):
-            return f"torchvision {vision} asks for torch {found[2]}, found {torch}: {fix}"
+            return f"found torch {torch}, expected {found[2]} for torchvision {vision}: {fix}"
     return ""
 
 
@@ -104,13 +104,14 @@ def judge_tensorrt(version: str, location: str, board: Board | None) -> TensorRT
     problem = ""
     if board is not None and not location:
         problem = (
-            "TensorRT's Python package is not visible here: run sudo apt install "
+            "found no Python package of TensorRT, expected JetPack's: run sudo apt install "
             "python3-libnvinfer and make the venv with --system-site-packages"
         )
     elif board is not None and not from_system:
         problem = (
-            f"the pip package tensorrt at {location} shadows JetPack's and has no code for this "
-            "GPU (CUDA error 35): run pip uninstall tensorrt tensorrt-cu12 tensorrt-cu13"
+            f"found the pip package tensorrt at {location}, expected JetPack's, since pip's has no "
+            "code for this GPU (CUDA error 35): run pip uninstall tensorrt tensorrt-cu12 "
+            "tensorrt-cu13"
         )
     return TensorRT(version, location, from_system, problem)
 

@@ -187,7 +187,7 @@ def test_a_model_with_nan_is_named(model: Path, photos: Path, tmp_path: Path) ->
     with write_artifact(tmp_path / "broken", "model", space=opened.space) as folder:
         save_file(weights, str(folder / "weights.safetensors"))
         (folder / "model.json").write_bytes(opened.file("model.json").read_bytes())
-    with pytest.raises(NumericsError, match=rf"{re.escape(name)}' of .* has 3 NaN"):
+    with pytest.raises(NumericsError, match=rf"3 NaN .*{re.escape(name)}' of "):
         edgevpr("compile", tmp_path / "broken", "-t", "cpu", "-o", tmp_path / "b")
 
 

@@ -105,7 +105,7 @@ class Search:
             self.remarks.append(
                 f"{chosen.lost} of {images} tuning images lost, {chosen.gained} gained: the drop "
                 f"of {chosen.drop:.2f} points is known to {2 * error:.2f} (two standard errors), "
-                f"the limit is {self.goal.max_recall_drop:g}; more --tuning images narrow it"
+                f"the limit is {self.goal.max_recall_drop:g}; more tuning images narrow it"
             )
 
     def _alone(self) -> list[GroupError]:

@@ -107,7 +107,7 @@ def read_tuning(
     if len(rows) < FEWEST:
         raise DataError(
             f"found {len(rows)} images in {folder} that the gallery answers, expected at least "
-            f"{FEWEST} to measure recall with: pass --tuning with a folder of images with places "
+            f"{FEWEST} to measure recall with: pass `tuning` with a folder of images with places "
             "from the gallery's area, other than its evaluation queries"
         )
     rows = np.sort(rows[spread_over_places(table.take(rows), MOST, seed=seed)])

@@ -144,8 +144,8 @@ def _on_device(
         raise errors[0]
     tried = "; ".join(f"{name}: {why.partition(', expected')[0]}" for name, why in refused.items())
     raise NumericsError(
-        f"no engine of {bundle.path} passed its parity gate here ({tried}), expected one: run "
-        "edgevpr doctor, and meanwhile edgevpr compile MODEL --target cpu"
+        f"found no engine of {bundle.path} that passes its parity gate here ({tried}), expected "
+        "one: run edgevpr doctor, and meanwhile edgevpr compile MODEL --target cpu"
     )
 
 

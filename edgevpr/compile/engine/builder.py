@@ -1,7 +1,7 @@
-"""One builder for TensorRT 8.5 to 11 and TensorRT-RTX: a graph in, engine bytes out.
+"""Builder for TensorRT 8.5 to 11 and TensorRT-RTX: a graph in, engine bytes out.
 
 Needs the TensorRT module and nothing else of this room's packages, so that it runs on a board.
-What differs between releases is in ``dialects.py``; the names used here are checked against the
+What differs between releases is in ``releases.py``; the names used here are checked against the
 bindings of each release by a test.
 """
 
@@ -90,7 +90,7 @@ def load_tensorrt(runtime: str) -> ModuleType:
     except (ImportError, OSError) as error:
         raise TargetError(
             f"found no TensorRT in this Python ({error}), expected the board's own: run edgevpr "
-            "build on the device itself, on a Jetson in a virtual environment made with "
+            "build BUNDLE on the device itself, on a Jetson in a virtual environment made with "
             "--system-site-packages, on a PC after pip install 'edgevpr[cuda]'"
         ) from error
 
@@ -137,16 +137,17 @@ def build_engine(
         reason = messages[-1] if messages else "no message"
         if workspace is None or "memory" not in " ".join(messages).lower():
             raise TargetError(
-                f"{runtime} {trt.__version__} cannot build {order.graph.name} in "
-                f"{order.precision} for sm_{order.sm} ({reason}): {advice(reason)}"
+                f"found {order.graph.name}, which {runtime} {trt.__version__} cannot build in "
+                f"{order.precision} for sm_{order.sm} ({reason}), expected a graph it can: "
+                f"{advice(reason)}"
             )
         workspace //= 2
         remarks.append(f"memory ran out: building with {workspace >> 20} MiB of workspace")
         if workspace < WORKSPACE_LEAST:
             raise ResourceError(
-                f"memory ran out while building {order.graph.name} ({reason}), expected "
+                f"found too little memory to build {order.graph.name} ({reason}), expected "
                 f"{WORKSPACE_LEAST >> 20} MiB for the workspace: stop other programs and run "
-                "edgevpr build again"
+                "edgevpr build BUNDLE again"
             )
 
 
@@ -207,8 +208,8 @@ def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, core: int
     """Prefer a deep learning accelerator; returns the layers that it cannot run."""
     if core >= builder.num_DLA_cores:
         raise TargetError(
-            f"found --dla {core}, this device has {builder.num_DLA_cores} DLA cores, numbered from "
-            "0: leave out --dla to use the GPU"
+            f"found `dla` {core}, expected one of the {builder.num_DLA_cores} DLA cores of this "
+            "device, numbered from 0: leave out `dla` to use the GPU"
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
@@ -254,8 +255,8 @@ def _aim(trt: ModuleType, config: Any, sm: int) -> None:
     if capability is None:
         known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
         raise TargetError(
-            f"TensorRT-RTX {trt.__version__} cannot build for sm_{sm}, expected one of "
-            f"{', '.join(known)}: run edgevpr devices to see the targets"
+            f"found sm_{sm}, which TensorRT-RTX {trt.__version__} cannot build for, expected one "
+            f"of {', '.join(known)}: run edgevpr devices to see the targets"
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(capability, 0)
@@ -274,15 +275,18 @@ def _constrain(trt: ModuleType, network: Any, fp32_nodes: frozenset[str]) -> Non
 def _parse_error(parser: Any, graph: Path, logger: Any) -> str:
     """One sentence that names the operator and its node as far as this release knows them."""
     if not parser.num_errors:
-        return f"TensorRT cannot read {graph.name} ({logger.messages[-1:]}): compile it again"
+        return (
+            f"found {graph.name}, which TensorRT cannot read ({logger.messages[-1:]}), expected an "
+            "ONNX graph: run edgevpr compile MODEL again"
+        )
     error = parser.get_error(0)
-    what = " ".join(str(error.desc()).split())
+    reason = " ".join(str(error.desc()).split())
     # node_operator and node_name came with release 10.
     operator = getattr(error, "node_operator", lambda: "?")()
     node = getattr(error, "node_name", lambda: f"number {error.node()}")()
     return (
-        f"TensorRT cannot build operator {operator} of node {node!r} in {graph.name} ({what}): "
-        "replace that layer and compile again"
+        f"found operator {operator} of node {node!r} in {graph.name}, which TensorRT cannot build "
+        f"({reason}), expected one it has: replace that layer and run edgevpr compile MODEL again"
     )
 
 

@@ -56,9 +56,9 @@ def check_parity(parity: Parity, least: float | None, engine: str) -> None:
     """Raise NumericsError where the worst golden image is further from FP32 than allowed."""
     if least is not None and not parity.min_cosine >= least:
         raise NumericsError(
-            f"{engine} has cosine {parity.min_cosine:.5f} to FP32 on its worst of {parity.images} "
-            f"golden images, expected at least {least}: run edgevpr compile MODEL again with a "
-            "safer precision, fp16 or fp32"
+            f"found cosine {parity.min_cosine:.5f} to FP32 from {engine} on its worst of "
+            f"{parity.images} golden images, expected at least {least}: run edgevpr compile MODEL "
+            "--precision fp32"
         )
 
 

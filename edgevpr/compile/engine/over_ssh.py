@@ -128,8 +128,8 @@ def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
     free = int(found["free"]) >> 10 if found.get("free", "").isdigit() else None
     if free is not None and free < (need := (3 * size >> 20) + 64):
         raise ResourceError(
-            f"{link.host} has {free} MiB free for temporary files, expected {need} MiB: free some, "
-            "or set TMPDIR for ssh sessions there"
+            f"found {free} MiB free for temporary files on {link.host}, expected {need} MiB: free "
+            "some, or set TMPDIR for ssh sessions there"
         )
     return found["edgevpr"], found["version"].split()[-1]
 
@@ -140,7 +140,8 @@ def _folder(link: Link) -> Iterator[str]:
     folder = link.ask('mktemp -d "${TMPDIR:-/tmp}/edgevpr-XXXXXXXX"').strip()
     if not re.fullmatch(r"/[\w./-]*/edgevpr-\w{8}", folder):
         raise TargetError(
-            f"{link.host} made the folder {folder!r}, expected a plain path: set TMPDIR"
+            f"found {folder!r} as a temporary folder on {link.host}, expected a plain path: set "
+            "TMPDIR for ssh sessions there"
         )
     try:
         yield folder
@@ -167,14 +168,14 @@ def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildRepor
     if code:
         kind = _ERRORS.get(code, TargetError)
         raise kind(
-            f"edgevpr build on {link.host} ended with code {code}, expected 0; what it said stands "
-            "above: the bundle here is as it was"
+            f"found exit code {code} from edgevpr build on {link.host}, expected 0: read its "
+            "message above; the bundle here is as it was"
         )
     try:
         return msgspec.json.decode(said, type=BuildReport)
     except msgspec.DecodeError as error:
         raise TargetError(
-            f"edgevpr build on {link.host} printed no report that can be read ({error}), expected "
+            f"found no report of edgevpr build on {link.host} that can be read ({error}), expected "
             f"one of edgevpr {__version__}: install the same version there"
         ) from error
 
@@ -201,14 +202,14 @@ def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) 
     again = f"expected the engine that {host} reported: run the command again"
     name = sidecar.engine
     if not re.fullmatch(r"[\w+-][\w.+-]*\.engine", name):
-        raise CorruptArtifactError(f"{host} sent an engine named {name!r}, {again}")
+        raise CorruptArtifactError(f"found an engine named {name!r} from {host}, {again}")
     file = back / name
     if not file.is_file() or sha256_file(file) != sidecar.sha256:
-        raise CorruptArtifactError(f"{name} arrived without the content it was built with, {again}")
+        raise CorruptArtifactError(f"found {name} without the content it was built with, {again}")
     arrived = read_json(back / f"{file.stem}.json", EngineSidecar)
     if arrived != sidecar:
-        raise CorruptArtifactError(f"{name} arrived with another sidecar, {again}")
+        raise CorruptArtifactError(f"found {name} with another sidecar, {again}")
     if sidecar.graph_sha256 != record.graph_sha256:
         raise CorruptArtifactError(
-            f"{name} was built from another graph than the bundle's, {again}"
+            f"found {name}, built from another graph than the bundle's, {again}"
         )

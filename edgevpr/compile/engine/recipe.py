@@ -144,8 +144,8 @@ def variant_for(step: BuildStep, dialect: Dialect) -> Variant:
             return variant
     known = ", ".join(variant.versions for variant in step.variants if variant.dla == dla)
     raise TargetError(
-        f"found TensorRT {dialect.versions}, expected {known or 'none'}: this network uses "
-        "operators newer than that release reads; update JetPack"
+        f"found TensorRT {dialect.versions}, expected {known or 'none'}: update JetPack, since "
+        "this network uses operators newer than that release reads"
     )
 
 

@@ -1,4 +1,4 @@
-"""What changes between the TensorRT releases we build with, in one table.
+"""Table of TensorRT releases, and how each is told what to build.
 
 TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 can be told that a
 network is strongly typed; 11 and TensorRT-RTX know nothing else. Names were read from the real
@@ -11,8 +11,8 @@ from edgevpr.errors import TargetError
 
 #: What to do about messages that TensorRT is known to give.
 ADVICE = {
-    "FP32 GEMM is not supported": "TensorRT-RTX multiplies no FP32 matrices on Turing, and this "
-    "network keeps some in FP32; compile for rtx-ampere or newer, or for cuda",
+    "FP32 GEMM is not supported": "run edgevpr compile MODEL --target rtx-ampere, or cuda; this "
+    "network keeps matrix products in FP32, which TensorRT-RTX does not multiply on Turing",
 }
 
 
@@ -72,7 +72,7 @@ DIALECTS = (
     ),
 )  # fmt: skip
 #: The same for a deep learning accelerator with the GPU for what it cannot do. Release 10 takes
-#: networks for it by flags, as release 8 does; see possible.py for the releases that have DLA.
+#: networks for it by flags, as release 8 does; see compatibility.py for the releases that have DLA.
 _DLA = ("--useDLACore=DLA", "--allowGPUFallback")
 DLA_DIALECTS = (
     Dialect(
@@ -103,7 +103,7 @@ def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
         dla: for a deep learning accelerator.
 
     Raises:
-        TargetError: a release that nobody has looked at.
+        TargetError: a release that is not in the table.
     """
     found = release(version)
     for dialect in DLA_DIALECTS if dla else DIALECTS:
@@ -117,9 +117,9 @@ def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
 
 
 def advice(message: str) -> str:
-    """What to do when TensorRT says this."""
+    """What to do about a message of TensorRT's."""
     known = (text for sign, text in ADVICE.items() if sign in message)
-    return next(known, "compile with another --precision or --target")
+    return next(known, "run edgevpr compile MODEL with another --precision or --target")
 
 
 def release(version: str) -> tuple[int, int]:
@@ -129,6 +129,6 @@ def release(version: str) -> tuple[int, int]:
         return int(numbers[0]), int(numbers[1])
     except (ValueError, IndexError):
         raise TargetError(
-            f"cannot read the version {version!r} of TensorRT, expected for example 10.3.0: "
-            "reinstall it"
+            f"found the version {version!r} of TensorRT, expected for example 10.3.0: install it "
+            "again"
         ) from None

@@ -27,8 +27,8 @@ def fuse_projection(model: onnx.ModelProto, projection: Projection) -> onnx.Mode
     d, full = projection.shape
     if full != ends.dim:
         raise SpaceMismatchError(
-            f"the graph gives descriptors of width {ends.dim}, the gallery's projection takes "
-            f"{full}: use a gallery built with edgevpr index from the same gallery network"
+            f"found a projection for descriptors of width {full}, expected {ends.dim}, the graph's:"
+            " run edgevpr index FEATURES with features of the same gallery network"
         )
     fused = onnx.ModelProto()
     fused.CopyFrom(model)

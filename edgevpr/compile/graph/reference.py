@@ -36,8 +36,8 @@ def session(
     except Exception as error:  # onnxruntime has one class per status code
         reason = " ".join(str(error).split())
         raise TargetError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph ({reason}): replace "
-            "that layer and export again"
+            f"found a graph that ONNX Runtime {onnxruntime.__version__} cannot run ({reason}), "
+            "expected operators it has: replace that layer and run edgevpr compile MODEL again"
         ) from error
 
 

@@ -76,7 +76,7 @@ def read_calibration(
     if len(table) < FEWEST:
         raise DataError(
             f"found {len(table)} images in {folder}, expected at least {FEWEST} to calibrate "
-            "with, better 100: pass --calibration with a folder of gallery or training images"
+            "with, better 100: pass `calibration` with a folder of gallery or training images"
         )
     rows = spread_over_places(table, count + HELD_OUT, seed=seed)
     names = tuple(table.paths[row] for row in rows)
@@ -110,7 +110,7 @@ def images_of_gallery(gallery: Path) -> Path | None:
     """The folder that a gallery's images were read from, as far as its records lead to one here.
 
     ``index`` and ``embed`` save the folders they read; a gallery that was moved without its images
-    leads nowhere, and then --calibration must name them. A folder of evaluation queries, or of
+    leads nowhere, and then ``calibration`` must name them. A folder of evaluation queries, or of
     other images than the gallery's, is not taken.
     """
     try:
@@ -168,6 +168,7 @@ def refuse_queries(folder: Path) -> None:
     """Raise DataError for a folder of evaluation queries, or one that holds such a folder."""
     if folder.resolve().name == "queries" or (folder / "queries").is_dir():
         raise DataError(
-            f"{folder} holds evaluation queries, expected gallery or training images: a network "
-            "calibrated on what it is scored on scores too well; pass the database/ folder beside"
+            f"found evaluation queries in {folder}, expected gallery or training images: pass the "
+            "database/ folder beside them, since a network calibrated on what it is scored on "
+            "scores too well"
         )

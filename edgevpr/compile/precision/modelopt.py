@@ -111,8 +111,8 @@ def _check_half_weights(model: onnx.ModelProto) -> None:
             bad = int((~np.isfinite(onnx.numpy_helper.to_array(tensor))).sum())
             if bad:
                 raise NumericsError(
-                    f"weight {tensor.name!r} has {bad} values beyond FP16's range, expected none: "
-                    "compile with --precision fp32"
+                    f"found {bad} values of weight {tensor.name!r} beyond FP16's range, expected "
+                    "none: run edgevpr compile MODEL --precision fp32"
                 )
 
 

@@ -185,7 +185,7 @@ def test_few_images_cannot_tell_a_small_drop(lost: int, gained: int, told: bool)
         AssignmentResult("a", ["a"], [], 90, drop, 0, 8, 10, 3, lost=lost, gained=gained), images
     )
     assert bool(found.remarks) == told
-    assert not told or "more --tuning images" in found.remarks[0]
+    assert not told or "more tuning images" in found.remarks[0]
 
 
 def test_int8_that_gains_nothing_is_refused(

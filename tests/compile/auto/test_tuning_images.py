@@ -79,7 +79,7 @@ def test_evaluation_queries_are_refused(tmp_path: Path, name: str) -> None:
 def test_another_area_is_refused(tmp_path: Path) -> None:
     photos(tmp_path / "there", 30)
     far = ImageTable.build(["a"], easting=[1e5], northing=[1e6], zone=[32], letter=["U"])
-    with pytest.raises(DataError, match=r"found 0 images .* pass --tuning"):
+    with pytest.raises(DataError, match=r"found 0 images .* pass `tuning`"):
         read_tuning(tmp_path / "there", far, PREPROCESS)
 
 

@@ -52,7 +52,7 @@ def test_a_jetson_bundle_off_the_board(compiled: Compiled) -> None:
     before = open_artifact(path, "bundle").digest
     if __import__("importlib.util").util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed here")
-    with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build on the device"):
+    with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build BUNDLE on"):
         build_bundle(path)
     assert open_artifact(path, "bundle").digest == before
 
@@ -291,7 +291,7 @@ def test_a_full_disk_is_said_first(
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ResourceError, match="has 1 MiB free"):
+    with pytest.raises(ResourceError, match="found 1 MiB free"):
         build_bundle(path)
     assert board == []
 
@@ -387,7 +387,7 @@ def test_what_a_person_reads(
         "fp32, tensorrt 8.6.2, sm_87, jetson-orin-nx-16gb, JetPack 6.0",
         "cosine at least 1.00000",
         "one image on an engine: ",
-        "fp16 was refused here: the new fp16 engine has cosine -1.0",
+        "fp16 was refused here: found cosine -1.0",
         "the same by hand, inside the bundle: trtexec --onnx=model-fp32.onnx",
     ):
         assert part in said.err

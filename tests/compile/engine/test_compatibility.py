@@ -73,13 +73,13 @@ def test_dla_where_there_is_one(board: str, version: str) -> None:
     ("core", "precision", "board", "version", "why"),
     [
         (0, "fp16", "jetson-orin-nano-8gb", "10.3.0", "orin-nano-8gb, which has no DLA"),
-        (0, "fp16", "jetson-thor-t5000", "10.13.0", "has no DLA; expected one of jetson-agx"),
+        (0, "fp16", "jetson-thor-t5000", "10.13.0", "has no DLA, expected one of jetson-agx"),
         (0, "fp16", "", "10.3.0", "on a machine that is no Jetson"),
         (1, "fp16", "jetson-orin-nx-8gb", "10.3.0", "1 DLA cores, numbered from 0"),
         (0, "fp16", "jetson-agx-orin-64gb", "10.16.2", "8.5 to 10.7, or 11.4.1 on an AGX Orin"),
         (0, "fp16", "jetson-agx-orin-64gb", "11.4.0", "8.5 to 10.7, or 11.4.1 on an AGX Orin"),
         (0, "fp16", "jetson-orin-nx-16gb", "11.4.1", "8.5 to 10.7, or 11.4.1 on an AGX Orin"),
-        (0, "fp32", "jetson-agx-orin-64gb", "10.3.0", "FP16 or INT8 only: compile with"),
+        (0, "fp32", "jetson-agx-orin-64gb", "10.3.0", "FP16 or INT8 only: run edgevpr compile"),
         (0, "int8", "jetson-agx-orin-64gb", "10.3.0", "no INT8 from a graph's own Q/DQ"),
     ],
 )

@@ -56,5 +56,5 @@ def test_nan_is_counted() -> None:
     check_finite(found, "the graph")
     found[1, 3] = np.inf
     found[4, 0] = np.nan
-    with pytest.raises(NumericsError, match="the graph gives NaN or infinity on 2 of 5 images"):
+    with pytest.raises(NumericsError, match="NaN or infinity from the graph on 2 of 5 images"):
         check_finite(found, "the graph")

@@ -38,7 +38,7 @@ def test_the_original_graph_is_left_alone(exported: Path, projection: Projection
 def test_a_projection_of_another_width(exported: Path) -> None:
     """A gallery of another network must be refused before anything is built."""
     other = Projection(np.zeros(100, np.float32), np.eye(10, 100, dtype=np.float32))
-    with pytest.raises(SpaceMismatchError, match="width 256, the gallery's projection takes 100"):
+    with pytest.raises(SpaceMismatchError, match="width 100, expected 256"):
         fuse_projection(load_graph(exported), other)
 
 

@@ -69,7 +69,7 @@ def test_the_same_images_give_the_same_graph(
 def test_too_few_images(clean: onnx.ModelProto, images: CalibrationImages) -> None:
     """Zero and three images are refused with the flag to pass."""
     for count in (0, 3):
-        with pytest.raises(DataError, match="--calibration"):
+        with pytest.raises(DataError, match="`calibration`"):
             to_int8_cpu(clean, images.calibration[:count])
 
 
