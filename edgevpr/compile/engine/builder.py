@@ -5,6 +5,7 @@ What differs between releases is in ``releases.py``; the names used here are che
 bindings of each release by a test.
 """
 
+import dataclasses
 import functools
 import time
 from dataclasses import dataclass, field
@@ -112,12 +113,11 @@ def build_engine(
     kept = order.timing_cache if dialect.timing_cache else None
     known, remark = read_timing_cache(kept) if kept else (b"", "")
     remarks = [remark] if remark else []
-    workspace = order.workspace
     while True:
         logger = _logger(trt)
         logger.clear()
         started = time.perf_counter()
-        plan = _build(trt, dialect, order, workspace, known, logger, description, track)
+        plan = _build(trt, dialect, order, known, logger, description, track)
         messages = list(dict.fromkeys(logger.messages))
         if plan is not None:
             if kept and plan.timing != known:
@@ -132,16 +132,17 @@ def build_engine(
                 remarks,
                 plan.fell_back,
                 plan.layers,
-                workspace,
+                order.workspace,
             )
         reason = messages[-1] if messages else "no message"
-        if workspace is None or "memory" not in " ".join(messages).lower():
+        if order.workspace is None or "memory" not in " ".join(messages).lower():
             raise TargetError(
                 f"found {order.graph.name}, which {runtime} {trt.__version__} cannot build in "
                 f"{order.precision} for sm_{order.sm} ({reason}), expected a graph it can: "
                 f"{advice(reason)}"
             )
-        workspace //= 2
+        workspace = order.workspace // 2
+        order = dataclasses.replace(order, workspace=workspace)
         remarks.append(f"memory ran out: building with {workspace >> 20} MiB of workspace")
         if workspace < WORKSPACE_LEAST:
             raise ResourceError(
@@ -155,7 +156,6 @@ def _build(
     trt: ModuleType,
     dialect: Dialect,
     order: Order,
-    workspace: int | None,
     known: bytes,
     logger: Any,
     description: str,
@@ -175,8 +175,8 @@ def _build(
             config.set_flag(getattr(trt.BuilderFlag, name))
         # Names and types of layers stay in the engine; it runs no slower.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        if workspace is not None:
-            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        if order.workspace is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace)
         if dialect.ahead_of_time:
             _aim(trt, config, order.sm)
         if dialect.layer_constraints:
