@@ -1,8 +1,8 @@
-"""The graphs of a bundle that boards build from, and the recipe that says which is for whom.
+"""Graphs of a bundle that boards build from, and the recipe with the releases each is for.
 
 A bundle carries its network in safer precisions too: a board has no tools to take INT8 or FP16
-back out of a graph, and an engine may fail its parity gate there. What graphs hold alike is kept
-once, in ``weights.bin``, as ONNX external data: TensorRT's parser and trtexec read it from the
+back out of a graph, and an engine may fail its parity gate there. Weights that graphs share are
+kept once, in ``weights.bin``, as ONNX external data: TensorRT's parser and trtexec read it from the
 folder that the graph is in.
 """
 

@@ -48,7 +48,7 @@ class Compiled:
     #: None where the precision was asked for.
     decision: Decision | None
     parity: Parity
-    #: parity on images no camera means to send.
+    #: parity on black, white, noise and stripes.
     extremes: dict[str, Any]
     warnings: list[str]
     #: precision -> network that a board falls back to; empty but for Jetsons.
@@ -110,7 +110,7 @@ def _evidence(compiled: Compiled) -> dict[str, Any]:
 def _for_target(
     folder: Path, compiled: Compiled, digest: str, steps: Steps, warnings: list[str]
 ) -> dict[str, Any]:
-    """What the target's runtime asks for beside the graph, and its evidence.
+    """Latency, recipe or engines, by the target's runtime; returns their evidence.
 
     Args:
         warnings: receives further ones.

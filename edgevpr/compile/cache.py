@@ -43,12 +43,12 @@ class _Entry(msgspec.Struct):
 class Cache:
     """Entries under ``folder``; with None nothing is kept and everything is made anew.
 
-    A folder that cannot be written to is no reason to fail: it is then as if there were none.
+    Nothing is kept either where the folder cannot be written to.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.expanduser().resolve()
-        #: kinds of the entries that were found, in order: what this run did not have to do.
+        #: kinds of the entries that were found, in order.
         self.found: list[str] = []
 
     def files(

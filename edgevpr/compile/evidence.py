@@ -17,7 +17,7 @@ from edgevpr.device.targets import Target
 def parity_evidence(
     parity: Parity, target: Target, precision: str, images: CalibrationImages
 ) -> dict[str, Any]:
-    """Parity with what it is against, on which images, and whether the engine itself ran."""
+    """Parity, the reference it is against, its images, and whether the engine itself ran."""
     own = target.runtime == "onnxruntime"
     return {
         "graph": precision,
@@ -33,7 +33,7 @@ def parity_evidence(
 def node_evidence(
     exported: onnx.ModelProto, clean: onnx.ModelProto, final: onnx.ModelProto
 ) -> dict[str, Any]:
-    """Nodes after each stage, the final graph's operators, and what cleaning up changed.
+    """Nodes after each stage, operators of the final graph, and those that cleaning up changed.
 
     ``cleaned``: operator -> how many before and after, where the two differ.
     """

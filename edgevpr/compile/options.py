@@ -32,7 +32,7 @@ class CompileOptions:
         Path | None,
         Option(
             "Folder of gallery or training images: INT8 ranges, parity and golden vectors. By "
-            "default the gallery's own images, if they are where its records say."
+            "default the gallery's own images, where its records lead to them."
         ),
     ] = None
     count: Annotated[int, Option("How many of them to calibrate with.", min=8)] = 128
@@ -59,7 +59,7 @@ class CompileOptions:
         Option("auto: metres within which a gallery image answers.", flag="--radius"),
     ] = 25.0
     seed: Annotated[int, Option("Seed of the choice of images.")] = 0
-    cache: Annotated[bool, Option("Use and keep what compilations made.")] = True
+    cache: Annotated[bool, Option("Keep the stages of compilations and use them again.")] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_recall_drop <= 100:

@@ -52,7 +52,7 @@ def compile_artifact(
 ) -> BundleRecord:
     """Compile a model artifact; see ``compile_model``.
 
-    What can be refused is refused before the minutes that export and calibration take.
+    Mistakes are refused before the minutes that export and calibration take.
 
     Raises:
         DataError: INT8 without calibration images.
@@ -130,7 +130,7 @@ def compile_model(
 
 
 def _compile(request: CompileRequest, stages: Stages, steps: Steps) -> Compiled:
-    """Reference, clean graph, typed graph, and what they are worth against each other."""
+    """Reference, clean graph and typed graph, with the parity between them."""
     images = request.images
     exported = load_graph(request.source.graph)
     _check_size(exported, request.source)
@@ -207,7 +207,7 @@ def _safer(
     stages: Stages,
     steps: Steps,
 ) -> dict[str, Typed]:
-    """Precision -> network, of those that a board falls back to where its engine fails."""
+    """Precision -> network that a board falls back to where its engine fails."""
     if request.target.runtime != "tensorrt" or precision == "fp32":
         return {}
     safer = {"fp32": Typed(clean, clean, {}, [])}

@@ -1,4 +1,4 @@
-"""Request of a compilation: everything that decides what the bundle holds."""
+"""Request of a compilation: graph, target, precision, images."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from edgevpr.errors import UsageError
 
 @dataclass(frozen=True)
 class RecallGoal:
-    """What the search for a precision is judged by."""
+    """Recall that the search for a precision must keep, and the images it is measured on."""
 
     goal: Goal
     tuning: TuningImages
@@ -32,7 +32,7 @@ class CompileRequest:
     target: Target
     precision: PrecisionOrAuto
     images: CalibrationImages
-    #: how INT8 ranges are set; None: what serves the target best.
+    #: how INT8 ranges are set; None: the usual method of the target.
     method: Method | None = None
     #: needed by precision "auto".
     recall: RecallGoal | None = None

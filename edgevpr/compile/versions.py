@@ -1,4 +1,4 @@
-"""Versions of the packages that decide what a compilation gives."""
+"""Versions of the packages that influence the result of a compilation."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,6 +1,6 @@
 """Description of the processor: name, instructions, clock, free memory.
 
-What /proc says is read below a root, so that files recorded on boards can be read anywhere.
+Files of /proc and /sys are read below a root, so that recorded ones can be read anywhere.
 """
 
 import functools
@@ -16,7 +16,7 @@ _ARM_PARTS = {
 }
 #: Clock of a Jetson's processor in its usual power modes, MHz: 1500 to 2200 by board and mode.
 JETSON_MHZ = 1700.0
-#: Clock taken for an x86 processor that does not say its own.
+#: Clock assumed for an x86 processor that prints none.
 X86_MHZ = 3000.0
 
 
@@ -43,7 +43,7 @@ def processor(root: Path = Path("/")) -> str:
 
 
 def cpu_mhz(root: Path = Path("/")) -> float | None:
-    """The clock of core 0: what it runs at now, or what the kernel prints; None: not known."""
+    """Clock of core 0 now, or as the kernel prints it; None: not known."""
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
     kilohertz = _text(frequency).strip()
     if kilohertz.isdigit():
@@ -53,7 +53,7 @@ def cpu_mhz(root: Path = Path("/")) -> float | None:
 
 
 def usual_mhz() -> float:
-    """The fastest core's clock as /proc/cpuinfo prints it, or what is usual for its kind."""
+    """Clock of the fastest core as /proc/cpuinfo prints it, or the usual one of its kind."""
     lines = _text(Path("/proc/cpuinfo")).splitlines()
     fields = (line.partition(":") for line in lines)
     printed = [float(value) for key, _, value in fields if key.strip() == "cpu MHz"]

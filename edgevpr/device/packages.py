@@ -16,7 +16,7 @@ _BUNDLES = ("demo", "dev")
 
 
 class Package(msgspec.Struct, frozen=True):
-    """One requirement of an extra ("" for the bare install) and what is installed of it."""
+    """One requirement of an extra ("" for the bare install) and its installed version."""
 
     name: str
     extra: str
@@ -45,7 +45,7 @@ def packages(requirements: list[str] | None = None) -> list[Package]:
         except metadata.PackageNotFoundError:
             requirements = []
     found = [package for line in requirements if (package := _package(line)) is not None]
-    # "demo" and "dev" repeat what the other extras ask for.
+    # "demo" and "dev" repeat requirements of the other extras.
     named = {p.name for p in found if p.extra not in _BUNDLES}
     kept = [p for p in found if p.extra not in _BUNDLES or p.name not in named]
     return sorted(kept, key=lambda p: (p.extra, p.name))
@@ -99,7 +99,7 @@ def locate_tensorrt(board: Board | None) -> TensorRT:
 
 
 def judge_tensorrt(version: str, location: str, board: Board | None) -> TensorRT:
-    """What to say about a copy at ``location``, on a Jetson or elsewhere."""
+    """A copy at ``location``, with its problem on a Jetson or elsewhere."""
     from_system = "dist-packages" in Path(location).parts
     problem = ""
     if board is not None and not location:

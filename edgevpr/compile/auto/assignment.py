@@ -1,7 +1,7 @@
-"""Which group of layers runs in which precision, and the graph and latency that gives on a target.
+"""Assignments of precisions to groups of layers, and their graph and latency on a target.
 
-Two machines: ONNX Runtime on this CPU, where latency is measured, and a GPU elsewhere, where it is
-predicted. Both quantize every candidate layer once; an assignment then only takes Q/DQ away.
+Two executors: ONNX Runtime on this CPU, where latency is measured, and a GPU elsewhere, where it is
+predicted. Every candidate layer is quantized once; an assignment then only takes Q/DQ away.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Assignment:
 
 
 class Executor(Protocol):
-    """What runs an assignment."""
+    """Graphs, descriptors and latency of assignments on one kind of target."""
 
     #: the precision without INT8: fp32 on a CPU, fp16 on a GPU.
     base: Precision
@@ -50,19 +50,19 @@ class Executor(Protocol):
     basis: str
 
     def graph(self, assignment: Assignment) -> onnx.ModelProto:
-        """FP32 types and Q/DQ: what descriptors are compared with."""
+        """FP32 types and Q/DQ, for descriptor errors."""
         ...
 
     def typed(self, assignment: Assignment) -> Typed:
-        """What goes into a bundle."""
+        """The graphs that go into a bundle."""
         ...
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Descriptors of what goes into a bundle, as its engine rounds."""
+        """(n, d) descriptors of the bundle's graph, rounded as its engine rounds."""
         ...
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:
-        """Of an assignment, and of the base beside it; ``again`` takes longer and is surer."""
+        """Of an assignment, and of the base beside it; ``again`` is timed for longer."""
         ...
 
 
@@ -78,7 +78,7 @@ class _Groups:
 
 
 class CpuExecutor(_Groups):
-    """ONNX Runtime on this executor."""
+    """ONNX Runtime on this machine."""
 
     base: Precision = "fp32"
     provenance: Provenance = "measured"
@@ -114,7 +114,7 @@ class CpuExecutor(_Groups):
 
 
 class GpuExecutor(_Groups):
-    """A TensorRT target that is not here."""
+    """A TensorRT target, emulated and predicted."""
 
     base: Precision = "fp16"
     provenance: Provenance = "predicted"

@@ -1,7 +1,7 @@
-"""What a search for a precision measures of an assignment, each thing once.
+"""Measurements of assignments: descriptor error, recall and latency.
 
-Everything is cached by the content of all it depends on: an interrupted search goes on where it
-was, and the same inputs give the same numbers.
+Each is cached by the content of its inputs: an interrupted search goes on where it was, and the
+same inputs give the same numbers.
 """
 
 from collections.abc import Callable
@@ -118,8 +118,8 @@ class Measurements:
         """Recall of an assignment.
 
         Args:
-            typed: of the graph that goes into the bundle, FP16 rounded where it is; otherwise what
-                INT8 runs beside is FP32, which is much faster to run here.
+            typed: of the graph that goes into the bundle, with its FP16; otherwise all but INT8 is
+                FP32, which is much faster to run here.
         """
 
         def describe_it() -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""Latency of a precision assignment on a GPU that is not here, predicted.
+"""Roofline prediction of an assignment's latency on a GPU.
 
-A roofline, node by node: the longer of its arithmetic (multiply-adds over the board's throughput in
+Node by node: the longer of its arithmetic (multiply-adds over the board's throughput in
 the node's precision) and its traffic (bytes of activations and weights over the bandwidth), plus a
 fixed cost for each kernel. Elementwise nodes behind a layer are fused into it and cost nothing; a
 boundary between precisions costs the traffic of one more pass over the tensor. It ranks
@@ -21,8 +21,8 @@ from edgevpr.device.targets import Target, all_targets
 #: Share of the peak that small layers reach with one image, and microseconds of a kernel's start.
 EFFICIENCY = 0.35
 KERNEL_US = 3.0
-#: For a target whose profile has no figures: an entry-level board's, so that what is predicted is
-#: never better than it.
+#: For a target whose profile has no figures: an entry-level board's, so that the prediction is
+#: never too good.
 ASSUMED_INT8_TOPS, ASSUMED_BANDWIDTH_GBS = 40.0, 68.0
 #: Operators that a builder fuses into the layer before them, or that move no data.
 _FREE = frozenset(
@@ -36,17 +36,17 @@ _BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "int8": 1}
 
 @dataclass(frozen=True)
 class GpuLimits:
-    """What the model needs to know of a GPU."""
+    """Throughput and bandwidth of a GPU."""
 
     #: multiply-adds a second, dense.
     macs: Mapping[Precision, float]
     bytes_s: float
-    #: where the figures are from, in words.
+    #: origin of the figures, in words.
     basis: str
 
 
 def gpu_limits(target: Target) -> GpuLimits:
-    """Figures of a target's profile; of a family's smallest board; or assumed ones, and says so."""
+    """Limits from a target's profile, its family's smallest board, or else assumed ones."""
     members = [target, *(t for t in all_targets() if t.family == target.family and t.is_board)]
     known = [t for t in members if t.int8_tops and t.bandwidth_gbs]
     known = [target] if target in known else known

@@ -1,4 +1,4 @@
-"""``--precision auto``: the fastest assignment of precisions that keeps the recall.
+"""Search for the fastest assignment of precisions that keeps the recall.
 
 1. Each group of layers alone in INT8: the descriptor error it causes on calibration images, and the
    milliseconds it saves. On a GPU target, each alone in FP16, too.
@@ -8,7 +8,7 @@
    to INT8: the longest that keeps R@1 is found by bisection, then each further group is tried on
    top. Recall is measured on held-out images through the gallery's own index.
 4. Of all that kept the recall the fastest (of equally fast ones, that with the most recall) is
-   measured once more, and taken if it is faster than the base by more than timing can tell, or as
+   measured once more, and taken if it is faster than the base by more than timings vary, or as
    fast and smaller; else the next; else the base.
 """
 
@@ -33,7 +33,7 @@ NOISE, SMALLER, EQUAL = 0.02, 0.1, 0.01
 
 @dataclass(frozen=True)
 class Goal:
-    """What is asked of the search."""
+    """Limits of the search."""
 
     #: points of R@1 that may be lost.
     max_recall_drop: float = 0.5
@@ -42,14 +42,14 @@ class Goal:
 
 @dataclass
 class Search:
-    """One search; ``run`` does it."""
+    """One search, started by ``run``."""
 
     measurements: Measurements
     groups: Sequence[Group]
     goal: Goal
     track: Track = silent
     clock: Callable[[], float] = time.monotonic
-    #: what one assignment gave, in the order they were looked at.
+    #: results by assignment, in the order they were measured.
     seen: dict[Assignment, AssignmentResult] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Search:
         """Search and decide.
 
         Args:
-            usual: the layers that ``--precision int8`` takes, as one more candidate.
+            usual: the layers that precision int8 takes, as one more candidate.
         """
         images = len(self.measurements.tuning.images)
         if 100 / images > self.goal.max_recall_drop:
@@ -99,7 +99,7 @@ class Search:
         return decision, chosen
 
     def _resolve(self, chosen: AssignmentResult, images: int) -> None:
-        """Say so where the tuning images cannot tell the chosen drop from more than the limit."""
+        """Add a remark where the drop chosen is within two standard errors of the limit."""
         error = chosen.resolution(images)
         if chosen.drop + 2 * error > self.goal.max_recall_drop:
             self.remarks.append(
@@ -111,7 +111,7 @@ class Search:
     def _alone(self) -> list[GroupError]:
         rows: list[GroupError] = []
         for group in self.track(self.groups, "error of each group", len(self.groups)):
-            if self._late() and rows:
+            if self._time_is_up() and rows:
                 self.remarks.append(
                     f"the time was up after {len(rows)} of {len(self.groups)} groups: the others "
                     f"stay in {self.executor.base}"
@@ -123,7 +123,7 @@ class Search:
     def _base(self, alone: Sequence[GroupError]) -> Assignment:
         """The base precision, with groups in FP32 as far as it needs them to keep the recall."""
         base = Assignment()
-        self._look(base, self.executor.base)
+        self._measure(base, self.executor.base)
         if not isinstance(self.executor, GpuExecutor):
             return base
         order = [g.name for g in sorted(alone, key=lambda g: (-(g.fp16_error or 0.0), g.name))]
@@ -133,7 +133,7 @@ class Search:
             if self._admissible(base):
                 break
             base = Assignment(fp32=tuple(names))
-            self._look(base, f"fp16, {len(names)} groups in fp32")
+            self._measure(base, f"fp16, {len(names)} groups in fp32")
         return base
 
     def _prefixes(self, alone: Sequence[GroupError], base: Assignment) -> None:
@@ -152,7 +152,7 @@ class Search:
         low, high = 0, len(order)
         if self._try(prefix(high), f"int8, all {high} groups that gain"):
             low = high
-        while high - low > 1 and not self._late():
+        while high - low > 1 and not self._time_is_up():
             middle = (low + high) // 2
             if self._try(prefix(middle), f"int8, first {middle} of {len(order)} groups"):
                 low = middle
@@ -160,14 +160,14 @@ class Search:
                 high = middle
         best = prefix(low)
         for name in order[low + 1 :]:
-            if self._late():
+            if self._time_is_up():
                 break
             more = Assignment(int8=(*best.int8, name), fp32=base.fp32)
             if self._try(more, f"int8, {len(best.int8)} groups and {name}"):
                 best = more
 
     def _usual(self, layers: Sequence[str], base: Assignment) -> None:
-        """The rule of ``--precision int8``, as far as groups can say it."""
+        """Try the rule of precision int8, with a group in INT8 where most of its layers are."""
         wanted = set(layers)
         names = tuple(
             g.name
@@ -181,13 +181,13 @@ class Search:
         for seen in self.seen:
             if set(seen.int8) == set(assignment.int8) and set(seen.fp32) == set(assignment.fp32):
                 return self._admissible(seen)
-        if self._late():
+        if self._time_is_up():
             self.remarks.append(f"the time was up before: {name}")
             return False
-        self._look(assignment, name)
+        self._measure(assignment, name)
         return self._admissible(assignment)
 
-    def _look(self, assignment: Assignment, name: str) -> None:
+    def _measure(self, assignment: Assignment, name: str) -> None:
         for _ in self.track([None], f"trying {name}", 1):
             found = self.measurements.recall(assignment)
             timed = self.measurements.latency(assignment)
@@ -236,16 +236,16 @@ class Search:
         close = [a for a in rivals if self._ratio(a) <= fastest + EQUAL]
         best = min(close, key=lambda a: (-self.seen[a].r1, self._ratio(a), self.seen[a].name))
         ratio, found = self._ratio(best), self.seen[best]
-        told = (
+        figures = (
             f"{found.latency_ms:.3f} ms instead of {found.base_ms:.3f} "
             f"({self.executor.provenance}), {found.megabytes:.1f} MB instead of "
             f"{own.megabytes:.1f}, R@1 {found.r1:.1f} instead of {self.measurements.fp32_r1:.1f}"
         )
         if ratio < 1 - NOISE:
-            return best, f"INT8 in {len(best.int8)} groups is faster: {told}"
+            return best, f"INT8 in {len(best.int8)} groups is faster: {figures}"
         if ratio <= 1 + NOISE and found.megabytes < (1 - SMALLER) * own.megabytes:
-            return best, f"INT8 in {len(best.int8)} groups is as fast and smaller: {told}"
-        return base, f"INT8 is not faster at that recall ({told}): {self._precision(base)} stays"
+            return best, f"INT8 in {len(best.int8)} groups is as fast and smaller: {figures}"
+        return base, f"INT8 is not faster at that recall ({figures}): {self._precision(base)} stays"
 
     def _confirm(self, chosen: Assignment) -> None:
         """Measure the choice again, as it goes into the bundle, before anything rests on it.
@@ -289,5 +289,5 @@ class Search:
         """Latency over that of the base beside which it was taken."""
         return self.seen[assignment].latency_ms / self.seen[assignment].base_ms
 
-    def _late(self) -> bool:
+    def _time_is_up(self) -> bool:
         return self.clock() > self._deadline

@@ -1,7 +1,6 @@
-"""Held-out images with places, and the recall that descriptors of them have in a gallery.
+"""Tuning images: held-out images with places, and the recall of their descriptors in a gallery.
 
-What a search for a precision is judged by. Never the evaluation queries: a network tuned on what it
-is scored on scores too well.
+Evaluation queries are refused: a network tuned on the images it is scored on scores too well.
 """
 
 import hashlib
@@ -22,12 +21,12 @@ from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 
-#: Most images described for every candidate, and the fewest that say anything.
+#: Most images described for every candidate, and the fewest that recall is measured on.
 MOST, FEWEST = 400, 20
 
 
 class GallerySearcher(Protocol):
-    """The gallery as the robot searches it."""
+    """A gallery's images and its search, as in ``edgevpr.runtime.gallery.gallery.Gallery``."""
 
     images: ImageTable
 
@@ -40,7 +39,7 @@ class GallerySearcher(Protocol):
 
 @dataclass(frozen=True)
 class TuningImages:
-    """n images, and for each what answers it."""
+    """n images, and for each the gallery rows that answer it."""
 
     #: (n, H, W, 3) uint8 RGB.
     images: NDArray[np.uint8]
@@ -48,7 +47,7 @@ class TuningImages:
     positives: Sequence[NDArray[np.int64]]
     #: (n,) the image's own gallery row, left out of its search; -1: it is not in the gallery.
     own: NDArray[np.int64]
-    #: where they come from, in words.
+    #: their origin in words.
     source: str
 
     def answers_digest(self) -> str:

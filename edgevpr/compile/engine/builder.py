@@ -1,7 +1,7 @@
 """Builder for TensorRT 8.5 to 11 and TensorRT-RTX: a graph in, engine bytes out.
 
-Needs the TensorRT module and nothing else of this room's packages, so that it runs on a board.
-What differs between releases is in ``releases.py``; the names used here are checked against the
+Needs no package but TensorRT, so that it runs on a board.
+Differences between releases are in ``releases.py``; the names used here are checked against the
 bindings of each release by a test.
 """
 
@@ -33,17 +33,17 @@ WORKSPACE_LEAST = 256 << 20
 
 @dataclass(frozen=True)
 class Order:
-    """What to build."""
+    """Graph, precision and GPU of one build."""
 
     graph: Path
     precision: str
     #: compute capability times ten, 89 for sm_89.
     sm: int
-    #: nodes that stay in FP32, for releases that are told so layer by layer.
+    #: nodes that stay in FP32, for releases with layer constraints.
     fp32_nodes: tuple[str, ...] = ()
     #: most bytes of workspace; None leaves it to TensorRT.
     workspace: int | None = None
-    #: deep learning accelerator, with the GPU for what it cannot do; None: GPU alone.
+    #: deep learning accelerator, with the GPU for layers it cannot run; None: GPU alone.
     dla: int | None = None
     #: file with the times of kernels measured before; None: none is kept.
     timing_cache: Path | None = None
@@ -51,7 +51,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Engine:
-    """What was built, and how."""
+    """A serialized engine, and how it was built."""
 
     data: bytes
     version: str
@@ -59,11 +59,11 @@ class Engine:
     seconds: float
     #: warnings and errors that TensorRT gave, without repetitions.
     messages: list[str]
-    #: what the user should know: less workspace, no timing cache.
+    #: remarks for the user: less workspace, no timing cache.
     remarks: list[str] = field(default_factory=list)
     #: layers of the network that run on the GPU because DLA cannot.
     fell_back: list[str] = field(default_factory=list)
-    #: what computes in which precision; None: this machine cannot look inside.
+    #: layers by precision; None: this machine cannot inspect the engine.
     layers: LayerSummary | None = None
     workspace: int | None = None
 
@@ -222,7 +222,7 @@ def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, core: int
 
 
 def _use_timing_cache(config: Any, known: bytes) -> None:
-    """Start from what was measured before; from nothing where TensorRT does not take that."""
+    """Start from times measured before; from none where TensorRT refuses those."""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -234,7 +234,7 @@ def _timing_of(config: Any) -> bytes:
 
 
 def _inspect(trt: ModuleType, logger: Any, data: bytes, dla: int | None) -> LayerSummary | None:
-    """What the engine inspector says of bytes that were built in this process."""
+    """The engine inspector's account of bytes that were built in this process."""
     runtime = trt.Runtime(logger)
     if dla is not None:
         runtime.DLA_core = dla
@@ -245,12 +245,12 @@ def _inspect(trt: ModuleType, logger: Any, data: bytes, dla: int | None) -> Laye
     try:
         information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
         return layers.summarize(layers.from_inspector(information))
-    except ValueError:  # no JSON: what it says is for the reader of a report, never worth a build
+    except ValueError:  # no JSON: the summary is left out
         return None
 
 
 def _aim(trt: ModuleType, config: Any, sm: int) -> None:
-    """Build for a GPU that need not be here."""
+    """Set the compute capability to build for, which need not be this machine's."""
     capability = getattr(trt.ComputeCapability, f"SM{sm}", None)
     if capability is None:
         known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]

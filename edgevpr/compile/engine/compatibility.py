@@ -4,11 +4,11 @@ from edgevpr.compile.engine.releases import release
 from edgevpr.device.targets import Target, all_targets, load_target
 from edgevpr.errors import TargetError
 
-#: (release, compute capability) pairs without kernels for each other, and what would work.
+#: (release, compute capability) without kernels for each other -> releases that have them.
 IMPOSSIBLE = {
     ((10, 13), 87): "TensorRT 10.13 has no sm_87; JetPack 6.2 brings 10.3, JetPack 7.2 brings 10.16"
 }
-#: Compute capability -> first release that knows it, first one that no longer does, what works.
+#: Compute capability -> first release with it, first one without it again, JetPack that works.
 RANGES: dict[int, tuple[tuple[int, int], tuple[int, int], str]] = {
     72: ((8, 0), (9, 0), "JetPack 5.1, the last for Xavier, brings 8.5.2"),
     110: ((10, 13), (99, 0), "JetPack 7 brings 10.13 or newer"),
@@ -71,10 +71,10 @@ def check_dla(core: int, precision: str, board: str, version: str) -> None:
     Args:
         core: 0 or 1.
         board: device profile or family; '' on anything but a Jetson.
-        version: of TensorRT; the empty string leaves out what depends on it.
+        version: of TensorRT; the empty string leaves out checks that depend on it.
     """
     there = load_target(board).dla if board else 0
-    # A family promises what its smallest board has; the builder asks the board itself.
+    # A family's profile gives its smallest board's; the builder asks the board itself.
     family = bool(board) and not load_target(board).is_board
     if core >= there and not family:
         with_dla = ", ".join(t.name for t in all_targets() if t.is_board and t.dla > core)

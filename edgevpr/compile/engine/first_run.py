@@ -37,7 +37,7 @@ def first_run(bundle: Artifact, engine: str) -> FirstRun:
 
     Args:
         bundle: with the engine in it.
-        engine: the engine in words, for messages.
+        engine: name of the engine in messages.
 
     Raises:
         NumericsError: the engine gives NaN or infinity.

@@ -1,7 +1,7 @@
-"""What an engine computes in which precision: TensorRT's own account of its layers.
+"""Layers of an engine by precision, from TensorRT's own account of them.
 
 On a device the engine inspector gives it, as JSON. For an engine built ahead of time there is no
-GPU to load it on; the builder logs the same account, a line a layer.
+GPU to load it on; the builder logs the same, a line a layer.
 """
 
 import json
@@ -36,7 +36,7 @@ class EngineLayer(msgspec.Struct, frozen=True):
 
     name: str
     kind: str
-    #: types of its inputs and weights, in our words.
+    #: types of its inputs and weights, spelled as in ``_TYPES``.
     reads: frozenset[str]
 
 
@@ -51,7 +51,7 @@ def summarize(layers: Iterable[EngineLayer]) -> LayerSummary:
 
 
 def from_log(messages: Iterable[str]) -> list[EngineLayer]:
-    """Layers from what the builder logged with detailed profiling verbosity."""
+    """Layers from the builder's log with detailed profiling verbosity."""
     lines = (line for message in messages for line in message.splitlines())
     matches = (_LINE.match(line.strip()) for line in lines)
     return [

@@ -57,11 +57,11 @@ class BuiltEngine:
 def inspect_device(
     bundle: Artifact, recipe: Recipe, board: Board | None, dla: int | None
 ) -> BuildDevice:
-    """Look at this device, and refuse what cannot be built on it before work starts.
+    """Inspect this device, and refuse builds that cannot work on it before they start.
 
     Raises:
         TargetError: no TensorRT, no GPU, or a pair of them, or of the bundle and them, without a
-            way to build; says what would work.
+            way to build.
     """
     target = board.target if board else ""
     precisions = [step.precision for step in recipe.steps]
@@ -82,7 +82,7 @@ def inspect_device(
         )
     check_release(version, gpu.sm)
     remark = check_cache()
-    # A Jetson's GPU has the processor's memory, of which others have taken some.
+    # A Jetson's GPU has the processor's memory, of which other programs have taken some.
     memory = free_memory() if target else gpu.memory_bytes
     return BuildDevice(board, gpu, memory, version, dialect, dla, [remark] if remark else [])
 

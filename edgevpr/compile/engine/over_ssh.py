@@ -1,7 +1,7 @@
 """Builds over ssh: ship a bundle to a board, build there, bring the engine back.
 
 The board keeps nothing: it works in a temporary folder, which goes when the build ends, fails or
-is interrupted here. What comes back is believed only as far as its hashes and sidecars agree.
+is interrupted here. Hashes and sidecars of what comes back are checked before it is installed.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ echo "edgevpr=$(command -v "$e")"
 echo "version=$("$e" --version 2>/dev/null)"
 echo "free=$(df -Pk "${{TMPDIR:-/tmp}}" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
 """
-# Without a terminal nothing there hears that the connection broke, except whoever reads from it.
+# Without a terminal, a process there learns of a broken connection only by reading its stdin.
 _BUILD = """
 exec 3<&0
 {command} & pid=$!
@@ -84,8 +84,8 @@ def build_on_host(
 
     Raises:
         TargetError: the board cannot be reached, lacks something, or cannot build it.
-        CorruptArtifactError: what came back is not what was built.
-        EdgeVPRError: what the build there ended with.
+        CorruptArtifactError: an engine differs from the one that was reported.
+        EdgeVPRError: the error that the build there ended with.
     """
     bundle = open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
@@ -106,7 +106,7 @@ def build_on_host(
 
 
 def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
-    """The program to run there and its version, once everything that is needed has been found."""
+    """The program to run there and its version; raises where something needed is missing."""
     quoted = shlex.quote(given)
     if given.startswith("~/"):
         quoted = f'"$HOME"/{shlex.quote(given[2:])}'
@@ -118,9 +118,9 @@ def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
             "apt install rsync"
         )
     if not found.get("edgevpr") or not found.get("version"):
-        what = given or "edgevpr"
+        name = given or "edgevpr"
         raise TargetError(
-            f"found no working {what} on {link.host}, expected edgevpr {__version__}: run ssh "
+            f"found no working {name} on {link.host}, expected edgevpr {__version__}: run ssh "
             f"{link.host} 'python3 -m venv --system-site-packages ~/edgevpr && ~/edgevpr/bin/pip "
             'install "edgevpr[jetson]"\', or say where it is with `host_edgevpr`'
         )
@@ -181,7 +181,7 @@ def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildRepor
 
 
 def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: Path) -> None:
-    """Put what came back into the bundle, if it is what the board says it built."""
+    """Put the engines into the bundle, if they are those that the board reported."""
     for sidecar in report.engines:
         _check(sidecar, record, back, report.host)
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:

@@ -1,4 +1,4 @@
-"""How far a typed or quantized graph's descriptors are from the FP32 network's, and the gates.
+"""Parity of a typed or quantized graph's descriptors with the FP32 network's, and its gates.
 
 numpy alone: a board runs this after it has built its engine.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgevpr.errors import NumericsError
 
 #: Smallest cosine to FP32 that the worst image may have, per precision; below it compile fails.
-#: INT8 has no such gate: what it costs is recall, and only a gallery can tell.
+#: INT8 has no such gate: it is judged by recall, which takes a gallery to measure.
 GATES = {"fp32": 0.99999, "fp16": 0.999, "int8": None}
 #: Below this an INT8 graph still compiles, with a warning that stands in its evidence.
 INT8_WARNING = 0.9

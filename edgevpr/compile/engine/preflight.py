@@ -33,7 +33,7 @@ def check_room(bundle: Artifact) -> None:
 
 
 def check_memory(graph_bytes: int) -> None:
-    """Raise ResourceError where a builder would be killed for memory before it can say so.
+    """Raise ResourceError where the kernel would kill a builder for memory.
 
     Args:
         graph_bytes: size of the graph with its weights.

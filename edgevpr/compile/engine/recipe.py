@@ -1,4 +1,4 @@
-"""``recipe.json``: how to build a bundle's engine on the device, for each TensorRT release.
+"""Recipe of a bundle, ``recipe.json``: the build of its engine for each TensorRT release.
 
 The compile machine writes it, ``edgevpr build`` on the board follows it, and the trtexec lines in
 it do the same by hand. Its steps go from the precision asked for to ever safer ones: a board whose
@@ -16,10 +16,10 @@ from edgevpr.device.targets import Target
 from edgevpr.errors import TargetError
 
 RECIPE = "recipe.json"
-#: From what is asked for to what is safest.
+#: Precision asked for -> precisions to try, the safest last.
 SAFER = {"int8": ("int8", "fp16", "fp32"), "fp16": ("fp16", "fp32"), "fp32": ("fp32",)}
 #: INT8 has no absolute gate, since only recall can judge it; but an engine must not be further
-#: from FP32 than the same graph was on the compile machine, beyond what rounding explains.
+#: from FP32 than the same graph was on the compile machine, beyond the differences of rounding.
 INT8_SLACK = 0.02
 
 
@@ -40,7 +40,7 @@ class Variant(msgspec.Struct, frozen=True):
     builder_flags: list[str]
     #: the same by hand, run inside the bundle; fill in MEM_MIB and ENGINE, and DLA where it stands.
     trtexec: str
-    #: for a deep learning accelerator, with the GPU for what it cannot do.
+    #: for a deep learning accelerator, with the GPU for layers it cannot run.
     dla: bool = False
 
 
@@ -51,12 +51,12 @@ class BuildStep(msgspec.Struct, frozen=True):
     #: least cosine of any golden image for the engine to be accepted; None: numbers are enough.
     min_cosine: float | None
     variants: list[Variant]
-    #: nodes held in FP32 where releases are told so layer by layer.
+    #: nodes held in FP32 by releases with layer constraints.
     fp32_nodes: list[str]
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """Everything a board needs to know to build, and to judge what it built."""
+    """Steps of a build on a board, and the gates that its engine must pass."""
 
     target: str
     runtime: str
@@ -72,7 +72,7 @@ class Recipe(msgspec.Struct, frozen=True):
     workspace_least_mib: int
     golden_inputs: str
     golden_descriptors: str
-    #: what has been tried where.
+    #: where the recipe has been tried.
     provenance: str
 
 

@@ -1,7 +1,7 @@
-"""Table of TensorRT releases, and how each is told what to build.
+"""Table of TensorRT releases and the flags each is built with.
 
-TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 can be told that a
-network is strongly typed; 11 and TensorRT-RTX know nothing else. Names were read from the real
+TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 takes
+strongly typed networks too; 11 and TensorRT-RTX take nothing else. Names were read from the real
 bindings of 8.6, 10.3, 10.7, 10.13, 10.16, 11.4 and RTX 1.7.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edgevpr.errors import TargetError
 
-#: What to do about messages that TensorRT is known to give.
+#: Part of a message of TensorRT -> what to do.
 ADVICE = {
     "FP32 GEMM is not supported": "run edgevpr compile MODEL --target rtx-ampere, or cuda; this "
     "network keeps matrix products in FP32, which TensorRT-RTX does not multiply on Turing",
@@ -18,11 +18,11 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one range of releases wants to be told what to build."""
+    """Flags of builds with one range of releases."""
 
     #: "tensorrt" or "tensorrt-rtx".
     runtime: str
-    #: first release, and the first one after it that is spoken to differently.
+    #: first release, and the first one after it with other flags.
     first: tuple[int, int]
     end: tuple[int, int]
     #: which graph of the bundle: "typed" (precision in the graph) or "flags" (FP32 types).
@@ -31,7 +31,7 @@ class Dialect:
     network_flags: tuple[str, ...]
     #: precision -> names of BuilderFlag.
     builder_flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    #: FP32 islands are told layer by layer.
+    #: FP32 islands are set layer by layer.
     layer_constraints: bool = False
     #: IProgressMonitor is there.
     progress: bool = True
@@ -71,7 +71,7 @@ DIALECTS = (
         ahead_of_time=True,
     ),
 )  # fmt: skip
-#: The same for a deep learning accelerator with the GPU for what it cannot do. Release 10 takes
+#: The same for a deep learning accelerator with the GPU for other layers. Release 10 takes
 #: networks for it by flags, as release 8 does; see compatibility.py for the releases that have DLA.
 _DLA = ("--useDLACore=DLA", "--allowGPUFallback")
 DLA_DIALECTS = (
@@ -117,7 +117,7 @@ def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
 
 
 def advice(message: str) -> str:
-    """What to do about a message of TensorRT's."""
+    """The next step after a message of TensorRT's."""
     known = (text for sign, text in ADVICE.items() if sign in message)
     return next(known, "run edgevpr compile MODEL with another --precision or --target")
 

@@ -17,16 +17,16 @@ from edgevpr.compile.engine.parity import Parity
 from edgevpr.files import write_atomic
 
 FOLDER = "engines"
-#: What the evidence of an engine is called, beside it in the bundle.
+#: End of the name of an engine's evidence, beside it in the bundle.
 EVIDENCE = ".evidence.json"
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
+    """Report of a build; with one engine, also the engine's evidence in the bundle."""
 
     bundle: str
     engines: list[EngineSidecar]
-    #: golden inputs through the new engine against golden descriptors; None: not run, and why.
+    #: golden inputs through the new engine against golden descriptors; None: not run here.
     parity: Parity | None
     #: of one image on this machine; None where the engine does not run here.
     latency: EngineLatency | None
@@ -35,12 +35,12 @@ class BuildReport(msgspec.Struct, frozen=True):
     refused: dict[str, str] = {}
     #: layers that DLA does not run, by name.
     fell_back: list[str] = []
-    #: engine -> what computes in which precision, where that can be seen.
+    #: engine -> its layers by precision, where it can be inspected.
     layers: dict[str, LayerSummary] = {}
     #: the same by hand.
     trtexec: str = ""
     workspace_mib: int | None = None
-    #: where it was built when that was not here: user@board.
+    #: where it was built over ssh: user@board.
     host: str = ""
 
 
@@ -116,7 +116,7 @@ def sidecar_of(bundle: Artifact, engine: str) -> EngineSidecar:
 
 
 def replaced_by(bundle: Artifact, engines: list[str], new: EngineSidecar) -> list[str]:
-    """Those of a bundle's engines that a new one takes the place of: of the same kind of machine.
+    """Those of a bundle's engines that a new one replaces: of the same kind of machine.
 
     An engine of another TensorRT release goes too: its machine has been updated.
     """

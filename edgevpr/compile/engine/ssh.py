@@ -79,7 +79,7 @@ class Link:
         return [*self.ssh, self.host, f"sh -c {shlex.quote(script)}"]
 
     def ask(self, script: str) -> str:
-        """What a short script prints there.
+        """Output of a short script there.
 
         Raises:
             TargetError: the board cannot be reached, or the script fails.
@@ -126,7 +126,7 @@ class Link:
         return f"{self.host}:{folder}/"
 
     def explain(self, said: str) -> str:
-        """One sentence for what ssh said when it could not connect."""
+        """One sentence for ssh's message when it could not connect."""
         for sign, meaning in _MEANINGS:
             if sign in said:
                 return f"found {meaning.format(host=self.host)} (ssh: {_last(said)})"
@@ -143,6 +143,6 @@ def here(folder: Path) -> str:
 
 def _last(text: str) -> str:
     lines = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
-    # rsync's own closing line says less than the one before it.
-    telling = [line for line in lines if not line.startswith("rsync error:")]
-    return (telling or lines or ["it said nothing"])[-1]
+    # The line before rsync's closing one has the reason.
+    reasons = [line for line in lines if not line.startswith("rsync error:")]
+    return (reasons or lines or ["no message"])[-1]

@@ -113,8 +113,8 @@ def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
 def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelProto:
     """Fold constants and drop dead nodes (onnxslim), if the descriptors stay the same.
 
-    Among what folds away: BatchNorm into convolutions, and the self-attention of BoQ's learned
-    queries, which sees no image.
+    BatchNorm folds into convolutions; the self-attention of BoQ's learned queries, which depends on
+    no image, into a constant.
 
     Args:
         probes: (n, H, W, 3) uint8 images to compare on.
@@ -132,11 +132,11 @@ def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelPro
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """onnxslim's version of a copy; None where it has none or trips over an operator."""
+    """onnxslim's version of a copy; None where it fails."""
     with quiet():
         from onnxslim import slim
 
         try:
             return slim(onnx.ModelProto.FromString(model.SerializeToString()))
-        except Exception:  # whatever it is, the graph as exported will do
+        except Exception:  # of any kind: the graph as exported serves as well
             return None

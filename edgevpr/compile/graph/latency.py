@@ -36,7 +36,7 @@ def latencies(
 
     Args:
         image: (H, W, 3) uint8.
-        threads: one by default: the steadier figure, and what a shared robot CPU can spare.
+        threads: one by default, which varies less and is what a robot's shared CPU can spare.
         budget_s: seconds after which no further round starts.
     """
     runners = {name: session(graph, threads=threads) for name, graph in graphs.items()}

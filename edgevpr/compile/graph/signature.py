@@ -1,4 +1,4 @@
-"""An exported graph, checked: what every later step may rely on.
+"""Reader of exported graphs, and the checks that later steps rely on.
 
 One input (1, H, W, 3) uint8 RGB, one output (1, D) float32, static shapes, finite weights, known
 operators, and a unique name on every node.
@@ -116,7 +116,7 @@ def check_weights(model: onnx.ModelProto) -> None:
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give every node a unique name, so that rules and messages can speak of it."""
+    """Give every node a unique name, so that rules and messages can refer to it."""
     taken: set[str] = set()
     for i, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:

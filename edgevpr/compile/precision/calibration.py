@@ -1,4 +1,4 @@
-"""Images to calibrate with: spread over places, never evaluation queries, some held out."""
+"""Calibration images: spread over places, never evaluation queries, some held out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class CalibrationImages:
     held_out: NDArray[np.uint8]
     #: False when there were too few images to keep any back: both sets are then the same.
     separate: bool
-    #: where they come from, in words.
+    #: their origin in words.
     source: str
     #: the images' paths in their folder, those to calibrate with first; empty: no files.
     paths: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ def read_calibration(
 def extremes(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
     """(4, H, W, 3) uint8: black, white, noise of black and white pixels, and stripes.
 
-    No camera means to send them, and each does: a lens cap, the sun, a torn cable, a fence.
+    As a lens cap, the sun, a torn cable and a fence give them.
     """
     images = np.zeros((4, height, width, 3), np.uint8)
     images[1] = 255

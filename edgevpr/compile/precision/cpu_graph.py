@@ -39,7 +39,7 @@ def to_int8_cpu(
 
     Args:
         images: (n, H, W, 3) uint8 calibration images.
-        method: how ranges are set; by percentile unless told otherwise.
+        method: how ranges are set; by percentile by default.
 
     Raises:
         DataError: fewer than 8 images.

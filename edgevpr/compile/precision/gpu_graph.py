@@ -1,6 +1,6 @@
 """Typed graphs for TensorRT: FP16 with FP32 islands, INT8 with explicit Q/DQ.
 
-NVIDIA's Model Optimizer (modelopt) does both on the CPU. What stays in FP32 and what goes to
+NVIDIA's Model Optimizer (modelopt) does both on the CPU. Which nodes stay in FP32 and which go to
 INT8 is decided here, by ``edgevpr.compile.precision.structure``.
 """
 
@@ -19,7 +19,7 @@ from edgevpr.compile.precision.typed import Typed, check_calibration
 
 #: Activations beyond this keep their node in FP32; FP16 ends at 65504, and sums grow inside it.
 FP16_LARGEST = 512.0
-#: Images whose activations decide what exceeds ``FP16_LARGEST``.
+#: Images whose activations are compared with ``FP16_LARGEST``.
 FP16_IMAGES = 8
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA modelopt's typing and quantization of graphs, with its side effects undone.
+"""Typing and quantization of graphs by NVIDIA's modelopt, with its side effects undone.
 
 modelopt replaces parts of ONNX Runtime's quantizer and leaves them so: afterwards its own
 ``quantize_static`` fails in the same process ("Histogram has not been collected"). Compiling for a

@@ -8,5 +8,5 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def usual_method(runtime: str) -> Method:
-    """What serves a target best: percentile for ONNX Runtime, entropy for TensorRT."""
+    """The method of a target by default: percentile for ONNX Runtime, entropy for TensorRT."""
     return "percentile" if runtime == "onnxruntime" else "entropy"

@@ -1,6 +1,6 @@
-"""Which nodes must stay in FP32 and which are worth INT8, told from the graph's structure alone.
+"""Rules for the nodes that stay in FP32 and the layers worth INT8, from the graph's structure.
 
-No rule names a network or a layer: what matters is what a node computes and what feeds it.
+No rule names a network or a layer: it looks at what a node computes and what feeds it.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class WeightedLayer:
 
 
 class GraphIndex:
-    """Who makes, who holds and how large: look-ups over a graph with inferred shapes."""
+    """Look-ups over a graph with inferred shapes: producers, weights, shapes, constants."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -93,7 +93,7 @@ def fp32_islands(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _walk_back(index: GraphIndex, tensor: str, islands: dict[str, str], seen: set[str]) -> None:
-    """Add what lies between a quotient and its sources; products of activations belong to it."""
+    """Add the nodes between a quotient and its sources, products of activations included."""
     node = index.producer.get(tensor)
     if node is None or node.name in seen:
         return

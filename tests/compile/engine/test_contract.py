@@ -27,8 +27,8 @@ TENSORRT = [name for name in RELEASES if "rtx" not in name]
 #: What the builder's functions take attributes of that is no TensorRT object.
 OURS = {
     "order", "dialect", "logger", "plan", "layers", "time", "functools", "threading", "queue",
-    "events", "thread", "result", "failure", "dataclasses", "messages", "remarks", "fell_back", "self", "graph",
-    "monitor", "dict", "name", "line", "msg", "value",
+    "events", "thread", "result", "failure", "messages", "remarks", "fell_back", "self", "graph",
+    "dataclasses", "monitor", "dict", "name", "line", "msg", "value",
 }  # fmt: skip
 
 
