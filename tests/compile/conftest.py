@@ -1,4 +1,4 @@
-"""One small network, exported once per session, and what is made from it."""
+"""A small network, exported once per session, with its graphs and bundles."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Bundles: everything a device needs, with evidence, or the old one untouched."""
+"""Bundles: graph, golden vectors, engines, evidence; a failure leaves the old one."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_cpu_bundle(
 
 
 def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
-    """A cosine without its images and device is a rumour."""
+    """Parity and latency carry their images, device and provenance."""
     for target, precision, provenance in (
         ("cpu", "int8", "measured"),
         ("jetson-orin", "int8", "emulated"),
@@ -105,7 +105,7 @@ def test_an_engine_is_built_ahead_of_time(compiled: Compiled, precision: str) ->
 
 
 def test_a_flipped_byte_in_the_plan_is_found(compiled: Compiled, tmp_path: Path) -> None:
-    """TensorRT deserializes what it is given: the hash is checked before."""
+    """The hash is checked before TensorRT reads the plan."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     import shutil
 
@@ -167,7 +167,7 @@ def test_a_graph_that_gives_nan_is_refused(
 def test_another_size_than_the_model_was_trained_for(
     source: ModelSource, images: CalibrationImages, tmp_path: Path
 ) -> None:
-    """A stale export must not meet another preprocessing."""
+    """The graph's size must be that of the preprocessing."""
     other = ModelSource(source.graph, Preprocess(64, 128), source.space, source.model_digest)
     with pytest.raises(CorruptArtifactError, match=r"for 128x128 pixels, expected 128x64"):
         compile_model(request_for(other, "cpu", None, images), tmp_path / "b")

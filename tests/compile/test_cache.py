@@ -1,4 +1,4 @@
-"""The cache gives back what went in, or nothing; it never stands in the way."""
+"""The cache: entries come back whole or are made anew."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def made_of(cache: Cache, tmp_path: Path, value: int, key: dict[str, int]) -> in
 
 
 def test_the_same_key_is_not_made_again(tmp_path: Path) -> None:
-    """Catches a key that leaves an option out: another option must not find this entry."""
+    """Another option does not find this entry."""
     cache = Cache(tmp_path / "cache")
     assert made_of(cache, tmp_path, 1, {"a": 1}) == 1
     assert made_of(cache, tmp_path, 2, {"a": 1}) == 1
@@ -37,7 +37,6 @@ def test_the_same_key_is_not_made_again(tmp_path: Path) -> None:
 def test_another_version_of_the_code_finds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A graph made before a bug was mended must not outlive it."""
     cache = Cache(tmp_path / "cache")
     made_of(cache, tmp_path, 1, {"a": 1})
     monkeypatch.setattr(module, "code_digest", lambda: "other")
@@ -88,7 +87,7 @@ def test_code_that_takes_part_is_in_the_key(package: Path, name: str, counts: bo
 
 
 def test_every_module_that_compile_imports_is_in_the_key() -> None:
-    """A module that moves into a room outside the key would let old results be found."""
+    """No module imported by a compilation lies in a room outside the key."""
     program = (
         "import sys; import edgevpr.compile.pipeline, edgevpr.train.networks.export;"
         "print(*(n for n in sys.modules if n.startswith('edgevpr.')))"
@@ -103,7 +102,7 @@ def test_every_module_that_compile_imports_is_in_the_key() -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "unlist"])
 def test_a_damaged_entry_is_made_anew(tmp_path: Path, damage: str) -> None:
-    """A flipped bit or a lost file is no answer, and is mended by the next run."""
+    """The next run replaces an entry with a flipped bit or a lost file."""
     cache = Cache(tmp_path / "cache")
     made_of(cache, tmp_path, 1, {"a": 1})
     (entry,) = (tmp_path / "cache" / "count").iterdir()
@@ -127,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_as_none(tmp_path: Path) -> None:
 
 
 def test_graphs_and_arrays_come_back(clean: onnx.ModelProto, tmp_path: Path) -> None:
-    """The first run and the cached one go on from the very same bytes."""
+    """The first run and the cached one continue from the same bytes."""
     cache = Cache(tmp_path / "cache")
     graphs = [cache.graph("g", {}, lambda: clean, tmp_path / f"g{i}") for i in range(2)]
     assert graph_digest(graphs[0]) == graph_digest(graphs[1]) == graph_digest(clean)
@@ -140,7 +139,7 @@ def test_graphs_and_arrays_come_back(clean: onnx.ModelProto, tmp_path: Path) -> 
 def test_what_was_not_used_for_longest_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small disk is not filled by every model that was ever compiled."""
+    """Above the limit, entries unused for longest are removed."""
     cache = Cache(tmp_path / "cache")
     made_of(cache, tmp_path, 1, {"a": 1})
     made_of(cache, tmp_path, 2, {"a": 2})

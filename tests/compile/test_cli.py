@@ -1,4 +1,4 @@
-"""``edgevpr compile`` and ``edgevpr build`` as a user types them, on real artifacts."""
+"""``edgevpr compile`` and ``edgevpr build`` on real artifacts."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_gallery(path: Path, space: str) -> Path:
-    """A gallery artifact as far as compile looks at it: record and projection."""
+    """A gallery artifact with the files that compile reads: record and projection."""
     rng = np.random.default_rng(0)
     matrix = np.linalg.qr(rng.standard_normal((128, 16)))[0].T.astype(np.float32)
     point = OperatingPoint("nprobe=1", 100.0, None, None, 0.1, 0.1)
@@ -116,7 +116,7 @@ def test_compile_for_the_cpu_with_a_gallery(model: Path, photos: Path, tmp_path:
 
 
 def test_the_table_for_people(model: Path, photos: Path, tmp_path: Path) -> None:
-    """stdout has the parity table and nothing that a library said."""
+    """stdout has the parity table and no output of a library."""
     text = edgevpr(
         "compile", model, "-t", "jetson-orin", "--calibration", photos, "-o", tmp_path / "b"
     )
@@ -128,7 +128,7 @@ def test_the_table_for_people(model: Path, photos: Path, tmp_path: Path) -> None
 def test_explained_precision_names_nodes_and_reasons(
     model: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """Catches a list that is not the one the graph was typed with."""
+    """The list printed is the one in the bundle's evidence."""
     common = ("compile", model, "-t", "jetson-orin", "--calibration", photos, "-o", tmp_path / "b")
     text = edgevpr(*common, "--explain-precision")
     record = open_artifact(tmp_path / "b", "bundle").read("bundle.json", BundleRecord)

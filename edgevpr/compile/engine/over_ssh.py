@@ -22,7 +22,7 @@ from edgevpr.artifacts.manifest import Artifact, read_json, sha256_file, write_j
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.preflight import check_room
 from edgevpr.compile.engine.sidecars import EVIDENCE, FOLDER, BuildReport, stage, write_evidence
-from edgevpr.compile.engine.ssh import Link, here
+from edgevpr.compile.engine.ssh import Link, local_folder
 from edgevpr.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -91,12 +91,12 @@ def build_on_host(
     record = bundle.read("bundle.json", BundleRecord)
     check_room(bundle)
     link = Link(host)
-    program, version = _look(link, bundle, host_edgevpr)
+    program, version = _probe(link, bundle, host_edgevpr)
     with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
-        link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
+        link.copy(local_folder(bundle.path), link.remote_folder(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
         if report.engines:
-            link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
+            link.copy(link.remote_folder(f"{folder}/bundle/{FOLDER}"), local_folder(Path(back)))
         remarks = list(report.remarks)
         if version != __version__:
             remarks.append(f"{host} has edgevpr {version}, here is {__version__}")
@@ -105,7 +105,7 @@ def build_on_host(
     return report
 
 
-def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
+def _probe(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
     """The program to run there and its version; raises where something needed is missing."""
     quoted = shlex.quote(given)
     if given.startswith("~/"):
@@ -163,7 +163,7 @@ def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildRepor
         link.command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as build:
         assert build.stdout is not None
-        said = build.stdout.read()
+        output = build.stdout.read()
         code = build.wait()
     if code:
         kind = _ERRORS.get(code, TargetError)
@@ -172,7 +172,7 @@ def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildRepor
             "message above; the bundle here is as it was"
         )
     try:
-        return msgspec.json.decode(said, type=BuildReport)
+        return msgspec.json.decode(output, type=BuildReport)
     except msgspec.DecodeError as error:
         raise TargetError(
             f"found no report of edgevpr build on {link.host} that can be read ({error}), expected "

@@ -100,7 +100,7 @@ class Link:
         """Copy a folder's content with rsync, its progress on stderr; one side is there.
 
         Args:
-            source, target: folders that end in a slash; see ``there``.
+            source, target: folders that end in a slash; see ``remote_folder`` and ``local_folder``.
 
         Raises:
             TargetError: the copy did not arrive.
@@ -121,7 +121,7 @@ class Link:
                 f"({_last(done.stderr)}), expected {source} at {target}: {advice}"
             )
 
-    def there(self, folder: str) -> str:
+    def remote_folder(self, folder: str) -> str:
         """A folder on the board, for ``copy``."""
         return f"{self.host}:{folder}/"
 
@@ -136,7 +136,7 @@ class Link:
         )
 
 
-def here(folder: Path) -> str:
+def local_folder(folder: Path) -> str:
     """A local folder, for ``Link.copy``; never taken for a host with a colon."""
     return f"{folder.resolve()}/"
 

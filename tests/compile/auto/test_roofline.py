@@ -1,4 +1,4 @@
-"""Predicted latency: the order of assignments, and where its figures come from."""
+"""Predicted latency: order of assignments, origin of the figures."""
 
 import onnx
 
@@ -8,7 +8,7 @@ from edgevpr.device.targets import load_target
 
 
 def test_figures_are_the_profiles_or_called_assumed() -> None:
-    """A family takes its smallest board: nothing is promised that some member cannot do."""
+    """A family takes its smallest board's figures."""
     nano = gpu_limits(load_target("jetson-orin-nano-8gb"))
     assert nano.bytes_s == 68e9
     assert nano.macs["int8"] == 2 * nano.macs["fp16"] == 4 * nano.macs["fp32"]

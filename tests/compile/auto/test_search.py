@@ -1,4 +1,4 @@
-"""The search for a precision keeps its promise, tells the truth, and can be interrupted."""
+"""Search for a precision: its limit, its evidence, its interruption."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ class ExactMap:
 
 
 class Timed(CpuExecutor):
-    """The real graphs, with times that do not depend on who else uses this executor."""
+    """The real graphs, with latencies that are made up."""
 
     #: milliseconds that a group saves in INT8; others cost one.
     saves: dict[str, float]
@@ -67,7 +67,7 @@ def quantized(
 
 @pytest.fixture(scope="module")
 def views() -> NDArray[np.uint8]:
-    """24 places, each seen by the map; queries are the same with some noise."""
+    """One image of each of 24 places; queries are the same with noise."""
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (24, 9, 9, 3), dtype=np.uint8)
     return np.stack([cv2.resize(c, (128, 128), interpolation=cv2.INTER_CUBIC) for c in coarse])
@@ -157,8 +157,8 @@ def test_what_gains_goes_to_int8_and_nothing_else(
     assert all(g.int8_error >= -1e-6 for g in decision.groups)
 
 
-def test_recall_is_not_sold_for_nothing() -> None:
-    """Of two that are equally fast, the one that loses less; a real gain is worth its loss."""
+def test_of_equally_fast_assignments_the_one_with_most_recall_wins() -> None:
+    """A slower one with more recall does not."""
     rows = {"a": (99.0, 8.00), "b": (99.5, 8.05), "c": (100.0, 9.0)}
     found = Search.__new__(Search)
     found.goal = Goal(2.0)
@@ -172,11 +172,13 @@ def test_recall_is_not_sold_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "told"),
+    ("lost", "gained", "remarked"),
     [(0, 0, False), (1, 1, True), (3, 0, True), (0, 1, False)],
 )
-def test_few_images_cannot_tell_a_small_drop(lost: int, gained: int, told: bool) -> None:
-    """As many gained as lost is a drop of 0 that may as well be 1: said, not hidden."""
+def test_a_drop_that_few_images_cannot_resolve_is_remarked(
+    lost: int, gained: int, remarked: bool
+) -> None:
+    """As many answers gained as lost is a drop of 0 with an error of its own."""
     images = 400
     found = Search.__new__(Search)
     found.goal, found.remarks = Goal(0.5), []
@@ -184,8 +186,8 @@ def test_few_images_cannot_tell_a_small_drop(lost: int, gained: int, told: bool)
     found._resolve(
         AssignmentResult("a", ["a"], [], 90, drop, 0, 8, 10, 3, lost=lost, gained=gained), images
     )
-    assert bool(found.remarks) == told
-    assert not told or "more tuning images" in found.remarks[0]
+    assert bool(found.remarks) == remarked
+    assert not remarked or "more tuning images" in found.remarks[0]
 
 
 def test_int8_that_gains_nothing_is_refused(
@@ -197,7 +199,7 @@ def test_int8_that_gains_nothing_is_refused(
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """A slower INT8 is not shipped because it is INT8; the evidence says why."""
+    """FP32 stays, and the evidence has the reason."""
     executor = timed(clean, quantized, groups, images, {})
     usual = [layer.name for layer in int8_layers(clean)]
     decision, typed = search(
@@ -250,7 +252,7 @@ def test_an_interrupted_search_goes_on(
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """What was measured is not measured again, and gives the very same decision."""
+    """Measurements are found again and give the same decision."""
     saves = {group.name: 0.5 for group in groups[1:4]}
 
     class Interrupted(Timed):
@@ -274,7 +276,7 @@ def test_an_interrupted_search_goes_on(
     assert found.reason == again.reason
 
 
-def test_time_that_is_up_is_told(
+def test_groups_left_out_for_time_are_remarked(
     clean: onnx.ModelProto,
     quantized: onnx.ModelProto,
     groups: list[Group],
@@ -283,14 +285,14 @@ def test_time_that_is_up_is_told(
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """What was not looked at stays in the base precision, and the bundle says so."""
+    """They stay in the base precision."""
     executor = timed(clean, quantized, groups, images, {group.name: 1.0 for group in groups})
     decision, _ = search(executor, groups, images, tuning, gallery, tmp_path, minutes=1e-9)
     assert decision.precision == "fp32"
     assert any("the time was up" in remark for remark in decision.remarks)
 
 
-def test_a_gpu_that_is_not_here_is_predicted(
+def test_latency_on_a_gpu_is_predicted(
     clean: onnx.ModelProto,
     quantized: onnx.ModelProto,
     groups: list[Group],
@@ -299,7 +301,7 @@ def test_a_gpu_that_is_not_here_is_predicted(
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """Latency is called predicted and its figures are named; FP16 has errors of its own."""
+    """The decision names the figures; FP16 has errors of its own."""
     few = [group for group in groups if group.kind in ("convolution", "stem", "head")]
     target = load_target("jetson-orin-nano-8gb")
     executor = GpuExecutor(clean, quantized, few, images.calibration[:4], target)

@@ -1,4 +1,4 @@
-"""Recall for a search: of held-out images, through the gallery, never of evaluation queries."""
+"""Tuning images: held out, answered by the gallery, never evaluation queries."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Fixed:
 
 
 def test_an_image_does_not_answer_itself(tmp_path: Path) -> None:
-    """Otherwise every precision has R@1 100 on the gallery's own images."""
+    """Gallery images are left out of their own search."""
     table = photos(tmp_path / "map", 30)
     tuning = read_tuning(tmp_path / "map", table, PREPROCESS)
     assert tuning.own.tolist() == list(range(30))
@@ -69,7 +69,6 @@ def test_images_that_calibrated_are_left_out_if_others_suffice(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["queries", "test"])
 def test_evaluation_queries_are_refused(tmp_path: Path, name: str) -> None:
-    """A search tuned on what it is scored on would find itself faultless."""
     table = photos(tmp_path / "test" / "queries", 30)
     folder = tmp_path / "test" / "queries" if name == "queries" else tmp_path / "test"
     with pytest.raises(DataError, match="evaluation queries"):

@@ -1,4 +1,4 @@
-"""``edgevpr build``: on this machine, on the wrong machine, and when the new engine is wrong."""
+"""Build of a bundle's engine: on its device, on another, and with a wrong engine."""
 
 import errno
 import shutil
@@ -40,7 +40,7 @@ def copy_of(bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_cpu_bundle_needs_no_build(compiled: Compiled) -> None:
-    """It says so instead of failing or pretending."""
+    """The report has a remark, parity and latency."""
     report = build_bundle(compiled("cpu", "fp32"))
     assert report.engines == []
     assert "no engine to build" in report.remarks[0]
@@ -58,7 +58,7 @@ def test_a_jetson_bundle_off_the_board(compiled: Compiled) -> None:
 
 
 def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
-    """After an update of TensorRT-RTX the engine is of the past: build makes it anew."""
+    """A build replaces the engine in the bundle."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
@@ -75,7 +75,7 @@ def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
 
 
 def test_a_board_needs_no_compiler() -> None:
-    """A board has TensorRT and the bare install: building must not import what it lacks."""
+    """Building imports nothing beyond TensorRT and the bare install."""
     code = """
 import sys
 for name in ("onnx", "torch", "modelopt", "onnxslim", "onnxruntime", "tensorrt", "tensorrt_rtx"):
@@ -88,7 +88,7 @@ from edgevpr.compile.engine import build_engine, builder, over_ssh
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
-    """A board with TensorRT 8.6 on sm_87, as far as the build steps can tell; keeps the orders."""
+    """An Orin NX with a fake TensorRT 8.6; keeps the orders of builds."""
     orders: list[Order] = []
 
     def build_engine(runtime: str, order: Order, **_: Any) -> Engine:
@@ -183,7 +183,7 @@ def test_a_board_follows_the_recipe(
 def test_a_wrong_engine_is_followed_by_a_safer_one(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT has built wrong engines without a word; a robot needs one that is right."""
+    """An engine that fails its gate is followed by one in FP16, then FP32."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
     nothing, turned = np.full_like(golden, np.nan), -golden
@@ -215,7 +215,7 @@ def test_a_wrong_engine_never_enters_the_bundle(
 
 
 def test_int8_is_held_to_what_it_was_when_compiled(compiled: Compiled) -> None:
-    """INT8 without a gate would let a wrong engine pass; a fixed one would refuse good ones."""
+    """The INT8 gate is the compiled graph's own parity, less 0.02."""
     bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     measured = bundle.read("bundle.json", BundleRecord).evidence["parity"]["min_cosine"]
     first = bundle.read(RECIPE, Recipe).steps[0]
@@ -251,7 +251,7 @@ def test_building_again_replaces_the_engine(
 def test_dla_where_there_is_none(
     compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An Orin Nano has no DLA: said before TensorRT is started, with the boards that have one."""
+    """Refused before TensorRT is started, with the boards that have one."""
     path = compiled("jetson-orin", "fp16")
     nano = jetson("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
     monkeypatch.setattr(building, "read_board", lambda: nano)
@@ -284,10 +284,9 @@ def test_another_gpu_than_the_recipe(
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
 
 
-def test_a_full_disk_is_said_first(
+def test_a_full_disk_is_refused_before_building(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before minutes of building, not after."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -297,7 +296,7 @@ def test_a_full_disk_is_said_first(
 
 
 def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) -> None:
-    """Killed at the worst moment, all written and nothing swapped; the next build cleans up."""
+    """Killed when all is written and nothing swapped; the next build cleans up."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
@@ -317,7 +316,7 @@ build.build_bundle(Path({str(path)!r}))
 
 
 def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
-    """TensorRT must never see bytes that are not those of the sidecar."""
+    """The bundle is refused."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     (engine,) = (path / "engines").glob("*.engine")
@@ -331,7 +330,7 @@ def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at the disk and the end: the bundle stays, nothing half lies beside it."""
+    """The bundle stays as it was, with nothing beside it."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
 
@@ -345,10 +344,9 @@ def test_a_disk_that_fills_up(
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_too_little_memory_is_said_first(
+def test_too_little_memory_is_refused_before_building(
     compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's out-of-memory killer says nothing at all."""
     monkeypatch.setattr(preflight, "free_memory", lambda: 300 << 20)
     with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
         build_bundle(compiled("jetson-orin", "fp16"))
@@ -358,7 +356,7 @@ def test_too_little_memory_is_said_first(
 def test_workspace_and_cache_of_a_machine(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Jetson shares its memory with everybody, a card has its own; no cache costs a remark."""
+    """A Jetson's workspace is a share of free memory, a card's of its own; no cache is remarked."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     monkeypatch.setattr(on_device, "free_memory", lambda: 2 << 30)
     build_bundle(path)
@@ -370,7 +368,7 @@ def test_workspace_and_cache_of_a_machine(
     assert "no timing cache is kept" in report.remarks[0]
 
 
-def test_what_a_person_reads(
+def test_the_report_in_words(
     compiled: Compiled,
     tmp_path: Path,
     board: list[Order],

@@ -1,4 +1,4 @@
-"""What a board is told: the right flags for each TensorRT, graphs that are really there."""
+"""Recipes: flags by TensorRT release, and graphs that are in the bundle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def variants(precision: str) -> list[tuple[str, list[str], list[str]]]:
 
 
 def test_flags_by_release() -> None:
-    """8.6 wants flags and constraints, 10.3 a strongly typed network, 11 nothing."""
+    """8.6 takes flags and constraints, 10.3 a strongly typed network, 11 neither."""
     typed = [
         ("model.onnx", ["EXPLICIT_BATCH", "STRONGLY_TYPED"], []),
         ("model.onnx", [], []),
@@ -53,8 +53,8 @@ def test_flags_by_release() -> None:
     assert variants("int8") == [("model-fp32.onnx", explicit, ["FP16", "INT8", obey]), *typed]
 
 
-def test_trtexec_says_the_same() -> None:
-    """Whoever builds by hand must get the same engine, names with blanks quoted."""
+def test_trtexec_has_the_same_flags() -> None:
+    """Names with blanks are quoted."""
     recipe = make_recipe(
         load_target("jetson-orin"), "int8", {"int8": PrecisionGraphs(GRAPHS, NODES)}
     )
@@ -69,7 +69,7 @@ def test_trtexec_says_the_same() -> None:
 
 
 def test_a_network_too_new_for_release_8() -> None:
-    """Without a graph in old operators, the recipe has no variant for it and says why."""
+    """Without a graph in old operators there is no variant for it, and an error."""
     source = PrecisionGraphs({"typed": GRAPHS["typed"]}, [])
     (step,) = make_recipe(load_target("jetson-orin"), "fp16", {"fp16": source}).steps
     assert [v.versions for v in step.variants if not v.dla] == [">=10.0,<11.0", ">=11.0,<12.0"]
@@ -78,7 +78,7 @@ def test_a_network_too_new_for_release_8() -> None:
 
 
 def test_opset_17_is_the_same_network(clean: onnx.ModelProto, images: CalibrationImages) -> None:
-    """Hand-written conversion below 18: a lost axis of a reduction would change the answer."""
+    """Descriptors stay the same, reductions included."""
     older = to_opset_17(clean)
     assert older is not None
     assert opset(older) == 17
@@ -109,7 +109,7 @@ def test_the_bundle_has_what_its_recipe_names(compiled: Callable[..., Path]) -> 
 
 
 def test_safer_graphs_share_their_weights(compiled: Callable[..., Path]) -> None:
-    """INT8 with Q/DQ and FP32 hold the same FP32 weights: twice in a bundle would be a waste."""
+    """INT8 with Q/DQ and FP32 hold the same FP32 weights, stored once."""
     bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     sizes = {name: entry.size for name, entry in bundle.manifest.files.items()}
     half, full = "model-fp16.onnx", "model-fp32.onnx"
@@ -121,7 +121,6 @@ def test_safer_graphs_share_their_weights(compiled: Callable[..., Path]) -> None
 def test_shared_weights_are_the_networks_own(
     clean: onnx.ModelProto, images: CalibrationImages, tmp_path: Path
 ) -> None:
-    """A wrong offset would be another network."""
     save_sharing(tmp_path, {"a.onnx": clean, "b.onnx": clean})
     assert (tmp_path / "a.onnx").stat().st_size < 0.5 * len(clean.SerializeToString())
     loaded = onnx.load(str(tmp_path / "b.onnx"))

@@ -1,4 +1,4 @@
-"""FP16 and INT8 graphs for TensorRT: typed as promised, close to FP32, safe from overflow."""
+"""FP16 and INT8 graphs for TensorRT: types, parity with FP32, overflow."""
 
 from collections import Counter
 
@@ -46,7 +46,7 @@ def test_fp16_keeps_the_descriptor(
 
 
 def test_fp16_is_fp16_and_its_islands_are_not(fp16: Typed) -> None:
-    """A converter that quietly keeps everything in FP32 would pass every parity check."""
+    """Layers are in FP16, islands in FP32."""
     types = element_types(fp16.graph)
     nodes = fp16.graph.graph.node
     kept = Counter(n.op_type for n in nodes if n.name in fp16.fp32_nodes)
@@ -95,7 +95,6 @@ def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: Typed) -> None:
 def test_too_few_calibration_images(
     clean: onnx.ModelProto, images: CalibrationImages, count: int
 ) -> None:
-    """Ranges from 3 images are no ranges."""
     with pytest.raises(DataError, match=f"found {count} calibration images, expected at least 8"):
         to_int8(clean, images.calibration[:count])
     with pytest.raises(DataError):
@@ -145,7 +144,7 @@ def overflowing(gain: float) -> onnx.ModelProto:
 
 
 def test_linear_attention_does_not_overflow() -> None:
-    """FP16 as a blind pass would write it is infinite here; ours is what FP32 says."""
+    """Plain FP16 is infinite here; the typed graph agrees with FP32."""
     model = overflowing(1.0)
     images = np.random.default_rng(0).integers(100, 256, (8, 8, 8, 3), dtype=np.uint8)
     typed = to_fp16(model, images)
@@ -168,7 +167,7 @@ def test_large_activations_stay_in_fp32() -> None:
 
 
 def test_peaks_are_of_all_images() -> None:
-    """The loudest image decides, wherever it stands."""
+    """The largest activation counts, in whichever image it is."""
     images = np.zeros((3, 8, 8, 3), np.uint8)
     images[1, 2, 3, 0] = 100
     peaks = activation_peaks(overflowing(2.0), images)
