@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.compile.engine.recipe import RECIPE, Graph, PrecisionGraphs, Recipe, make_recipe
 from edgevpr.compile.graph.opset17 import to_opset_17
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.targets import Target
 
 WEIGHTS = "weights.bin"
@@ -27,7 +27,7 @@ def write_recipe(
     folder: Path,
     target: Target,
     precision: str,
-    networks: dict[str, Typed],
+    networks: dict[str, TypedGraph],
     digest: str,
     *,
     int8_cosine: float | None = None,

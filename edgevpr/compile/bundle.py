@@ -21,7 +21,7 @@ from edgevpr.compile.evidence import latency_evidence, node_evidence, parity_evi
 from edgevpr.compile.graph.signature import signature
 from edgevpr.compile.options import Precision
 from edgevpr.compile.precision.range_methods import usual_method
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.compile.request import CompileRequest
 from edgevpr.compile.steps import Steps
 from edgevpr.compile.versions import versions
@@ -42,7 +42,7 @@ class Compiled:
     #: as exported; with the projection fused and constants folded; in its precision.
     exported: onnx.ModelProto
     clean: onnx.ModelProto
-    typed: Typed
+    typed: TypedGraph
     #: (n, d) FP32 descriptors of the held-out images.
     golden: NDArray[np.float32]
     #: None where the precision was asked for.
@@ -52,7 +52,7 @@ class Compiled:
     extremes: dict[str, Any]
     warnings: list[str]
     #: precision -> network that a board falls back to; empty but for Jetsons.
-    safer: dict[str, Typed]
+    safer: dict[str, TypedGraph]
 
 
 def write_bundle(

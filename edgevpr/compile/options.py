@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from edgevpr.compile.precision.range_methods import METHODS, Method
-from edgevpr.device.targets import Target
 from edgevpr.errors import UsageError
 from edgevpr.options import Option
+
+if TYPE_CHECKING:
+    from edgevpr.device.targets import Target
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ OFFERED: dict[str, tuple[Precision, ...]] = {
 }
 
 
-def resolve_precision(target: Target, precision: str | None) -> PrecisionOrAuto:
+def resolve_precision(target: "Target", precision: str | None) -> PrecisionOrAuto:
     """The precision to compile in, or "auto"; None takes the target's default.
 
     Raises:

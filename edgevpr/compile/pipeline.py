@@ -30,7 +30,7 @@ from edgevpr.compile.precision.calibration import (
     read_calibration,
     synthetic_images,
 )
-from edgevpr.compile.precision.typed import Typed, check_calibration
+from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 from edgevpr.compile.request import CompileRequest, RecallGoal, check_gallery
 from edgevpr.compile.source import ModelSource, read_source
 from edgevpr.compile.stages import Stages
@@ -177,7 +177,7 @@ def _compile(request: CompileRequest, stages: Stages, steps: Steps) -> Compiled:
 
 def _typed(
     request: CompileRequest, clean: onnx.ModelProto, stages: Stages, steps: Steps
-) -> tuple[Precision, Typed, Decision | None]:
+) -> tuple[Precision, TypedGraph, Decision | None]:
     """The graph in the precision asked for, or in the one that a search finds."""
     target, images, method = request.target, request.images.calibration, request.method
     if request.precision == "auto":
@@ -206,11 +206,11 @@ def _safer(
     clean: onnx.ModelProto,
     stages: Stages,
     steps: Steps,
-) -> dict[str, Typed]:
+) -> dict[str, TypedGraph]:
     """Precision -> network that a board falls back to where its engine fails."""
     if request.target.runtime != "tensorrt" or precision == "fp32":
         return {}
-    safer = {"fp32": Typed(clean, clean, {}, [])}
+    safer = {"fp32": TypedGraph(clean, clean, {}, [])}
     if precision == "fp16":
         return safer
     fp16 = steps.run(
@@ -270,7 +270,12 @@ def _reference(
 
 
 def _extremes(
-    stages: Stages, clean: onnx.ModelProto, typed: Typed, precision: Precision, *, as_written: bool
+    stages: Stages,
+    clean: onnx.ModelProto,
+    typed: TypedGraph,
+    precision: Precision,
+    *,
+    as_written: bool,
 ) -> dict[str, Any]:
     """Parity on black, white, noise and stripes, where the network itself gives numbers.
 

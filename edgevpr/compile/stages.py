@@ -24,7 +24,7 @@ from edgevpr.compile.precision.modelopt import quantize_gpu
 from edgevpr.compile.precision.qdq import quantized_layers
 from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.compile.request import RecallGoal
 from edgevpr.device.cpu import has_int8_dot_product
 from edgevpr.device.targets import Target
@@ -85,20 +85,20 @@ class Stages:
         precision: str,
         images: NDArray[np.uint8],
         method: Method | None,
-    ) -> Typed:
+    ) -> TypedGraph:
         """The graph in its precision; INT8 calibrated on ``images``."""
         if precision == "fp32":
-            return Typed(clean, clean, {}, [])
+            return TypedGraph(clean, clean, {}, [])
         cpu = target.runtime == "onnxruntime"
         key = {
             **self._calibrated(clean, images, method, cpu=cpu),
             "precision": precision,
         }
 
-        def make() -> Typed:
+        def make() -> TypedGraph:
             if cpu:
                 graph, layers = to_int8_cpu(clean, images, method=method, track=self.track)
-                return Typed(graph, graph, {}, layers)
+                return TypedGraph(graph, graph, {}, layers)
             if precision == "fp16":
                 return to_fp16(clean, images)
             return to_int8(clean, images, method=method)
@@ -112,7 +112,7 @@ class Stages:
         images: NDArray[np.uint8],
         method: Method | None,
         recall: RecallGoal,
-    ) -> tuple[Decision, Typed]:
+    ) -> tuple[Decision, TypedGraph]:
         """The fastest assignment of precisions that keeps the recall; see ``auto.search``."""
         cpu = target.runtime == "onnxruntime"
         nodes = [node for group in layer_groups(clean) for node in group.nodes]
@@ -162,7 +162,7 @@ class Stages:
         )
         return np.asarray(found, np.float32)
 
-    def _typed(self, key: Mapping[str, object], make: Callable[[], Typed]) -> Typed:
+    def _typed(self, key: Mapping[str, object], make: Callable[[], TypedGraph]) -> TypedGraph:
         def write(folder: Path) -> None:
             typed = make()
             same = typed.flags_graph is typed.graph
@@ -176,7 +176,7 @@ class Stages:
         names = read_json(folder / "names.json", _Names)
         graph = onnx.load(str(folder / "model.onnx"))
         flags = graph if names.same else onnx.load(str(folder / "flags.onnx"))
-        return Typed(graph, flags, names.fp32_nodes, names.int8_nodes)
+        return TypedGraph(graph, flags, names.fp32_nodes, names.int8_nodes)
 
     def _calibrated(
         self, clean: onnx.ModelProto, images: NDArray[np.uint8], method: Method | None, *, cpu: bool

@@ -24,7 +24,7 @@ from edgevpr.compile.precision.gpu_graph import kept_in_fp32
 from edgevpr.compile.precision.half import rounded_to_half
 from edgevpr.compile.precision.modelopt import autocast
 from edgevpr.compile.precision.qdq import restrict
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.cpu import cpu_name
 from edgevpr.device.targets import Target
 
@@ -53,7 +53,7 @@ class Executor(Protocol):
         """FP32 types and Q/DQ, for descriptor errors."""
         ...
 
-    def typed(self, assignment: Assignment) -> Typed:
+    def typed(self, assignment: Assignment) -> TypedGraph:
         """The graphs that go into a bundle."""
         ...
 
@@ -100,9 +100,9 @@ class CpuExecutor(_Groups):
         fewer = restrict(self.quantized, self.clean, self.named(assignment.int8))
         return onnx.shape_inference.infer_shapes(name_nodes(fewer))
 
-    def typed(self, assignment: Assignment) -> Typed:
+    def typed(self, assignment: Assignment) -> TypedGraph:
         graph = self.graph(assignment)
-        return Typed(graph, graph, {}, self.named(assignment.int8))
+        return TypedGraph(graph, graph, {}, self.named(assignment.int8))
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe(self.graph(assignment), images)
@@ -141,15 +141,15 @@ class GpuExecutor(_Groups):
         """The FP32 graph with one group in FP16."""
         return rounded_to_half(self.clean, [n for n in self.nodes[group] if n not in self.kept])
 
-    def typed(self, assignment: Assignment) -> Typed:
+    def typed(self, assignment: Assignment) -> TypedGraph:
         graph = self.graph(assignment) if assignment.int8 else self.clean
         kept = dict(self.kept)
         for group in assignment.fp32:
             for node in self.nodes[group]:
                 kept.setdefault(node, f"{group}: the search for a precision keeps it")
         if set(self.nodes) == set(assignment.fp32):
-            return Typed(self.clean, self.clean, {}, [])
-        return Typed(autocast(graph, kept), graph, kept, self.named(assignment.int8))
+            return TypedGraph(self.clean, self.clean, {}, [])
+        return TypedGraph(autocast(graph, kept), graph, kept, self.named(assignment.int8))
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe(self.typed(assignment).graph, images, as_written=True)

@@ -11,7 +11,7 @@ from edgevpr.errors import DataError
 
 
 @dataclass(frozen=True)
-class Typed:
+class TypedGraph:
     """A graph for strongly typed TensorRT, and one for releases before 10."""
 
     #: FP16, or FP16 and Q/DQ, written into the graph's own types.

@@ -21,7 +21,7 @@ from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.cpu_graph import quantize_cpu
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.targets import load_target
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import exact_search
@@ -98,7 +98,7 @@ def search(
     minutes: float = 10.0,
     cache: Path | None = None,
     usual: Sequence[str] = (),
-) -> tuple[Decision, Typed]:
+) -> tuple[Decision, TypedGraph]:
     measurements = Measurements(
         executor=executor,
         calibration=images.calibration[:6],

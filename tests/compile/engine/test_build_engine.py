@@ -25,6 +25,7 @@ from edgevpr.device.board import Board
 from edgevpr.device.gpu import Gpu
 from edgevpr.errors import (
     CorruptArtifactError,
+    MissingExtraError,
     NumericsError,
     ResourceError,
     TargetError,
@@ -282,6 +283,18 @@ def test_another_gpu_than_the_recipe(
     monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Xavier", 72, 8.6, 8 << 30))
     with pytest.raises(TargetError, match=r"Xavier \(sm_72\), expected jetson-orin \(sm_87\)"):
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
+
+
+def test_a_machine_without_a_gpu_or_pycuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before minutes of building an engine that could not run here."""
+    monkeypatch.setattr(on_device, "find_gpus", lambda: ([], "the NVIDIA driver sees no GPU"))
+    with pytest.raises(TargetError, match=r"the NVIDIA driver sees no GPU.*run edgevpr build"):
+        on_device.first_gpu()
+    gpu = Gpu("Orin", 87, 8.6, 8 << 30)
+    monkeypatch.setattr(on_device, "find_gpus", lambda: ([gpu], ""))
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(MissingExtraError, match=r"edgevpr\[jetson\]"):
+        on_device.first_gpu()
 
 
 def test_a_full_disk_is_refused_before_building(

@@ -13,17 +13,17 @@ from edgevpr.compile.graph.signature import name_nodes, opset
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Typed, check_calibration
+from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 from edgevpr.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def fp16(clean: onnx.ModelProto, images: CalibrationImages) -> Typed:
+def fp16(clean: onnx.ModelProto, images: CalibrationImages) -> TypedGraph:
     return to_fp16(clean, images.calibration)
 
 
 @pytest.fixture(scope="module")
-def int8(clean: onnx.ModelProto, images: CalibrationImages) -> Typed:
+def int8(clean: onnx.ModelProto, images: CalibrationImages) -> TypedGraph:
     return to_int8(clean, images.calibration)
 
 
@@ -35,7 +35,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def test_fp16_keeps_the_descriptor(
-    clean: onnx.ModelProto, fp16: Typed, images: CalibrationImages
+    clean: onnx.ModelProto, fp16: TypedGraph, images: CalibrationImages
 ) -> None:
     """Run node by node as written, every rounding included; the length must stay 1."""
     found = describe(fp16.graph, images.held_out, as_written=True)
@@ -45,7 +45,7 @@ def test_fp16_keeps_the_descriptor(
     assert abs(parity.max_norm - 1) < 1e-5
 
 
-def test_fp16_is_fp16_and_its_islands_are_not(fp16: Typed) -> None:
+def test_fp16_is_fp16_and_its_islands_are_not(fp16: TypedGraph) -> None:
     """Layers are in FP16, islands in FP32."""
     types = element_types(fp16.graph)
     nodes = fp16.graph.graph.node
@@ -63,7 +63,7 @@ def test_fp16_is_fp16_and_its_islands_are_not(fp16: Typed) -> None:
 
 
 def test_int8_quantizes_the_chosen_layers_and_no_other(
-    clean: onnx.ModelProto, int8: Typed, images: CalibrationImages
+    clean: onnx.ModelProto, int8: TypedGraph, images: CalibrationImages
 ) -> None:
     """Each chosen layer reads a DequantizeLinear; depthwise convolutions do not."""
     chosen = {layer.name for layer in int8_layers(clean)}
@@ -80,7 +80,7 @@ def test_int8_quantizes_the_chosen_layers_and_no_other(
     assert abs(parity.min_norm - 1) < 1e-5
 
 
-def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: Typed) -> None:
+def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: TypedGraph) -> None:
     """TensorRT 8 reads FP32 scales only, and takes FP16 from a flag."""
     types = element_types(int8.flags_graph)
     assert TensorProto.FLOAT16 not in types.values()
