@@ -107,7 +107,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     return orders
 
 
-class Gives:
+class FixedRunner:
     """An engine that gives, for each engine loaded, the next of these descriptors."""
 
     device = "an engine"
@@ -115,12 +115,12 @@ class Gives:
     def __init__(self, *descriptors: np.ndarray) -> None:
         self.left, self.seen = list(descriptors), list[Artifact]()
 
-    def __call__(self, bundle: Artifact) -> "Gives":
+    def __call__(self, bundle: Artifact) -> "FixedRunner":
         self.seen.append(bundle)
         self.now = self.left.pop(0)
         return self
 
-    def __enter__(self) -> "Gives":
+    def __enter__(self) -> "FixedRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,12 +130,12 @@ class Gives:
         return self.now[: len(images)]
 
 
-def golden_runner(bundle: Artifact) -> "Gives":
+def golden_runner(bundle: Artifact) -> "FixedRunner":
     """An engine that gives the golden descriptors of its bundle."""
-    return Gives(np.load(bundle.path / "golden_descriptors.npy"))(bundle)
+    return FixedRunner(np.load(bundle.path / "golden_descriptors.npy"))(bundle)
 
 
-def build_with(monkeypatch: pytest.MonkeyPatch, path: Path, runner: "Gives") -> BuildReport:
+def build_with(monkeypatch: pytest.MonkeyPatch, path: Path, runner: "FixedRunner") -> BuildReport:
     """Build a bundle whose new engines give what ``runner`` gives."""
     monkeypatch.setattr(first_run, "runner_from_bundle", runner)
     return build_bundle(path)
@@ -154,7 +154,7 @@ def test_a_board_follows_the_recipe(
     """Release 8.6 gets its own graph and its FP32 nodes; the gate sees the staged engine."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-    gives = Gives(golden)
+    gives = FixedRunner(golden)
     report = build_with(monkeypatch, path, gives)
     (order,), (staged,) = board, gives.seen
     assert staged.path != path
@@ -188,7 +188,7 @@ def test_a_wrong_engine_is_followed_by_a_safer_one(
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
     nothing, turned = np.full_like(golden, np.nan), -golden
-    report = build_with(monkeypatch, path, Gives(nothing, turned, golden))
+    report = build_with(monkeypatch, path, FixedRunner(nothing, turned, golden))
     assert [order.precision for order in board] == ["int8", "fp16", "fp32"]
     assert [order.graph.name for order in board] == [
         "model-int8-flags.onnx", "model-fp32.onnx", "model-fp32.onnx",
@@ -210,7 +210,7 @@ def test_a_wrong_engine_never_enters_the_bundle(
     before = open_artifact(path, "bundle").digest
     golden = np.load(path / "golden_descriptors.npy")
     with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
-        build_with(monkeypatch, path, Gives(-golden, -golden))
+        build_with(monkeypatch, path, FixedRunner(-golden, -golden))
     assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
@@ -391,7 +391,7 @@ def test_the_report_in_words(
     """Parity, latency, what was refused and why, and the command that does the same by hand."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-    show(build_with(monkeypatch, path, Gives(-golden, golden)))
+    show(build_with(monkeypatch, path, FixedRunner(-golden, golden)))
     said = capsys.readouterr()
     assert said.out == ""
     for part in (
