@@ -35,14 +35,14 @@ import numpy as np
 import onnx
 from real_frames import prepare, verb
 
-from edgevpr.artifacts.folder import open_artifact, write_atomic
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.cache import Cache
 from edgevpr.compile.engine.parity import compare
 from edgevpr.compile.stages import Stages
 from edgevpr.data import read_images
 from edgevpr.device.cpu import cpu_name
-from edgevpr.files import cache_folder
+from edgevpr.files import cache_folder, write_atomic
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image

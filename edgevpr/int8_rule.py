@@ -1,4 +1,4 @@
-"""Which layers are worth INT8: one rule, for compiling a network and for finetuning it."""
+"""Rule for layers worth INT8, shared by compilation and finetuning."""
 
 #: Multiply-adds per activation element read or written, from which INT8 is worth its Q and DQ.
 #: Measured with ONNX Runtime 1.31, one thread, AMD Zen 5 with VNNI: INT8's speed over FP32's, of

@@ -1,4 +1,4 @@
-"""Packages that only some rooms need, imported where they are used."""
+"""Import of optional packages, with the pip command where one is missing."""
 
 import importlib
 from types import ModuleType
@@ -17,5 +17,6 @@ def require(module: str, *, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = (error.name or module).partition(".")[0]
         raise MissingExtraError(
-            f"the Python package {missing!r} is not installed; run: pip install 'edgevpr[{extra}]'"
+            f"found no Python package {missing!r}, expected the one that edgevpr[{extra}] brings: "
+            f"run pip install 'edgevpr[{extra}]'"
         ) from error

@@ -1,8 +1,7 @@
-"""Keep third-party chatter off stdout, which belongs to data.
+"""Silencer of third-party output on stdout, which is kept for data.
 
-The quantizers print from Python, log to a handler bound to stdout and draw bars; TensorRT's
-parser writes to file descriptor 1 from C++. What they say is kept and returned, for the error
-message if the call fails.
+Quantizers print from Python, log to a handler bound to stdout and draw bars; TensorRT's parser
+writes to file descriptor 1 from C++. Their output is captured and returned, for error messages.
 """
 
 import contextlib

@@ -138,5 +138,5 @@ def test_every_sentence_says_found_expected_and_next(tmp_path: Path, case: str) 
 
 def test_a_missing_package_gives_the_command() -> None:
     """Catches the one sentence whose next step is a command to paste."""
-    with pytest.raises(EdgeVPRError, match=r"not installed; run: pip install 'edgevpr\[train\]'"):
+    with pytest.raises(EdgeVPRError, match=r"run pip install 'edgevpr\[train\]'"):
         require("not_installed_anywhere", extra="train")

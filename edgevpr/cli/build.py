@@ -1,14 +1,13 @@
 """``edgevpr build``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgevpr.cli import console
 
 if TYPE_CHECKING:
-    from edgevpr.artifacts.manifest import Artifact
     from edgevpr.compile.engine.sidecars import BuildReport
 
 
@@ -36,13 +35,11 @@ def command(
     if host is not None:
         from edgevpr.compile.engine.over_ssh import build_on_host
 
-        report = build_on_host(bundle, host, dla=dla, edgevpr=host_edgevpr)
+        report = build_on_host(bundle, host, dla=dla, host_edgevpr=host_edgevpr)
     else:
         from edgevpr.compile.engine.build_engine import build_bundle
 
-        report = build_bundle(
-            bundle, open_engine=open_engine, here=this_machine(), dla=dla, track=console.track
-        )
+        report = build_bundle(bundle, dla=dla, track=console.track)
     if json:
         console.emit_json(report)
         return
@@ -82,19 +79,3 @@ def show(report: "BuildReport") -> None:
         console.note(remark)
     if report.trtexec:
         console.note(f"the same by hand, inside the bundle: {report.trtexec}")
-
-
-def open_engine(bundle: "Artifact") -> Any:
-    """The runtime room's engine of a bundle."""
-    from edgevpr.runtime.engines.runner import runner_from_bundle
-
-    return runner_from_bundle(bundle)
-
-
-def this_machine() -> Any:
-    """The board this is, for sidecars."""
-    from edgevpr.device.board import read_board
-    from edgevpr.device.cpu import Here
-
-    board = read_board()
-    return Here() if board is None else Here(board.target, board.model, board.jetpack)

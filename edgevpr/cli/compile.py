@@ -9,7 +9,6 @@ from edgevpr.cli import console
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
-    from edgevpr.compile.auto.tuning_images import Map
 
 
 def command(
@@ -97,19 +96,12 @@ def command(
         calibrator=calibrator,  # type: ignore[arg-type]  # checked there
         tuning=tuning,
         max_recall_drop=max_recall_drop,
-        auto_minutes=auto_minutes,
+        max_minutes=auto_minutes,
         radius_m=radius,
         seed=seed,
         cache=cache,
     )
-    record = compile_artifact(
-        model,
-        options,
-        out=output,
-        export=export_onnx,
-        open_gallery=_open_gallery,
-        track=console.track,
-    )
+    record = compile_artifact(model, options, out=output, export=export_onnx, track=console.track)
     if json:
         console.emit_json(record)
         return
@@ -143,12 +135,6 @@ def command(
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")
     console.note(f"next: {_next(record.runtime, output, gallery)}")
-
-
-def _open_gallery(path: Path) -> "Map":
-    from edgevpr.runtime.gallery.gallery import Gallery
-
-    return Gallery(path)
 
 
 def _explain(record: "BundleRecord") -> None:

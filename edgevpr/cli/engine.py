@@ -28,7 +28,7 @@ def build_if_missing(path: Path) -> None:
     except EngineMissingError as error:
         found = str(error).partition(": run edgevpr build")[0]
     console.note(f"{found}: building one first, which takes minutes, once")
-    from edgevpr.cli.build import open_engine, show, this_machine
+    from edgevpr.cli.build import show
     from edgevpr.compile.engine.build_engine import build_bundle
 
-    show(build_bundle(path, open_engine=open_engine, here=this_machine(), track=console.track))
+    show(build_bundle(path, track=console.track))

@@ -1,8 +1,8 @@
-"""The graphs of a bundle that boards build from, and the recipe that says which is for whom.
+"""Graphs of a bundle that boards build from, and the recipe with the releases each is for.
 
 A bundle carries its network in safer precisions too: a board has no tools to take INT8 or FP16
-back out of a graph, and an engine may fail its parity gate there. What graphs hold alike is kept
-once, in ``weights.bin``, as ONNX external data: TensorRT's parser and trtexec read it from the
+back out of a graph, and an engine may fail its parity gate there. Weights that graphs share are
+kept once, in ``weights.bin``, as ONNX external data: TensorRT's parser and trtexec read it from the
 folder that the graph is in.
 """
 
@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgevpr.artifacts.manifest import sha256_file, write_json
-from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe
+from edgevpr.compile.engine.recipe import RECIPE, Graph, PrecisionGraphs, Recipe, make_recipe
 from edgevpr.compile.graph.opset17 import to_opset_17
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.targets import Target
 
 WEIGHTS = "weights.bin"
@@ -27,7 +27,7 @@ def write_recipe(
     folder: Path,
     target: Target,
     precision: str,
-    networks: dict[str, Typed],
+    networks: dict[str, TypedGraph],
     digest: str,
     *,
     int8_cosine: float | None = None,
@@ -56,7 +56,7 @@ def write_recipe(
     save_sharing(folder, files)
     hashes = {"model.onnx": digest, **{f: sha256_file(folder / f) for f in files}}
     sources = {
-        name: Source(
+        name: PrecisionGraphs(
             {kind: Graph(file, hashes[file]) for kind, file in graphs.items()},
             list(networks[name].fp32_nodes),
         )

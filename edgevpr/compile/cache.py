@@ -1,9 +1,9 @@
-"""What a compilation made and the next one needs again, kept by the content of what it came from.
+"""Cache of compilation stages, kept by the content of what they were made from.
 
 ``$EDGEVPR_CACHE/compile`` (or ``~/.cache/edgevpr/compile``) holds one folder an entry, named by a
-hash over everything the entry depends on: digests of inputs, options, versions of the tools and of
-this package's own code. An entry appears whole or not at all, and one that no longer has its
-hashes counts as absent, so the folder is safe to delete, share and interrupt.
+hash over everything the entry depends on: digests of inputs, options, versions of packages and the
+digest of this package's own code. An entry appears whole or not at all, and one that no longer has
+its hashes counts as absent, so the folder is safe to delete, share and interrupt.
 """
 
 import contextlib
@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 
 import edgevpr
 from edgevpr.artifacts.manifest import read_json, sha256_file, write_json
+from edgevpr.compile.versions import versions
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.files import replacing
 
 ENTRY = "entry.json"
 #: Above this many bytes, entries that were not used for longest go.
 LIMIT = 10 << 30
+#: Rooms whose code no stage of a compilation imports.
+NOT_IN_KEY = ("cli", "city", "demo", "profiles")
 R = TypeVar("R", bound=msgspec.Struct)
 
 
@@ -40,12 +43,12 @@ class _Entry(msgspec.Struct):
 class Cache:
     """Entries under ``folder``; with None nothing is kept and everything is made anew.
 
-    A folder that cannot be written to is no reason to fail: it is then as if there were none.
+    Nothing is kept either where the folder cannot be written to.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.expanduser().resolve()
-        #: kinds of the entries that were found, in order: what this run did not have to do.
+        #: kinds of the entries that were found, in order.
         self.found: list[str] = []
 
     def files(
@@ -101,17 +104,24 @@ class Cache:
     def _path(self, kind: str, key: Mapping[str, Any]) -> Path | None:
         if self.folder is None:
             return None
-        content = msgspec.json.encode({"kind": kind, "code": code_digest(), **key}, order="sorted")
+        full = {"kind": kind, "code": code_digest(), "versions": versions(), **key}
+        content = msgspec.json.encode(full, order="sorted")
         return self.folder / kind / hashlib.sha256(content).hexdigest()[:40]
 
 
 @functools.cache
-def code_digest() -> str:
-    """SHA-256 over this package's own sources: another edgevpr finds nothing of this one's."""
-    root, digest = Path(edgevpr.__file__).parent, hashlib.sha256()
-    for file in sorted([*root.glob("*.py"), *(root / "compile").rglob("*.py"),
-                        *(root / "train").rglob("*.py")]):  # fmt: skip
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+def code_digest(package: Path = Path(edgevpr.__file__).parent) -> str:
+    """SHA-256 over the code and data that an entry may depend on.
+
+    All modules outside the rooms of ``NOT_IN_KEY``, and the device profiles: which of them takes
+    part in which stage is not traced.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*")):
+        path = file.relative_to(package)
+        code = file.suffix == ".py" and path.parts[0] not in NOT_IN_KEY
+        if code or file.suffix == ".toml":
+            digest.update(path.as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -1,13 +1,11 @@
-"""What a bundle says of itself: parity, sizes, latency, each with where it was measured."""
+"""Evidence in a bundle: parity, node counts, latency, each with the device it was measured on."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 import onnx
 import onnxruntime
 
-from edgevpr import __version__
 from edgevpr.compile.engine.parity import Parity
 from edgevpr.compile.graph.latency import latencies
 from edgevpr.compile.graph.signature import node_counts
@@ -15,13 +13,11 @@ from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.device.cpu import cpu_name, has_int8_dot_product
 from edgevpr.device.targets import Target
 
-#: Packages that decide what a graph looks like.
-PACKAGES = ("onnx", "onnxruntime", "onnxslim", "nvidia-modelopt", "tensorrt_rtx", "torch")
-
 
 def parity_evidence(
     parity: Parity, target: Target, precision: str, images: CalibrationImages
 ) -> dict[str, Any]:
+    """Parity, the reference it is against, its images, and whether the engine itself ran."""
     own = target.runtime == "onnxruntime"
     return {
         "graph": precision,
@@ -37,7 +33,7 @@ def parity_evidence(
 def node_evidence(
     exported: onnx.ModelProto, clean: onnx.ModelProto, final: onnx.ModelProto
 ) -> dict[str, Any]:
-    """Nodes after each stage, the final graph's operators, and what cleaning up changed.
+    """Nodes after each stage, operators of the final graph, and those that cleaning up changed.
 
     ``cleaned``: operator -> how many before and after, where the two differ.
     """
@@ -75,16 +71,5 @@ def latency_evidence(
         return evidence, []
     return evidence, [
         f"int8 takes {measured['int8'].p50_ms:.2f} ms and fp32 {measured['fp32'].p50_ms:.2f} ms on "
-        "this CPU: compile with --precision fp32 unless the size matters"
+        "this CPU: compile in fp32 unless the size matters"
     ]
-
-
-def versions() -> dict[str, str]:
-    """Versions of edgevpr and of the packages that took part."""
-    found = {"edgevpr": __version__}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,4 +1,4 @@
-"""What to compile, read from the artifacts that the other verbs wrote."""
+"""Model and projection to compile, read from the artifacts of train and index."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ PROJECTION = "projection.npy"
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is compiled, and which descriptors it must give."""
+class ModelSource:
+    """A graph to compile, and the descriptors it must give."""
 
     #: an exported graph: images (1, H, W, 3) uint8 -> descriptor (1, D) float32.
     graph: Path
@@ -30,7 +30,7 @@ class Source:
     projection_sha256: str = ""
 
 
-def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source:
+def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelSource:
     """A model artifact and its exported graph, with a gallery's projection if one is given.
 
     Args:
@@ -52,7 +52,7 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> Source
         digest = index.read("gallery.json", GalleryRecord).projection
         if digest:
             projection = Projection.load(index.file(PROJECTION))
-    return Source(
+    return ModelSource(
         graph=graph,
         preprocess=record.preprocess,
         space=opened.space,
@@ -73,6 +73,6 @@ def _check_weights(model: Path, weights: Path) -> None:
                 bad = int((~np.isfinite(values)).sum())
             if bad:
                 raise NumericsError(
-                    f"weight {name!r} of {model} has {bad} NaN or infinite of {values.size} "
-                    "values, expected numbers: train the model again with a lower --lr"
+                    f"found {bad} NaN or infinite of {values.size} values in weight {name!r} of "
+                    f"{model}, expected numbers: run edgevpr train IMAGES again with a lower --lr"
                 )

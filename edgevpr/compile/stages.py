@@ -1,4 +1,4 @@
-"""The slow stages of a compilation, each kept by the content of what went into it."""
+"""Slow stages of a compilation, each cached by the content of its inputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import onnx
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.manifest import read_json, write_json
-from edgevpr.compile.auto.assignment import Cpu, Gpu, Machine
+from edgevpr.compile.auto.assignment import CpuExecutor, Executor, GpuExecutor
 from edgevpr.compile.auto.decision import Decision
 from edgevpr.compile.auto.groups import layer_groups
-from edgevpr.compile.auto.search import Goal, Search
-from edgevpr.compile.auto.trials import Trials
-from edgevpr.compile.auto.tuning_images import Map, Tuning
+from edgevpr.compile.auto.measurements import Measurements
+from edgevpr.compile.auto.search import Search
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
-from edgevpr.compile.evidence import versions
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.cpu_graph import quantize_cpu, to_int8_cpu
 from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
 from edgevpr.compile.precision.modelopt import quantize_gpu
 from edgevpr.compile.precision.qdq import quantized_layers
+from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Method, Typed
+from edgevpr.compile.precision.typed import TypedGraph
+from edgevpr.compile.request import RecallGoal
 from edgevpr.device.cpu import has_int8_dot_product
 from edgevpr.device.targets import Target
 from edgevpr.progress import Track, silent
@@ -39,17 +39,6 @@ class _Names(msgspec.Struct):
     same: bool
 
 
-@dataclass(frozen=True)
-class Recall:
-    """What ``--precision auto`` is judged by."""
-
-    goal: Goal
-    tuning: Tuning
-    gallery: Map
-    #: of the gallery artifact.
-    digest: str
-
-
 @dataclass
 class Stages:
     """Stages of one compilation; ``scratch`` takes what is not cached."""
@@ -61,7 +50,7 @@ class Stages:
 
     def export(self, model_digest: str, export: Callable[[Path], object]) -> Path:
         """The ONNX file of a model artifact."""
-        key = {"model": model_digest, "versions": versions()}
+        key = {"model": model_digest}
 
         def write(folder: Path) -> None:
             export(folder / "model.onnx")
@@ -81,7 +70,6 @@ class Stages:
             if projection is None
             else array_digest(projection.mean) + array_digest(projection.matrix),
             "probes": array_digest(probes),
-            "versions": versions(),
         }
 
         def make() -> onnx.ModelProto:
@@ -97,20 +85,20 @@ class Stages:
         precision: str,
         images: NDArray[np.uint8],
         method: Method | None,
-    ) -> Typed:
+    ) -> TypedGraph:
         """The graph in its precision; INT8 calibrated on ``images``."""
         if precision == "fp32":
-            return Typed(clean, clean, {}, [])
+            return TypedGraph(clean, clean, {}, [])
         cpu = target.runtime == "onnxruntime"
         key = {
             **self._calibrated(clean, images, method, cpu=cpu),
             "precision": precision,
         }
 
-        def make() -> Typed:
+        def make() -> TypedGraph:
             if cpu:
                 graph, layers = to_int8_cpu(clean, images, method=method, track=self.track)
-                return Typed(graph, graph, {}, layers)
+                return TypedGraph(graph, graph, {}, layers)
             if precision == "fp16":
                 return to_fp16(clean, images)
             return to_int8(clean, images, method=method)
@@ -123,9 +111,9 @@ class Stages:
         target: Target,
         images: NDArray[np.uint8],
         method: Method | None,
-        recall: Recall,
-    ) -> tuple[Decision, Typed]:
-        """``--precision auto``."""
+        recall: RecallGoal,
+    ) -> tuple[Decision, TypedGraph]:
+        """The fastest assignment of precisions that keeps the recall; see ``auto.search``."""
         cpu = target.runtime == "onnxruntime"
         nodes = [node for group in layer_groups(clean) for node in group.nodes]
         key = {**self._calibrated(clean, images, method, cpu=cpu), "nodes": nodes}
@@ -138,13 +126,13 @@ class Stages:
         for _ in self.track([None], "calibrating every layer", 1):
             quantized = self.cache.graph("quantized", key, quantize, self._into())
         groups = layer_groups(clean, among=quantized_layers(quantized, nodes))
-        machine: Machine = (
-            Cpu(clean, quantized, groups, images[0])
+        executor: Executor = (
+            CpuExecutor(clean, quantized, groups, images[0])
             if cpu
-            else Gpu(clean, quantized, groups, images, target)
+            else GpuExecutor(clean, quantized, groups, images, target)
         )
-        trials = Trials(
-            machine=machine,
+        measurements = Measurements(
+            executor=executor,
             calibration=images,
             tuning=recall.tuning,
             gallery=recall.gallery,
@@ -153,9 +141,9 @@ class Stages:
             scratch=self._into(),
         )
         usual = [layer.name for layer in int8_layers(clean)]
-        decision, chosen = Search(trials, groups, recall.goal, self.track).run(usual=usual)
+        decision, chosen = Search(measurements, groups, recall.goal, self.track).run(usual=usual)
         own = {"int8": chosen.int8, "fp32": chosen.fp32}
-        return decision, self._typed({**key, **own}, lambda: machine.typed(chosen))
+        return decision, self._typed({**key, **own}, lambda: executor.typed(chosen))
 
     def describe(
         self, graph: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False
@@ -165,7 +153,6 @@ class Stages:
             "graph": graph_digest(graph),
             "images": array_digest(images),
             "as_written": as_written,
-            "versions": versions(),
         }
         found = self.cache.array(
             "described",
@@ -175,7 +162,7 @@ class Stages:
         )
         return np.asarray(found, np.float32)
 
-    def _typed(self, key: Mapping[str, object], make: Callable[[], Typed]) -> Typed:
+    def _typed(self, key: Mapping[str, object], make: Callable[[], TypedGraph]) -> TypedGraph:
         def write(folder: Path) -> None:
             typed = make()
             same = typed.flags_graph is typed.graph
@@ -189,7 +176,7 @@ class Stages:
         names = read_json(folder / "names.json", _Names)
         graph = onnx.load(str(folder / "model.onnx"))
         flags = graph if names.same else onnx.load(str(folder / "flags.onnx"))
-        return Typed(graph, flags, names.fp32_nodes, names.int8_nodes)
+        return TypedGraph(graph, flags, names.fp32_nodes, names.int8_nodes)
 
     def _calibrated(
         self, clean: onnx.ModelProto, images: NDArray[np.uint8], method: Method | None, *, cpu: bool
@@ -200,7 +187,6 @@ class Stages:
             "method": method,
             "cpu": cpu,
             "dot_product": has_int8_dot_product() if cpu else None,
-            "versions": versions(),
         }
 
     def _into(self) -> Path:

@@ -1,6 +1,6 @@
-"""Which Jetson this is: its device tree, its L4T release, its power modes.
+"""Reader of a Jetson's own files: device tree, L4T release, power modes.
 
-Everything takes the root of a file system, so that files recorded on boards can be read anywhere.
+All functions take the root of a file system, so that files recorded on boards can be read anywhere.
 """
 
 import re
@@ -12,7 +12,7 @@ from edgevpr.device.targets import board_of, jetpack_of, part_numbers
 
 
 class Board(msgspec.Struct, frozen=True):
-    """A Jetson as its own files describe it; empty strings for what they do not say."""
+    """A Jetson as its own files describe it; empty strings for facts they lack."""
 
     model: str
     part_numbers: list[str]

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPU the driver offers, asked through libcuda itself: no package, no context."""
+"""NVIDIA GPUs of this machine, read from libcuda by ctypes: no package, no CUDA context."""
 
 import ctypes
 
@@ -9,15 +9,17 @@ _ERRORS = {35: "its driver is older than the CUDA asked for", 100: "no GPU is vi
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One GPU: its name, compute capability times ten, memory in GB."""
+    """One GPU as the driver describes it."""
 
     name: str
+    #: compute capability times ten, 87 for sm_87.
     sm: int
     memory_gb: float
+    memory_bytes: int = 0
 
 
 def find_gpus() -> tuple[list[Gpu], str]:
-    """The GPUs of this machine, and one phrase that says why there is none."""
+    """The GPUs of this machine, and a phrase with the reason where there is none."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -43,4 +45,5 @@ def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
         name=name.value.decode(errors="replace"),
         sm=10 * major.value + minor.value,
         memory_gb=round(memory.value / 1e9, 1),
+        memory_bytes=memory.value,
     )

@@ -1,4 +1,4 @@
-"""What is installed, read from package metadata: nothing heavy is imported."""
+"""Installed packages, read from their metadata: nothing heavy is imported."""
 
 import importlib.util
 import platform
@@ -16,7 +16,7 @@ _BUNDLES = ("demo", "dev")
 
 
 class Package(msgspec.Struct, frozen=True):
-    """One requirement of an extra ("" for the bare install) and what is installed of it."""
+    """One requirement of an extra ("" for the bare install) and its installed version."""
 
     name: str
     extra: str
@@ -45,7 +45,7 @@ def packages(requirements: list[str] | None = None) -> list[Package]:
         except metadata.PackageNotFoundError:
             requirements = []
     found = [package for line in requirements if (package := _package(line)) is not None]
-    # "demo" and "dev" repeat what the other extras ask for.
+    # "demo" and "dev" repeat requirements of the other extras.
     named = {p.name for p in found if p.extra not in _BUNDLES}
     kept = [p for p in found if p.extra not in _BUNDLES or p.name not in named]
     return sorted(kept, key=lambda p: (p.extra, p.name))
@@ -84,7 +84,7 @@ def judge_pairing(torch: str, vision: str, vision_requires: list[str]) -> str:
     for line in vision_requires:
         found = _REQUIREMENT.match(line)
         if found and found[1] == "torch" and not found[3] and not satisfies(torch, found[2]):
-            return f"torchvision {vision} asks for torch {found[2]}, found {torch}: {fix}"
+            return f"found torch {torch}, expected {found[2]} for torchvision {vision}: {fix}"
     return ""
 
 
@@ -99,18 +99,19 @@ def locate_tensorrt(board: Board | None) -> TensorRT:
 
 
 def judge_tensorrt(version: str, location: str, board: Board | None) -> TensorRT:
-    """What to say about a copy at ``location``, on a Jetson or elsewhere."""
+    """A copy at ``location``, with its problem on a Jetson or elsewhere."""
     from_system = "dist-packages" in Path(location).parts
     problem = ""
     if board is not None and not location:
         problem = (
-            "TensorRT's Python package is not visible here: run sudo apt install "
+            "found no Python package of TensorRT, expected JetPack's: run sudo apt install "
             "python3-libnvinfer and make the venv with --system-site-packages"
         )
     elif board is not None and not from_system:
         problem = (
-            f"the pip package tensorrt at {location} shadows JetPack's and has no code for this "
-            "GPU (CUDA error 35): run pip uninstall tensorrt tensorrt-cu12 tensorrt-cu13"
+            f"found the pip package tensorrt at {location}, expected JetPack's, since pip's has no "
+            "code for this GPU (CUDA error 35): run pip uninstall tensorrt tensorrt-cu12 "
+            "tensorrt-cu13"
         )
     return TensorRT(version, location, from_system, problem)
 

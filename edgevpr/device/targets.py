@@ -1,8 +1,8 @@
-"""Compile targets and boards: what is known about each, read from TOML data files.
+"""Compile targets and boards, read from TOML data files.
 
-One file a target in ``edgevpr/profiles/devices/``. A board names its family; what its file leaves
-out comes from the family's. Which TensorRT a JetPack ships stands once, in ``jetpacks.toml``.
-A number that nobody has read in a document or on a board is listed in ``unverified``.
+One file a target in ``edgevpr/profiles/devices/``. A board names its family; fields that its file
+leaves out come from the family's. Which TensorRT a JetPack ships stands once, in ``jetpacks.toml``.
+Numbers not read in a document or on a board are listed in ``unverified``.
 """
 
 import difflib
@@ -23,7 +23,7 @@ CHIPS = {"tegra234": "jetson-orin", "tegra264": "jetson-thor", "tegra194": "jets
 
 
 class SuperMode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a board reaches after the vendor's "Super" update; None: not known."""
+    """Figures of a board after the vendor's "Super" update; None: not known."""
 
     gpu_mhz: int | None = None
     int8_tops: float | None = None
@@ -46,7 +46,7 @@ class JetPack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an engine is built for: a family of GPUs, or one board."""
+    """A target of compilation: a family of GPUs, or one board."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: sparse, as vendors print it; dense is half.
     int8_tops: float | None = None
     fp4_tops: float | None = None
-    #: deep learning accelerators; on a family, what every member has at least.
+    #: deep learning accelerators; on a family, the least of its members.
     dla: int = 0
     memory_gb: float | None = None
     bandwidth_gbs: float | None = None
@@ -142,7 +142,7 @@ def this_board(root: Path = Path("/")) -> str:
 
 
 def board_of(compatible: list[str]) -> str:
-    """Board or family for the words of a device tree's ``compatible``; '' where they tell none."""
+    """Board or family for the words of a device tree's ``compatible``; '' where there is none."""
     parts = part_numbers(compatible)
     for target in all_targets():
         if parts & set(target.part_numbers):

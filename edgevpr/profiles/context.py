@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import resource
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from edgevpr import __version__
 from edgevpr.artifacts.records import DeviceContext
 from edgevpr.device.board import read_board
+from edgevpr.device.cpu import cpu_mhz, processor
 from edgevpr.device.gpu import find_gpus
 from edgevpr.device.packages import installed
 
@@ -38,10 +38,9 @@ def device_context(
     """
     board = read_board(root)
     gpus, _ = find_gpus()
-    cpu = parse_cpu_model(_text(root / "proc/cpuinfo")) or platform.machine()
+    cpu = processor(root)
     cpus = len(os.sched_getaffinity(0))
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    mhz = _text(frequency / "scaling_cur_freq").strip()
     found = {name: installed(name) for name in PACKAGES}
     return DeviceContext(
         name=board.model if board and board.model else f"{cpu}, {cpus} cores",
@@ -52,7 +51,7 @@ def device_context(
         platform=platform.platform(),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         governor=_text(frequency / "scaling_governor").strip(),
-        cpu_mhz=int(mhz) / 1000 if mhz.isdigit() else parse_cpu_mhz(_text(root / "proc/cpuinfo")),
+        cpu_mhz=cpu_mhz(root),
         load=os.getloadavg(),
         threads={k: os.environ[k] for k in THREADS if k in os.environ} | (threads or {}),
         rss_mb=peak_memory_mb(),
@@ -63,22 +62,6 @@ def device_context(
         python=platform.python_version(),
         packages={"edgevpr": __version__} | {k: v for k, v in found.items() if v is not None},
     )
-
-
-def parse_cpu_model(cpuinfo: str) -> str:
-    """The processor's name in /proc/cpuinfo; Arm kernels print an implementer and part instead."""
-    name = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    if name:
-        return " ".join(name[1].split())
-    part = re.search(r"^CPU part\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.MULTILINE | re.IGNORECASE)
-    known = {"0xd42": "Arm Cortex-A78AE", "0xd83": "Arm Neoverse-V3AE", "0x004": "NVIDIA Carmel"}
-    return known.get(part[1].lower(), f"Arm part {part[1]}") if part else ""
-
-
-def parse_cpu_mhz(cpuinfo: str) -> float | None:
-    """The clock of the first core in /proc/cpuinfo, where it is printed."""
-    found = re.search(r"^cpu MHz\s*:\s*([\d.]+)$", cpuinfo, re.MULTILINE)
-    return float(found[1]) if found else None
 
 
 def peak_memory_mb() -> float:

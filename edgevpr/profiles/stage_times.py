@@ -1,8 +1,7 @@
-"""Timing of a chain of stages on real inputs: warm-up, every stage, every sample."""
+"""Latency of a chain of stages on real inputs, stage by stage."""
 
-import time
+import functools
 from collections.abc import Callable, Sequence
-from itertools import cycle, islice
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import numpy as np
 
 from edgevpr.errors import DataError
 from edgevpr.progress import Track, silent
+from edgevpr.timing import time_turns
 
 #: The stage that ``end_to_end`` leaves out: a camera hands over decoded frames.
 DECODE = "decode"
@@ -18,7 +18,7 @@ END_TO_END = "end_to_end"
 Stage = tuple[str, Callable[[Any], Any]]
 
 
-class Percentiles(msgspec.Struct, frozen=True):
+class Summary(msgspec.Struct, frozen=True):
     """Percentiles and mean of n samples, in ms."""
 
     n: int
@@ -48,41 +48,42 @@ def measure_stages(
         collect: receives the last stage's answer to every input.
 
     Returns:
-        Milliseconds by stage name, and for ``end_to_end`` the wall time of a whole pass without
-        the stage called ``decode``; one sample an input.
+        Milliseconds by stage name, and for ``end_to_end`` their sum without the stage called
+        ``decode``; one sample an input.
 
     Raises:
         DataError: there is nothing to measure.
     """
     if not inputs:
         raise DataError("found no frame to measure, expected at least one: check the images")
-    for value in islice(cycle(inputs), warmup):
-        for _, stage in stages:
-            value = stage(value)
-    samples: dict[str, list[float]] = {name: [] for name, _ in stages}
-    samples[END_TO_END] = []
-    clock = time.perf_counter_ns
-    for value in track(inputs, description, len(inputs)):
-        begin = clock()
-        outside = 0
-        for name, stage in stages:
-            start = clock()
-            value = stage(value)
-            spent = clock() - start
-            samples[name].append(spent / 1e6)
-            if name == DECODE:
-                outside += spent
-        samples[END_TO_END].append((clock() - begin - outside) / 1e6)
-        if collect is not None:
-            collect.append(value)
+    value: Any = None
+    answers: list[Any] = []
+
+    def run(k: int, i: int) -> None:
+        nonlocal value
+        value = stages[k][1](value if k else inputs[i % len(inputs)])
+        if k == len(stages) - 1:
+            answers.append(value)
+
+    samples = time_turns(
+        {name: functools.partial(run, k) for k, (name, _) in enumerate(stages)},
+        rounds=len(inputs),
+        warm_up=warmup,
+        track=track,
+        description=description,
+    )
+    counted = [times for name, times in samples.items() if name != DECODE]
+    samples[END_TO_END] = [sum(spent) for spent in zip(*counted, strict=True)]
+    if collect is not None:
+        collect.extend(answers[warmup:])
     return samples
 
 
-def summarize(samples_ms: Sequence[float]) -> Percentiles:
+def summarize(samples_ms: Sequence[float]) -> Summary:
     """Percentiles of a list of samples."""
     values = np.asarray(samples_ms, np.float64)
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    return Percentiles(
+    return Summary(
         n=len(values),
         mean=float(values.mean()),
         p50=float(p50),

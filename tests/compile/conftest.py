@@ -1,4 +1,4 @@
-"""One small network, exported once per session, and what is made from it."""
+"""A small network, exported once per session, with its graphs and bundles."""
 
 import contextlib
 import io
@@ -16,7 +16,8 @@ from edgevpr.compile.graph.signature import load_graph
 from edgevpr.compile.options import Precision
 from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.source import Source
+from edgevpr.compile.request import request_for
+from edgevpr.compile.source import ModelSource
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import Projection
 
@@ -105,9 +106,9 @@ def projection() -> Projection:
 
 
 @pytest.fixture(scope="session")
-def source(exported: Path, projection: Projection) -> Source:
+def source(exported: Path, projection: Projection) -> ModelSource:
     preprocess = Preprocess(SIDE, SIDE)
-    return Source(exported, preprocess, SPACE, "0" * 64, projection, "1" * 64)
+    return ModelSource(exported, preprocess, SPACE, "0" * 64, projection, "1" * 64)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +119,7 @@ def clean(exported: Path, projection: Projection, images: CalibrationImages) -> 
 
 @pytest.fixture(scope="session")
 def compiled(
-    source: Source, images: CalibrationImages, tmp_path_factory: pytest.TempPathFactory
+    source: ModelSource, images: CalibrationImages, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, Precision], Path]:
     """Bundles by target and precision, each compiled once."""
     root, done = tmp_path_factory.mktemp("bundles"), dict[tuple[str, str], Path]()
@@ -127,7 +128,7 @@ def compiled(
         key = (target, precision)
         if key not in done:
             done[key] = root / f"{target}-{precision}"
-            compile_model(source, target=target, precision=precision, out=done[key], images=images)
+            compile_model(request_for(source, target, precision, images), done[key])
         return done[key]
 
     return bundle

@@ -1,4 +1,4 @@
-"""Bundles: everything a device needs, with evidence, or the old one untouched."""
+"""Bundles: graph, golden vectors, engines, evidence; a failure leaves the old one."""
 
 import json
 import os
@@ -20,7 +20,8 @@ from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import load_graph
 from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.source import Source
+from edgevpr.compile.request import request_for
+from edgevpr.compile.source import ModelSource
 from edgevpr.errors import (
     CorruptArtifactError,
     DataError,
@@ -54,7 +55,7 @@ def test_a_cpu_bundle(
 
 
 def test_evidence_says_where_numbers_come_from(compiled: Compiled) -> None:
-    """A cosine without its images and device is a rumour."""
+    """Parity and latency carry their images, device and provenance."""
     for target, precision, provenance in (
         ("cpu", "int8", "measured"),
         ("jetson-orin", "int8", "emulated"),
@@ -104,7 +105,7 @@ def test_an_engine_is_built_ahead_of_time(compiled: Compiled, precision: str) ->
 
 
 def test_a_flipped_byte_in_the_plan_is_found(compiled: Compiled, tmp_path: Path) -> None:
-    """TensorRT deserializes what it is given: the hash is checked before."""
+    """The hash is checked before TensorRT reads the plan."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     import shutil
 
@@ -118,11 +119,13 @@ def test_a_flipped_byte_in_the_plan_is_found(compiled: Compiled, tmp_path: Path)
         open_artifact(copy, "bundle")
 
 
-def test_usage_errors_come_first(source: Source, images: CalibrationImages, tmp_path: Path) -> None:
+def test_usage_errors_come_first(
+    source: ModelSource, images: CalibrationImages, tmp_path: Path
+) -> None:
     """Nothing is computed for a target that does not exist or a precision it does not have."""
 
     def compile_for(target: str, precision: str | None) -> None:
-        compile_model(source, target=target, precision=precision, out=tmp_path / "b", images=images)
+        compile_model(request_for(source, target, precision, images), tmp_path / "b")
 
     with pytest.raises(UnknownTargetError, match=r"rtx-adda.*did you mean rtx-ada.*jetson-orin"):
         compile_for("rtx-adda", None)
@@ -131,17 +134,17 @@ def test_usage_errors_come_first(source: Source, images: CalibrationImages, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_int8_needs_images(source: Source, images: CalibrationImages, tmp_path: Path) -> None:
+def test_int8_needs_images(source: ModelSource, images: CalibrationImages, tmp_path: Path) -> None:
     """Three images are refused before anything is written."""
     few = CalibrationImages(images.calibration[:3], images.held_out, True, "three")
     for target in ("cpu", "rtx-ada"):
         with pytest.raises(DataError, match="found 3 calibration images"):
-            compile_model(source, target=target, precision="int8", out=tmp_path / "b", images=few)
+            compile_model(request_for(source, target, "int8", few), tmp_path / "b")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_graph_that_gives_nan_is_refused(
-    source: Source, images: CalibrationImages, tmp_path: Path
+    source: ModelSource, images: CalibrationImages, tmp_path: Path
 ) -> None:
     """Finite weights can still give NaN: the square root of a negative bias, for one."""
     model = load_graph(source.graph)
@@ -153,28 +156,31 @@ def test_a_graph_that_gives_nan_is_refused(
         [make("Add", ["before", "shift"], ["sum"], "a"), make("Sqrt", ["sum"], ["descriptor"], "s")]
     )
     onnx.save(model, str(tmp_path / "nan.onnx"))
-    broken = Source(tmp_path / "nan.onnx", source.preprocess, source.space, source.model_digest)
-    with pytest.raises(NumericsError, match="FP32 graph gives NaN or infinity on 8 of 8 images"):
-        compile_model(broken, target="cpu", precision=None, out=tmp_path / "b", images=images)
+    broken = ModelSource(
+        tmp_path / "nan.onnx", source.preprocess, source.space, source.model_digest
+    )
+    with pytest.raises(NumericsError, match="from the exported FP32 graph on 8 of 8 images"):
+        compile_model(request_for(broken, "cpu", None, images), tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 
 def test_another_size_than_the_model_was_trained_for(
-    source: Source, images: CalibrationImages, tmp_path: Path
+    source: ModelSource, images: CalibrationImages, tmp_path: Path
 ) -> None:
-    """A stale export must not meet another preprocessing."""
-    other = Source(source.graph, Preprocess(64, 128), source.space, source.model_digest)
-    with pytest.raises(CorruptArtifactError, match=r"128x128 pixels, .* gives 128x64"):
-        compile_model(other, target="cpu", precision=None, out=tmp_path / "b", images=images)
+    """The graph's size must be that of the preprocessing."""
+    other = ModelSource(source.graph, Preprocess(64, 128), source.space, source.model_digest)
+    with pytest.raises(CorruptArtifactError, match=r"for 128x128 pixels, expected 128x64"):
+        compile_model(request_for(other, "cpu", None, images), tmp_path / "b")
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import msgspec, numpy as np
-from edgevpr.compile.bundle import compile_model
+from edgevpr.compile.pipeline import compile_model
+from edgevpr.compile.request import request_for
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.source import Source
+from edgevpr.compile.source import ModelSource
 from edgevpr.preprocess import Preprocess
 
 def track(items, description, total=None):
@@ -184,16 +190,14 @@ def track(items, description, total=None):
 
 graph, out, inputs = map(Path, sys.argv[1:])
 images = np.load(inputs)
-compile_model(
-    Source(graph, Preprocess(128, 128), "boq-256-0123456789ab", "0" * 64),
-    target="cpu", precision="fp32", out=out,
-    images=CalibrationImages(images, images, False, "golden"), track=track,
-)
+source = ModelSource(graph, Preprocess(128, 128), "boq-256-0123456789ab", "0" * 64)
+golden = CalibrationImages(images, images, False, "golden")
+compile_model(request_for(source, "cpu", "fp32", golden), out, track=track)
 """
 
 
 def test_a_killed_compile_leaves_the_old_bundle(
-    compiled: Compiled, source: Source, images: CalibrationImages, tmp_path: Path
+    compiled: Compiled, source: ModelSource, images: CalibrationImages, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle: the old bundle verifies, and the next run clears what was left."""
     import shutil
@@ -207,7 +211,7 @@ def test_a_killed_compile_leaves_the_old_bundle(
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert open_artifact(out, "bundle").digest == before
     assert len(list(tmp_path.iterdir())) == 2, "the killed run's folder is beside it"
-    record = compile_model(source, target="cpu", precision="fp32", out=out, images=images)
+    record = compile_model(request_for(source, "cpu", "fp32", images), out)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
     opened = open_artifact(out, "bundle").read("bundle.json", BundleRecord)
     assert msgspec.to_builtins(opened) == msgspec.to_builtins(record)

@@ -44,7 +44,7 @@ def jetson(root: Path, *, model: str, compatible: list[str], release: str = RELE
 
 
 def test_orin_nano_super_is_recognised(tmp_path: Path) -> None:
-    """Catches a part number with a suffix, or a power mode read as its id."""
+    """A suffix of the part number is left out; the power mode has its id and its name."""
     root = jetson(
         tmp_path,
         model="NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
@@ -65,7 +65,7 @@ def test_orin_nano_super_is_recognised(tmp_path: Path) -> None:
 
 
 def test_unlisted_module_falls_back_to_its_family(tmp_path: Path) -> None:
-    """Catches a carrier's module that no profile lists being taken for no Jetson at all."""
+    """A module that no profile lists is a Jetson of its family."""
     root = jetson(tmp_path, model="Some carrier", compatible=["acme,box", "nvidia,tegra234"])
     board = read_board(root)
     assert board is not None
@@ -73,7 +73,7 @@ def test_unlisted_module_falls_back_to_its_family(tmp_path: Path) -> None:
 
 
 def test_unknown_release_leaves_the_jetpack_open(tmp_path: Path) -> None:
-    """Catches a TensorRT version claimed for an L4T nobody has read about."""
+    """An L4T release that jetpacks.toml lacks gives no JetPack and no TensorRT."""
     release = RELEASE.replace("R36", "R41")
     root = jetson(tmp_path, model="X", compatible=["nvidia,p3701-0005"], release=release)
     board = read_board(root)
@@ -82,7 +82,7 @@ def test_unknown_release_leaves_the_jetpack_open(tmp_path: Path) -> None:
 
 
 def test_a_pc_is_no_board(tmp_path: Path) -> None:
-    """Catches a PC, or an Arm server with a device tree, that would be treated as a Jetson."""
+    """Neither a PC nor an Arm server with a device tree is a Jetson."""
     assert read_board(tmp_path) is None
     tree = tmp_path / "proc/device-tree"
     tree.mkdir(parents=True)
@@ -102,12 +102,11 @@ def test_a_pc_is_no_board(tmp_path: Path) -> None:
     ],
 )
 def test_tegra_release(line: str, release: str) -> None:
-    """Catches a release line of another generation that is not understood."""
     assert parse_tegra_release(line) == release
 
 
 def test_power_files() -> None:
-    """Catches commented modes taken for real ones, and a status with a fan line."""
+    """Commented modes are left out; a fan line in the status is passed over."""
     assert "9" not in parse_power_modes(NVPMODEL)
     assert parse_power_status("pmode:0000\nfmode:quiet\n") == "0"
     assert parse_power_status("garbage") == ""

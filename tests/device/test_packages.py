@@ -1,4 +1,4 @@
-"""What is installed, from metadata; the judgements are made on given versions."""
+"""Installed packages from metadata, and whether given versions fit."""
 
 import pytest
 
@@ -23,12 +23,12 @@ ORIN = Board("Orin", [], "jetson-orin-nano-8gb", "36.4.3", "6.1", "10.3", "12.6"
     ],
 )
 def test_version_ranges(version: str, range_: str, inside: bool) -> None:
-    """Catches versions compared as text, where 1.9 would be newer than 1.22."""
+    """Versions are compared as numbers: 1.9 is older than 1.22."""
     assert satisfies(version, range_) is inside
 
 
 def test_requirements_are_sorted_into_extras() -> None:
-    """Catches a requirement of an extra counted against the bare install, or the other way."""
+    """Requirements of an extra and of the bare install are kept apart."""
     found = packages(
         [
             "numpy>=1.26",
@@ -51,7 +51,6 @@ def test_requirements_are_sorted_into_extras() -> None:
 
 
 def test_own_metadata_is_understood() -> None:
-    """Catches a form of requirement line that the reader does not know."""
     found = {p.name: p for p in packages()}
     assert found["onnxruntime"].extra == ""
     assert found["torch"].extra == "train"
@@ -71,7 +70,7 @@ def test_own_metadata_is_understood() -> None:
 def test_torch_and_torchvision_pair(
     torch: str, vision: str, requires: list[str], wrong: bool
 ) -> None:
-    """Catches the pair that fails at import with "operator torchvision::nms does not exist"."""
+    """Such a pair fails at import with "operator torchvision::nms does not exist"."""
     sentence = judge_pairing(torch, vision, requires)
     assert bool(sentence) is wrong
     if wrong:
@@ -79,7 +78,7 @@ def test_torch_and_torchvision_pair(
 
 
 def test_pip_tensorrt_on_a_jetson_is_a_problem() -> None:
-    """Catches the pip copy that shadows JetPack's and ends in CUDA error 35."""
+    """pip's copy, which ends in CUDA error 35, is reported with its removal."""
     system = "/usr/lib/python3.10/dist-packages/tensorrt/__init__.py"
     pip = "/home/robot/.venv/lib/python3.10/site-packages/tensorrt/__init__.py"
     good = judge_tensorrt("10.3.0", system, ORIN)

@@ -1,4 +1,4 @@
-"""The device profiles: every file loads, and says what the rest of the package relies on."""
+"""Device profiles: every file loads and is consistent."""
 
 import itertools
 from importlib import resources
@@ -20,7 +20,6 @@ BOARDS = {
 
 
 def test_every_profile_loads_and_is_listed() -> None:
-    """Catches a TOML file with a typing error, a misspelt field, or a target that got lost."""
     assert {t.name for t in all_targets() if not t.is_board} == FAMILIES
     assert {t.name for t in all_targets() if t.is_board} == BOARDS
     files = (resources.files("edgevpr") / "profiles" / "devices").iterdir()
@@ -31,7 +30,7 @@ def test_every_profile_loads_and_is_listed() -> None:
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
 def test_profile_is_consistent(target: Target) -> None:
-    """Catches a board without the facts the builder refuses impossible builds by."""
+    """Every board has the facts that impossible builds are refused by."""
     fields = set(Target.__struct_fields__)
     for name in target.unverified:
         assert name.split()[0] in fields, f"{name} is no field"
@@ -51,7 +50,7 @@ def test_profile_is_consistent(target: Target) -> None:
 
 
 def test_boards_inherit_from_their_family() -> None:
-    """Catches a board that lost its family's runtime, or carries the family's remarks."""
+    """A board has its family's runtime and not its family's remarks."""
     nano, orin = load_target("jetson-orin-nano-8gb"), load_target("jetson-orin")
     assert (nano.runtime, nano.sm, nano.tensorrt) == (orin.runtime, orin.sm, orin.tensorrt)
     assert not set(orin.notes) & set(nano.notes)
@@ -59,7 +58,7 @@ def test_boards_inherit_from_their_family() -> None:
 
 
 def test_facts_that_cost_a_board_if_wrong() -> None:
-    """Catches an edit to numbers that decide what is built: DLA, TensorRT by JetPack, modes."""
+    """DLA, TensorRT by JetPack and power modes, as NVIDIA documents them."""
     assert load_target("jetson-orin-nano-8gb").dla == 0
     assert load_target("jetson-agx-orin-64gb").dla == 2
     assert load_target("jetson-orin-nano-8gb").power_modes["0"] == "15W"  # 0 is not the fastest
@@ -74,7 +73,7 @@ def test_facts_that_cost_a_board_if_wrong() -> None:
 
 
 def test_what_was_not_read_anywhere_is_marked() -> None:
-    """Catches a number from memory that would be shown as a fact."""
+    """Every such figure is in ``unverified``."""
     assert "dla" in load_target("jetson-orin-nx-16gb").unverified
     assert "gpu_mhz" in load_target("jetson-orin-nx-8gb").unverified
     assert "tensorrt 7.0" in load_target("jetson-thor").unverified
@@ -82,13 +81,12 @@ def test_what_was_not_read_anywhere_is_marked() -> None:
 
 
 def test_part_numbers_name_one_board_each() -> None:
-    """Catches a part number in two profiles: the board would be recognised by file order."""
+    """A part number in two profiles would be resolved by file order."""
     parts = [part for target in all_targets() for part in target.part_numbers]
     assert len(parts) == len(set(parts))
 
 
 def test_unknown_target_lists_the_known_ones() -> None:
-    """Catches an error that leaves the user to guess the names."""
     with pytest.raises(UnknownTargetError) as caught:
         load_target("jetson-orin-nan")
     message = str(caught.value)
@@ -113,7 +111,7 @@ def test_unknown_target_lists_the_known_ones() -> None:
     ],
 )
 def test_l4t_release_gives_the_jetpack(l4t: str, jetpack: str) -> None:
-    """Catches a release at the edge of a range that lands in its neighbour."""
+    """Releases at the edges of a range belong to it."""
     found = jetpack_of(l4t)
     assert found is not None
     assert found.name == jetpack
@@ -121,12 +119,10 @@ def test_l4t_release_gives_the_jetpack(l4t: str, jetpack: str) -> None:
 
 @pytest.mark.parametrize("l4t", ["32.7.1", "36.2", "36.5.1", "40.0"])
 def test_unknown_l4t_release_is_not_guessed(l4t: str) -> None:
-    """Catches a release nobody described being taken for its neighbour."""
     assert jetpack_of(l4t) is None
 
 
 def test_jetpack_ranges_do_not_overlap() -> None:
-    """Catches a new row that swallows another's releases."""
     bounds = [[tuple(map(int, text.split("."))) for text in row.l4t] for row in jetpacks()]
     assert all(low <= high for low, high in bounds)
     assert all(a[1] < b[0] for a, b in itertools.pairwise(bounds))

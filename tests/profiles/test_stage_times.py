@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from edgevpr import timing
 from edgevpr.errors import DataError
-from edgevpr.profiles import stage_times
 from edgevpr.profiles.stage_times import measure_stages, summarize
 
 
@@ -48,7 +48,7 @@ def test_every_input_passes_through_every_stage() -> None:
 def test_end_to_end_leaves_decoding_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the sum of all other stages."""
     clock = Clock()
-    monkeypatch.setattr(stage_times, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     stages = {"decode": 4.0, "preprocess": 0.5, "engine": 10.0, "search": 0.25}
     samples = measure_stages(
         [(name, clock.stage(ms)) for name, ms in stages.items()], [0] * 5, warmup=1

@@ -1,7 +1,7 @@
-"""Which group of layers runs in which precision, and the graph and latency that gives on a target.
+"""Assignments of precisions to groups of layers, and their graph and latency on a target.
 
-Two machines: ONNX Runtime on this CPU, where latency is measured, and a GPU elsewhere, where it is
-predicted. Both quantize every candidate layer once; an assignment then only takes Q/DQ away.
+Two executors: ONNX Runtime on this CPU, where latency is measured, and a GPU elsewhere, where it is
+predicted. Every candidate layer is quantized once; an assignment then only takes Q/DQ away.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.records import Provenance
 from edgevpr.compile.auto.groups import Group
-from edgevpr.compile.auto.roofline import Level, board_of, predict_ms
+from edgevpr.compile.auto.roofline import gpu_limits, predict_ms
 from edgevpr.compile.graph.latency import BUDGET_S, latencies
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import name_nodes
+from edgevpr.compile.options import Precision
 from edgevpr.compile.precision.gpu_graph import kept_in_fp32
 from edgevpr.compile.precision.half import rounded_to_half
 from edgevpr.compile.precision.modelopt import autocast
 from edgevpr.compile.precision.qdq import restrict
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.cpu import cpu_name
 from edgevpr.device.targets import Target
 
@@ -33,35 +34,35 @@ TIMING_S = 2.0
 
 @dataclass(frozen=True)
 class Assignment:
-    """Names of groups in INT8 and in FP32; the others run in the machine's base precision."""
+    """Names of groups in INT8 and in FP32; the others run in the executor's base precision."""
 
     int8: tuple[str, ...] = ()
     fp32: tuple[str, ...] = ()
 
 
-class Machine(Protocol):
-    """What runs an assignment."""
+class Executor(Protocol):
+    """Graphs, descriptors and latency of assignments on one kind of target."""
 
     #: the precision without INT8: fp32 on a CPU, fp16 on a GPU.
-    base: Level
+    base: Precision
     provenance: Provenance
     #: device, or figures that latency is predicted from, in words.
     basis: str
 
     def graph(self, assignment: Assignment) -> onnx.ModelProto:
-        """FP32 types and Q/DQ: what descriptors are compared with."""
+        """FP32 types and Q/DQ, for descriptor errors."""
         ...
 
-    def typed(self, assignment: Assignment) -> Typed:
-        """What goes into a bundle."""
+    def typed(self, assignment: Assignment) -> TypedGraph:
+        """The graphs that go into a bundle."""
         ...
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Descriptors of what goes into a bundle, as its engine rounds."""
+        """(n, d) descriptors of the bundle's graph, rounded as its engine rounds."""
         ...
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:
-        """Of an assignment, and of the base beside it; ``again`` takes longer and is surer."""
+        """Of an assignment, and of the base beside it; ``again`` is timed for longer."""
         ...
 
 
@@ -76,10 +77,10 @@ class _Groups:
         return [node for group in groups for node in self.nodes[group]]
 
 
-class Cpu(_Groups):
+class CpuExecutor(_Groups):
     """ONNX Runtime on this machine."""
 
-    base: Level = "fp32"
+    base: Precision = "fp32"
     provenance: Provenance = "measured"
 
     def __init__(
@@ -99,9 +100,9 @@ class Cpu(_Groups):
         fewer = restrict(self.quantized, self.clean, self.named(assignment.int8))
         return onnx.shape_inference.infer_shapes(name_nodes(fewer))
 
-    def typed(self, assignment: Assignment) -> Typed:
+    def typed(self, assignment: Assignment) -> TypedGraph:
         graph = self.graph(assignment)
-        return Typed(graph, graph, {}, self.named(assignment.int8))
+        return TypedGraph(graph, graph, {}, self.named(assignment.int8))
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe(self.graph(assignment), images)
@@ -112,10 +113,10 @@ class Cpu(_Groups):
         return found["own"].p50_ms, found["base"].p50_ms
 
 
-class Gpu(_Groups):
-    """A TensorRT target that is not here."""
+class GpuExecutor(_Groups):
+    """A TensorRT target, emulated and predicted."""
 
-    base: Level = "fp16"
+    base: Precision = "fp16"
     provenance: Provenance = "predicted"
 
     def __init__(
@@ -128,7 +129,7 @@ class Gpu(_Groups):
     ) -> None:
         super().__init__(clean, quantized, groups)
         self.kept = kept_in_fp32(clean, images)
-        self.board = board_of(target)
+        self.board = gpu_limits(target)
         self.basis = f"edgevpr/compile/auto/roofline.py with {self.board.basis}"
 
     def graph(self, assignment: Assignment) -> onnx.ModelProto:
@@ -140,21 +141,21 @@ class Gpu(_Groups):
         """The FP32 graph with one group in FP16."""
         return rounded_to_half(self.clean, [n for n in self.nodes[group] if n not in self.kept])
 
-    def typed(self, assignment: Assignment) -> Typed:
+    def typed(self, assignment: Assignment) -> TypedGraph:
         graph = self.graph(assignment) if assignment.int8 else self.clean
         kept = dict(self.kept)
         for group in assignment.fp32:
             for node in self.nodes[group]:
                 kept.setdefault(node, f"{group}: the search for a precision keeps it")
         if set(self.nodes) == set(assignment.fp32):
-            return Typed(self.clean, self.clean, {}, [])
-        return Typed(autocast(graph, kept), graph, kept, self.named(assignment.int8))
+            return TypedGraph(self.clean, self.clean, {}, [])
+        return TypedGraph(autocast(graph, kept), graph, kept, self.named(assignment.int8))
 
     def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe(self.typed(assignment).graph, images, as_written=True)
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:
-        base: dict[str, Level] = dict.fromkeys(self.kept, "fp32")
+        base: dict[str, Precision] = dict.fromkeys(self.kept, "fp32")
         own = dict(base)
         own.update(dict.fromkeys(self.named(assignment.fp32), "fp32"))
         for node in self.named(assignment.int8):

@@ -1,12 +1,14 @@
-"""What a search for a precision leaves in the bundle's evidence."""
+"""Record of a search for a precision, kept in the bundle's evidence."""
 
 import math
 
 import msgspec
 
+from edgevpr.compile.options import Precision
+
 
 class GroupError(msgspec.Struct, frozen=True):
-    """What one group costs and gains, alone."""
+    """Error and gain of one group alone."""
 
     name: str
     kind: str
@@ -18,12 +20,12 @@ class GroupError(msgspec.Struct, frozen=True):
     fp16_error: float | None
     #: milliseconds that INT8 saves in this group alone; negative: it costs.
     saved_ms: float
-    #: what it runs in after the search.
+    #: its precision after the search.
     precision: str = ""
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """One assignment that was looked at."""
+class AssignmentResult(msgspec.Struct, frozen=True):
+    """Recall, error, latency and size of one assignment."""
 
     name: str
     int8: list[str]
@@ -41,14 +43,14 @@ class Candidate(msgspec.Struct, frozen=True):
     gained: int = 0
 
     def resolution(self, images: int) -> float:
-        """Standard error of ``drop`` in points: each image whose answer changed is a coin toss."""
+        """Standard error of ``drop`` in points, of as many Bernoulli trials as answers changed."""
         return 100.0 * math.sqrt(self.lost + self.gained) / images
 
 
 class Decision(msgspec.Struct, frozen=True):
     """The search as it stands in the bundle's evidence."""
 
-    precision: str
+    precision: Precision
     chosen: str
     reason: str
     max_recall_drop: float
@@ -58,6 +60,6 @@ class Decision(msgspec.Struct, frozen=True):
     provenance: str
     basis: str
     groups: list[GroupError]
-    candidates: list[Candidate]
+    candidates: list[AssignmentResult]
     seconds: float
     remarks: list[str]

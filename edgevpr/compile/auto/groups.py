@@ -1,7 +1,7 @@
-"""Layers in groups that share a precision: what a search for one decides about.
+"""Groups of layers that share a precision, the units of the search.
 
-A group is all layers of one kind that work on maps of one size: what they cost and what INT8 does
-to them goes together, and a few dozen groups can each be measured where hundreds of layers cannot.
+A group is all layers of one kind that work on maps of one size: their cost and their error in INT8
+are alike, and a few dozen groups can each be measured where hundreds of layers cannot.
 """
 
 from collections import defaultdict
@@ -37,7 +37,7 @@ def layer_groups(model: onnx.ModelProto, among: Collection[str] | None = None) -
 
     * stem: reads the image itself.
     * depthwise: grouped convolutions; pointwise: of one tap; convolution: all others.
-    * attention: what makes queries, keys and values, up to a product of two activations.
+    * attention: layers that make queries, keys and values, up to a product of two activations.
     * product: other matrix products with constant weights.
     * residual: sums of two activations of the same shape.
     * head: products and convolutions after which no other comes.

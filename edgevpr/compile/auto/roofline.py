@@ -1,6 +1,6 @@
-"""Latency of a precision assignment on a GPU that is not here, predicted.
+"""Roofline prediction of an assignment's latency on a GPU.
 
-A roofline, node by node: the longer of its arithmetic (multiply-adds over the board's throughput in
+Node by node: the longer of its arithmetic (multiply-adds over the board's throughput in
 the node's precision) and its traffic (bytes of activations and weights over the bandwidth), plus a
 fixed cost for each kernel. Elementwise nodes behind a layer are fused into it and cost nothing; a
 boundary between precisions costs the traffic of one more pass over the tensor. It ranks
@@ -9,22 +9,20 @@ assignments; it does not know caches, tactics or clocks, and the numbers are cal
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
 
 from edgevpr.compile.auto.groups import multiply_adds
+from edgevpr.compile.options import Precision
 from edgevpr.compile.precision.structure import GraphIndex
 from edgevpr.device.targets import Target, all_targets
-
-Level = Literal["fp32", "fp16", "int8"]
 
 #: Share of the peak that small layers reach with one image, and microseconds of a kernel's start.
 EFFICIENCY = 0.35
 KERNEL_US = 3.0
-#: For a target whose profile has no figures: an entry-level board's, so that what is predicted is
-#: never better than it.
+#: For a target whose profile has no figures: an entry-level board's, so that the prediction is
+#: never too good.
 ASSUMED_INT8_TOPS, ASSUMED_BANDWIDTH_GBS = 40.0, 68.0
 #: Operators that a builder fuses into the layer before them, or that move no data.
 _FREE = frozenset(
@@ -33,22 +31,22 @@ _FREE = frozenset(
         "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear", "Constant",
     }
 )  # fmt: skip
-_BYTES: dict[Level, float] = {"fp32": 4, "fp16": 2, "int8": 1}
+_BYTES: dict[Precision, float] = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
-class Board:
-    """What the model needs to know of a GPU."""
+class GpuLimits:
+    """Throughput and bandwidth of a GPU."""
 
     #: multiply-adds a second, dense.
-    macs: Mapping[Level, float]
+    macs: Mapping[Precision, float]
     bytes_s: float
-    #: where the figures are from, in words.
+    #: origin of the figures, in words.
     basis: str
 
 
-def board_of(target: Target) -> Board:
-    """Figures of a target's profile; of a family's smallest board; or assumed ones, and says so."""
+def gpu_limits(target: Target) -> GpuLimits:
+    """Limits from a target's profile, its family's smallest board, or else assumed ones."""
     members = [target, *(t for t in all_targets() if t.family == target.family and t.is_board)]
     known = [t for t in members if t.int8_tops and t.bandwidth_gbs]
     known = [target] if target in known else known
@@ -65,11 +63,13 @@ def board_of(target: Target) -> Board:
     # A multiply-add is two operations; vendors' TOPS are sparse, dense is half; FP16 tensor cores
     # run at half of INT8's rate, TF32 at half of that.
     int8 = tops * 1e12 / 2 / 2 * EFFICIENCY
-    rates: dict[Level, float] = {"int8": int8, "fp16": int8 / 2, "fp32": int8 / 4}
-    return Board(rates, bandwidth * 1e9, basis)
+    rates: dict[Precision, float] = {"int8": int8, "fp16": int8 / 2, "fp32": int8 / 4}
+    return GpuLimits(rates, bandwidth * 1e9, basis)
 
 
-def predict_ms(model: onnx.ModelProto, levels: Mapping[str, Level], base: Level, b: Board) -> float:
+def predict_ms(
+    model: onnx.ModelProto, levels: Mapping[str, Precision], base: Precision, gpu: GpuLimits
+) -> float:
     """Milliseconds of one image.
 
     Args:
@@ -95,6 +95,6 @@ def predict_ms(model: onnx.ModelProto, levels: Mapping[str, Level], base: Level,
             if before != level and level == "int8":
                 moved += size * (_BYTES[before] + _BYTES[level])
         moved += weights * _BYTES[level]
-        compute = multiply_adds(index, node) / b.macs[level]
-        total += max(compute, moved / b.bytes_s) + KERNEL_US * 1e-6
+        compute = multiply_adds(index, node) / gpu.macs[level]
+        total += max(compute, moved / gpu.bytes_s) + KERNEL_US * 1e-6
     return total * 1e3

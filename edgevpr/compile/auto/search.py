@@ -1,4 +1,4 @@
-"""``--precision auto``: the fastest assignment of precisions that keeps the recall.
+"""Search for the fastest assignment of precisions that keeps the recall.
 
 1. Each group of layers alone in INT8: the descriptor error it causes on calibration images, and the
    milliseconds it saves. On a GPU target, each alone in FP16, too.
@@ -8,7 +8,7 @@
    to INT8: the longest that keeps R@1 is found by bisection, then each further group is tried on
    top. Recall is measured on held-out images through the gallery's own index.
 4. Of all that kept the recall the fastest (of equally fast ones, that with the most recall) is
-   measured once more, and taken if it is faster than the base by more than timing can tell, or as
+   measured once more, and taken if it is faster than the base by more than timings vary, or as
    fast and smaller; else the next; else the base.
 """
 
@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgevpr.compile.auto.assignment import Assignment, Gpu
-from edgevpr.compile.auto.decision import Candidate, Decision, GroupError
+from edgevpr.compile.auto.assignment import Assignment, GpuExecutor
+from edgevpr.compile.auto.decision import AssignmentResult, Decision, GroupError
 from edgevpr.compile.auto.groups import Group
-from edgevpr.compile.auto.trials import Trials
+from edgevpr.compile.auto.measurements import Measurements
 from edgevpr.compile.engine.parity import GATES
+from edgevpr.compile.options import Precision
 from edgevpr.progress import Track, silent
 
 #: Faster or smaller by less than this share is neither; of two within ``EQUAL`` of the base's
@@ -32,7 +33,7 @@ NOISE, SMALLER, EQUAL = 0.02, 0.1, 0.01
 
 @dataclass(frozen=True)
 class Goal:
-    """What is asked of the search."""
+    """Limits of the search."""
 
     #: points of R@1 that may be lost.
     max_recall_drop: float = 0.5
@@ -41,19 +42,19 @@ class Goal:
 
 @dataclass
 class Search:
-    """One search; ``run`` does it."""
+    """One search, started by ``run``."""
 
-    trials: Trials
+    measurements: Measurements
     groups: Sequence[Group]
     goal: Goal
     track: Track = silent
     clock: Callable[[], float] = time.monotonic
-    #: what one assignment gave, in the order they were looked at.
-    seen: dict[Assignment, Candidate] = field(default_factory=dict)
+    #: results by assignment, in the order they were measured.
+    seen: dict[Assignment, AssignmentResult] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.machine = self.trials.machine
+        self.executor = self.measurements.executor
         self._started = self.clock()
         self._deadline = self._started + 60 * self.goal.minutes
 
@@ -61,9 +62,9 @@ class Search:
         """Search and decide.
 
         Args:
-            usual: the layers that ``--precision int8`` takes, as one more candidate.
+            usual: the layers that precision int8 takes, as one more candidate.
         """
-        images = len(self.trials.tuning.images)
+        images = len(self.measurements.tuning.images)
         if 100 / images > self.goal.max_recall_drop:
             self.remarks.append(
                 f"one of {images} tuning images is {100 / images:.2f} points, more than the limit: "
@@ -77,7 +78,7 @@ class Search:
         self._resolve(self.seen[chosen], images)
         levels = dict.fromkeys(chosen.int8, "int8") | dict.fromkeys(chosen.fp32, "fp32")
         rows = [
-            msgspec.structs.replace(row, precision=levels.get(row.name, self.machine.base))
+            msgspec.structs.replace(row, precision=levels.get(row.name, self.executor.base))
             for row in alone
         ]
         decision = Decision(
@@ -85,11 +86,11 @@ class Search:
             chosen=self.seen[chosen].name,
             reason=reason,
             max_recall_drop=self.goal.max_recall_drop,
-            fp32_r1=self.trials.fp32_r1,
-            tuning=self.trials.tuning.source,
+            fp32_r1=self.measurements.fp32_r1,
+            tuning=self.measurements.tuning.source,
             tuning_images=images,
-            provenance=self.machine.provenance,
-            basis=self.machine.basis,
+            provenance=self.executor.provenance,
+            basis=self.executor.basis,
             groups=rows,
             candidates=list(self.seen.values()),
             seconds=round(self.clock() - self._started, 1),
@@ -97,33 +98,33 @@ class Search:
         )
         return decision, chosen
 
-    def _resolve(self, chosen: Candidate, images: int) -> None:
-        """Say so where the tuning images cannot tell the chosen drop from more than the limit."""
+    def _resolve(self, chosen: AssignmentResult, images: int) -> None:
+        """Add a remark where the drop chosen is within two standard errors of the limit."""
         error = chosen.resolution(images)
         if chosen.drop + 2 * error > self.goal.max_recall_drop:
             self.remarks.append(
                 f"{chosen.lost} of {images} tuning images lost, {chosen.gained} gained: the drop "
                 f"of {chosen.drop:.2f} points is known to {2 * error:.2f} (two standard errors), "
-                f"the limit is {self.goal.max_recall_drop:g}; more --tuning images narrow it"
+                f"the limit is {self.goal.max_recall_drop:g}; more tuning images narrow it"
             )
 
     def _alone(self) -> list[GroupError]:
         rows: list[GroupError] = []
         for group in self.track(self.groups, "error of each group", len(self.groups)):
-            if self._late() and rows:
+            if self._time_is_up() and rows:
                 self.remarks.append(
                     f"the time was up after {len(rows)} of {len(self.groups)} groups: the others "
-                    f"stay in {self.machine.base}"
+                    f"stay in {self.executor.base}"
                 )
                 break
-            rows.append(self.trials.alone(group))
+            rows.append(self.measurements.alone(group))
         return rows
 
     def _base(self, alone: Sequence[GroupError]) -> Assignment:
         """The base precision, with groups in FP32 as far as it needs them to keep the recall."""
         base = Assignment()
-        self._look(base, self.machine.base)
-        if not isinstance(self.machine, Gpu):
+        self._measure(base, self.executor.base)
+        if not isinstance(self.executor, GpuExecutor):
             return base
         order = [g.name for g in sorted(alone, key=lambda g: (-(g.fp16_error or 0.0), g.name))]
         every = [group.name for group in self.groups]
@@ -132,7 +133,7 @@ class Search:
             if self._admissible(base):
                 break
             base = Assignment(fp32=tuple(names))
-            self._look(base, f"fp16, {len(names)} groups in fp32")
+            self._measure(base, f"fp16, {len(names)} groups in fp32")
         return base
 
     def _prefixes(self, alone: Sequence[GroupError], base: Assignment) -> None:
@@ -151,7 +152,7 @@ class Search:
         low, high = 0, len(order)
         if self._try(prefix(high), f"int8, all {high} groups that gain"):
             low = high
-        while high - low > 1 and not self._late():
+        while high - low > 1 and not self._time_is_up():
             middle = (low + high) // 2
             if self._try(prefix(middle), f"int8, first {middle} of {len(order)} groups"):
                 low = middle
@@ -159,14 +160,14 @@ class Search:
                 high = middle
         best = prefix(low)
         for name in order[low + 1 :]:
-            if self._late():
+            if self._time_is_up():
                 break
             more = Assignment(int8=(*best.int8, name), fp32=base.fp32)
             if self._try(more, f"int8, {len(best.int8)} groups and {name}"):
                 best = more
 
     def _usual(self, layers: Sequence[str], base: Assignment) -> None:
-        """The rule of ``--precision int8``, as far as groups can say it."""
+        """Try the rule of precision int8, with a group in INT8 where most of its layers are."""
         wanted = set(layers)
         names = tuple(
             g.name
@@ -180,21 +181,21 @@ class Search:
         for seen in self.seen:
             if set(seen.int8) == set(assignment.int8) and set(seen.fp32) == set(assignment.fp32):
                 return self._admissible(seen)
-        if self._late():
+        if self._time_is_up():
             self.remarks.append(f"the time was up before: {name}")
             return False
-        self._look(assignment, name)
+        self._measure(assignment, name)
         return self._admissible(assignment)
 
-    def _look(self, assignment: Assignment, name: str) -> None:
+    def _measure(self, assignment: Assignment, name: str) -> None:
         for _ in self.track([None], f"trying {name}", 1):
-            found = self.trials.recall(assignment)
-            timed = self.trials.latency(assignment)
-        drop, gate = self.trials.fp32_r1 - found.r1, GATES["fp16"] or 0.0
+            found = self.measurements.recall(assignment)
+            timed = self.measurements.latency(assignment)
+        drop, gate = self.measurements.fp32_r1 - found.r1, GATES["fp16"] or 0.0
         verdict = f"loses {drop:.2f} points" if drop > self._limit() else ""
-        if not assignment.int8 and self.machine.base == "fp16" and not found.cosine >= gate:
+        if not assignment.int8 and self.executor.base == "fp16" and not found.cosine >= gate:
             verdict = f"cosine {found.cosine:.5f} is below FP16's gate {gate}"
-        self.seen[assignment] = Candidate(
+        self.seen[assignment] = AssignmentResult(
             name=name,
             int8=list(assignment.int8),
             fp32=list(assignment.fp32),
@@ -203,7 +204,7 @@ class Search:
             descriptor_error=found.error,
             latency_ms=round(timed.own, 4),
             base_ms=round(timed.base, 4),
-            megabytes=round(self.trials.megabytes(assignment), 3),
+            megabytes=round(self.measurements.megabytes(assignment), 3),
             verdict=verdict,
             lost=found.lost,
             gained=found.gained,
@@ -235,16 +236,16 @@ class Search:
         close = [a for a in rivals if self._ratio(a) <= fastest + EQUAL]
         best = min(close, key=lambda a: (-self.seen[a].r1, self._ratio(a), self.seen[a].name))
         ratio, found = self._ratio(best), self.seen[best]
-        told = (
+        figures = (
             f"{found.latency_ms:.3f} ms instead of {found.base_ms:.3f} "
-            f"({self.machine.provenance}), {found.megabytes:.1f} MB instead of "
-            f"{own.megabytes:.1f}, R@1 {found.r1:.1f} instead of {self.trials.fp32_r1:.1f}"
+            f"({self.executor.provenance}), {found.megabytes:.1f} MB instead of "
+            f"{own.megabytes:.1f}, R@1 {found.r1:.1f} instead of {self.measurements.fp32_r1:.1f}"
         )
         if ratio < 1 - NOISE:
-            return best, f"INT8 in {len(best.int8)} groups is faster: {told}"
+            return best, f"INT8 in {len(best.int8)} groups is faster: {figures}"
         if ratio <= 1 + NOISE and found.megabytes < (1 - SMALLER) * own.megabytes:
-            return best, f"INT8 in {len(best.int8)} groups is as fast and smaller: {told}"
-        return base, f"INT8 is not faster at that recall ({told}): {self._precision(base)} stays"
+            return best, f"INT8 in {len(best.int8)} groups is as fast and smaller: {figures}"
+        return base, f"INT8 is not faster at that recall ({figures}): {self._precision(base)} stays"
 
     def _confirm(self, chosen: Assignment) -> None:
         """Measure the choice again, as it goes into the bundle, before anything rests on it.
@@ -254,14 +255,14 @@ class Search:
         """
         candidate = self.seen[chosen]
         for _ in self.track([None], "confirming the choice", 1):
-            if self.machine.base == "fp32":
-                timed = self.trials.latency(chosen, again=True)
+            if self.executor.base == "fp32":
+                timed = self.measurements.latency(chosen, again=True)
                 self.seen[chosen] = msgspec.structs.replace(
                     candidate, latency_ms=round(timed.own, 4), base_ms=round(timed.base, 4)
                 )
                 continue
-            found = self.trials.recall(chosen, typed=True)
-            drop = self.trials.fp32_r1 - found.r1
+            found = self.measurements.recall(chosen, typed=True)
+            drop = self.measurements.fp32_r1 - found.r1
             lost = f"loses {drop:.2f} points with FP16 beside it"
             self.seen[chosen] = msgspec.structs.replace(
                 candidate,
@@ -273,10 +274,10 @@ class Search:
                 verdict=lost if drop > self._limit() else "",
             )
 
-    def _precision(self, assignment: Assignment) -> str:
+    def _precision(self, assignment: Assignment) -> Precision:
         if assignment.int8:
             return "int8"
-        return "fp32" if len(assignment.fp32) == len(self.groups) else self.machine.base
+        return "fp32" if len(assignment.fp32) == len(self.groups) else self.executor.base
 
     def _admissible(self, assignment: Assignment) -> bool:
         return not self.seen[assignment].verdict
@@ -288,5 +289,5 @@ class Search:
         """Latency over that of the base beside which it was taken."""
         return self.seen[assignment].latency_ms / self.seen[assignment].base_ms
 
-    def _late(self) -> bool:
+    def _time_is_up(self) -> bool:
         return self.clock() > self._deadline

@@ -1,9 +1,9 @@
-"""Held-out images with places, and the recall that descriptors of them have in a gallery.
+"""Tuning images: held-out images with places, and the recall of their descriptors in a gallery.
 
-What a search for a precision is judged by. Never the evaluation queries: a network tuned on what it
-is scored on scores too well.
+Evaluation queries are refused: a network tuned on the images it is scored on scores too well.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.own_rows import own_rows, positives_without_own, without_own
 
-#: Most images described for every candidate, and the fewest that say anything.
+#: Most images described for every candidate, and the fewest that recall is measured on.
 MOST, FEWEST = 400, 20
 
 
-class Map(Protocol):
-    """The gallery as the robot searches it."""
+class GallerySearcher(Protocol):
+    """A gallery's images and its search, as in ``edgevpr.runtime.gallery.gallery.Gallery``."""
 
     images: ImageTable
 
@@ -39,8 +39,8 @@ class Map(Protocol):
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """n images, and for each what answers it."""
+class TuningImages:
+    """n images, and for each the gallery rows that answer it."""
 
     #: (n, H, W, 3) uint8 RGB.
     images: NDArray[np.uint8]
@@ -48,10 +48,19 @@ class Tuning:
     positives: Sequence[NDArray[np.int64]]
     #: (n,) the image's own gallery row, left out of its search; -1: it is not in the gallery.
     own: NDArray[np.int64]
-    #: where they come from, in words.
+    #: their origin in words.
     source: str
 
-    def right(self, gallery: Map, descriptors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def answers_digest(self) -> str:
+        """SHA-256 of which gallery rows answer each image, and which is its own."""
+        digest = hashlib.sha256(self.own.tobytes())
+        for rows in self.positives:
+            digest.update(np.array([len(rows), *rows], np.int64).tobytes())
+        return digest.hexdigest()
+
+    def right(
+        self, gallery: GallerySearcher, descriptors: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
         """(n,) whether the gallery's own index answers each of (n, d) descriptors rightly first."""
         inside = bool((self.own >= 0).any())
         _, found = gallery.search(descriptors, SEARCH_DEPTH + inside)
@@ -70,7 +79,7 @@ def read_tuning(
     radius_m: float = 25.0,
     seed: int = 0,
     track: Track = silent,
-) -> Tuning:
+) -> TuningImages:
     """Choose and read tuning images: those of a folder that the gallery answers, over its places.
 
     Args:
@@ -95,7 +104,7 @@ def read_tuning(
     if len(rows) < FEWEST:
         raise DataError(
             f"found {len(rows)} images in {folder} that the gallery answers, expected at least "
-            f"{FEWEST} to measure recall with: pass --tuning with a folder of images with places "
+            f"{FEWEST} to measure recall with: pass `tuning` with a folder of images with places "
             "from the gallery's area, other than its evaluation queries"
         )
     rows = np.sort(rows[spread_over_places(table.take(rows), MOST, seed=seed)])
@@ -107,4 +116,4 @@ def read_tuning(
     source = f"{len(rows)} images of {folder.name}, spread over places, seed {seed}"
     source += f"; {inside} are in the gallery, each left out of its own search" if inside else ""
     source += "; some calibrated the ranges, too" if again and seen.any() else ""
-    return Tuning(images, [found[row] for row in rows], own[rows], source)
+    return TuningImages(images, [found[row] for row in rows], own[rows], source)

@@ -1,4 +1,4 @@
-"""TensorRT's own progress, from release 10 on, as a bar that Ctrl-C can stop."""
+"""Progress bar of a TensorRT build, from release 10 on, which Ctrl-C stops."""
 
 import functools
 import queue

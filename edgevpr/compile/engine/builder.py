@@ -1,10 +1,11 @@
-"""One builder for TensorRT 8.5 to 11 and TensorRT-RTX: a graph in, engine bytes out.
+"""Builder for TensorRT 8.5 to 11 and TensorRT-RTX: a graph in, engine bytes out.
 
-Needs the TensorRT module and nothing else of this room's packages, so that it runs on a board.
-What differs between releases is in ``dialects.py``; the names used here are checked against the
+Needs no package but TensorRT, so that it runs on a board.
+Differences between releases are in ``releases.py``; the names used here are checked against the
 bindings of each release by a test.
 """
 
+import dataclasses
 import functools
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from edgevpr.compile.engine import layer_report as layers
 from edgevpr.compile.engine.build_progress import build_with_progress
-from edgevpr.compile.engine.compatibility import check_possible, check_precision
+from edgevpr.compile.engine.compatibility import check_precision, check_release
 from edgevpr.compile.engine.layer_report import LayerSummary
 from edgevpr.compile.engine.releases import Dialect, advice, dialect_of
 from edgevpr.compile.engine.timing_cache import read_timing_cache, write_timing_cache
@@ -32,17 +33,17 @@ WORKSPACE_LEAST = 256 << 20
 
 @dataclass(frozen=True)
 class Order:
-    """What to build."""
+    """Graph, precision and GPU of one build."""
 
     graph: Path
     precision: str
     #: compute capability times ten, 89 for sm_89.
     sm: int
-    #: nodes that stay in FP32, for releases that are told so layer by layer.
+    #: nodes that stay in FP32, for releases with layer constraints.
     fp32_nodes: tuple[str, ...] = ()
     #: most bytes of workspace; None leaves it to TensorRT.
     workspace: int | None = None
-    #: deep learning accelerator, with the GPU for what it cannot do; None: GPU alone.
+    #: deep learning accelerator, with the GPU for layers it cannot run; None: GPU alone.
     dla: int | None = None
     #: file with the times of kernels measured before; None: none is kept.
     timing_cache: Path | None = None
@@ -50,7 +51,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Engine:
-    """What was built, and how."""
+    """A serialized engine, and how it was built."""
 
     data: bytes
     version: str
@@ -58,11 +59,11 @@ class Engine:
     seconds: float
     #: warnings and errors that TensorRT gave, without repetitions.
     messages: list[str]
-    #: what the user should know: less workspace, no timing cache.
+    #: remarks for the user: less workspace, no timing cache.
     remarks: list[str] = field(default_factory=list)
     #: layers of the network that run on the GPU because DLA cannot.
     fell_back: list[str] = field(default_factory=list)
-    #: what computes in which precision; None: this machine cannot look inside.
+    #: layers by precision; None: this machine cannot inspect the engine.
     layers: LayerSummary | None = None
     workspace: int | None = None
 
@@ -90,7 +91,7 @@ def load_tensorrt(runtime: str) -> ModuleType:
     except (ImportError, OSError) as error:
         raise TargetError(
             f"found no TensorRT in this Python ({error}), expected the board's own: run edgevpr "
-            "build on the device itself, on a Jetson in a virtual environment made with "
+            "build BUNDLE on the device itself, on a Jetson in a virtual environment made with "
             "--system-site-packages, on a PC after pip install 'edgevpr[cuda]'"
         ) from error
 
@@ -108,16 +109,15 @@ def build_engine(
     dialect = dialect_of(runtime, trt.__version__, dla=order.dla is not None)
     check_precision(order.sm, order.precision)
     if runtime == "tensorrt":
-        check_possible(trt.__version__, order.sm)
+        check_release(trt.__version__, order.sm)
     kept = order.timing_cache if dialect.timing_cache else None
     known, remark = read_timing_cache(kept) if kept else (b"", "")
     remarks = [remark] if remark else []
-    workspace = order.workspace
     while True:
         logger = _logger(trt)
         logger.clear()
         started = time.perf_counter()
-        plan = _build(trt, dialect, order, workspace, known, logger, description, track)
+        plan = _build(trt, dialect, order, known, logger, description, track)
         messages = list(dict.fromkeys(logger.messages))
         if plan is not None:
             if kept and plan.timing != known:
@@ -132,21 +132,23 @@ def build_engine(
                 remarks,
                 plan.fell_back,
                 plan.layers,
-                workspace,
+                order.workspace,
             )
         reason = messages[-1] if messages else "no message"
-        if workspace is None or "memory" not in " ".join(messages).lower():
+        if order.workspace is None or "memory" not in " ".join(messages).lower():
             raise TargetError(
-                f"{runtime} {trt.__version__} cannot build {order.graph.name} in "
-                f"{order.precision} for sm_{order.sm} ({reason}): {advice(reason)}"
+                f"found {order.graph.name}, which {runtime} {trt.__version__} cannot build in "
+                f"{order.precision} for sm_{order.sm} ({reason}), expected a graph it can: "
+                f"{advice(reason)}"
             )
-        workspace //= 2
+        workspace = order.workspace // 2
+        order = dataclasses.replace(order, workspace=workspace)
         remarks.append(f"memory ran out: building with {workspace >> 20} MiB of workspace")
         if workspace < WORKSPACE_LEAST:
             raise ResourceError(
-                f"memory ran out while building {order.graph.name} ({reason}), expected "
+                f"found too little memory to build {order.graph.name} ({reason}), expected "
                 f"{WORKSPACE_LEAST >> 20} MiB for the workspace: stop other programs and run "
-                "edgevpr build again"
+                "edgevpr build BUNDLE again"
             )
 
 
@@ -154,7 +156,6 @@ def _build(
     trt: ModuleType,
     dialect: Dialect,
     order: Order,
-    workspace: int | None,
     known: bytes,
     logger: Any,
     description: str,
@@ -174,8 +175,8 @@ def _build(
             config.set_flag(getattr(trt.BuilderFlag, name))
         # Names and types of layers stay in the engine; it runs no slower.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        if workspace is not None:
-            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        if order.workspace is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace)
         if dialect.ahead_of_time:
             _aim(trt, config, order.sm)
         if dialect.layer_constraints:
@@ -207,8 +208,8 @@ def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, core: int
     """Prefer a deep learning accelerator; returns the layers that it cannot run."""
     if core >= builder.num_DLA_cores:
         raise TargetError(
-            f"found --dla {core}, this device has {builder.num_DLA_cores} DLA cores, numbered from "
-            "0: leave out --dla to use the GPU"
+            f"found `dla` {core}, expected one of the {builder.num_DLA_cores} DLA cores of this "
+            "device, numbered from 0: leave out `dla` to use the GPU"
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
@@ -221,7 +222,7 @@ def _use_dla(trt: ModuleType, builder: Any, network: Any, config: Any, core: int
 
 
 def _use_timing_cache(config: Any, known: bytes) -> None:
-    """Start from what was measured before; from nothing where TensorRT does not take that."""
+    """Start from times measured before; from none where TensorRT refuses those."""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -233,7 +234,7 @@ def _timing_of(config: Any) -> bytes:
 
 
 def _inspect(trt: ModuleType, logger: Any, data: bytes, dla: int | None) -> LayerSummary | None:
-    """What the engine inspector says of bytes that were built in this process."""
+    """The engine inspector's account of bytes that were built in this process."""
     runtime = trt.Runtime(logger)
     if dla is not None:
         runtime.DLA_core = dla
@@ -244,18 +245,18 @@ def _inspect(trt: ModuleType, logger: Any, data: bytes, dla: int | None) -> Laye
     try:
         information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
         return layers.summarize(layers.from_inspector(information))
-    except ValueError:  # no JSON: what it says is for the reader of a report, never worth a build
+    except ValueError:  # no JSON: the summary is left out
         return None
 
 
 def _aim(trt: ModuleType, config: Any, sm: int) -> None:
-    """Build for a GPU that need not be here."""
+    """Set the compute capability to build for, which need not be this machine's."""
     capability = getattr(trt.ComputeCapability, f"SM{sm}", None)
     if capability is None:
         known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
         raise TargetError(
-            f"TensorRT-RTX {trt.__version__} cannot build for sm_{sm}, expected one of "
-            f"{', '.join(known)}: run edgevpr devices to see the targets"
+            f"found sm_{sm}, which TensorRT-RTX {trt.__version__} cannot build for, expected one "
+            f"of {', '.join(known)}: run edgevpr devices to see the targets"
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(capability, 0)
@@ -274,15 +275,18 @@ def _constrain(trt: ModuleType, network: Any, fp32_nodes: frozenset[str]) -> Non
 def _parse_error(parser: Any, graph: Path, logger: Any) -> str:
     """One sentence that names the operator and its node as far as this release knows them."""
     if not parser.num_errors:
-        return f"TensorRT cannot read {graph.name} ({logger.messages[-1:]}): compile it again"
+        return (
+            f"found {graph.name}, which TensorRT cannot read ({logger.messages[-1:]}), expected an "
+            "ONNX graph: run edgevpr compile MODEL again"
+        )
     error = parser.get_error(0)
-    what = " ".join(str(error.desc()).split())
+    reason = " ".join(str(error.desc()).split())
     # node_operator and node_name came with release 10.
     operator = getattr(error, "node_operator", lambda: "?")()
     node = getattr(error, "node_name", lambda: f"number {error.node()}")()
     return (
-        f"TensorRT cannot build operator {operator} of node {node!r} in {graph.name} ({what}): "
-        "replace that layer and compile again"
+        f"found operator {operator} of node {node!r} in {graph.name}, which TensorRT cannot build "
+        f"({reason}), expected one it has: replace that layer and run edgevpr compile MODEL again"
     )
 
 

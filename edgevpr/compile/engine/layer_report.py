@@ -1,7 +1,7 @@
-"""What an engine computes in which precision: TensorRT's own account of its layers.
+"""Layers of an engine by precision, from TensorRT's own account of them.
 
 On a device the engine inspector gives it, as JSON. For an engine built ahead of time there is no
-GPU to load it on; the builder logs the same account, a line a layer.
+GPU to load it on; the builder logs the same, a line a layer.
 """
 
 import json
@@ -31,16 +31,16 @@ class LayerSummary(msgspec.Struct, frozen=True):
     dla: list[str]
 
 
-class Layer(msgspec.Struct, frozen=True):
+class EngineLayer(msgspec.Struct, frozen=True):
     """One layer: its name, TensorRT's name for its kind, and the types it reads."""
 
     name: str
     kind: str
-    #: types of its inputs and weights, in our words.
+    #: types of its inputs and weights, spelled as in ``_TYPES``.
     reads: frozenset[str]
 
 
-def summarize(layers: Iterable[Layer]) -> LayerSummary:
+def summarize(layers: Iterable[EngineLayer]) -> LayerSummary:
     """Count layers by the precision they compute in."""
     found = list(layers)
     return LayerSummary(
@@ -50,31 +50,31 @@ def summarize(layers: Iterable[Layer]) -> LayerSummary:
     )
 
 
-def from_log(messages: Iterable[str]) -> list[Layer]:
-    """Layers from what the builder logged with detailed profiling verbosity."""
+def from_log(messages: Iterable[str]) -> list[EngineLayer]:
+    """Layers from the builder's log with detailed profiling verbosity."""
     lines = (line for message in messages for line in message.splitlines())
     matches = (_LINE.match(line.strip()) for line in lines)
     return [
-        Layer(m["name"], m["kind"], _reads(m["rest"].partition("Outputs: [")[0]))
+        EngineLayer(m["name"], m["kind"], _reads(m["rest"].partition("Outputs: [")[0]))
         for m in matches
         if m
     ]
 
 
-def from_inspector(information: str) -> list[Layer]:
+def from_inspector(information: str) -> list[EngineLayer]:
     """Layers from the engine inspector's JSON; names alone where it was built without detail."""
     layers = json.loads(information).get("Layers", [])
     return [_layer(layer) for layer in layers]
 
 
-def _layer(layer: Any) -> Layer:
+def _layer(layer: Any) -> EngineLayer:
     if isinstance(layer, str):
-        return Layer(layer, "", frozenset())
+        return EngineLayer(layer, "", frozenset())
     tensors = [*layer.get("Inputs", []), *layer.get("Constants", [])]
     # Release 8 says "Row major linear FP32 format", 10 says "Half".
     types = " ".join(str(t.get("Datatype") or t.get("Format/Datatype") or "") for t in tensors)
     words = re.findall(r"[A-Za-z0-9]+", types)
-    return Layer(str(layer.get("Name", "")), str(layer.get("LayerType", "")), _known(words))
+    return EngineLayer(str(layer.get("Name", "")), str(layer.get("LayerType", "")), _known(words))
 
 
 def _reads(text: str) -> frozenset[str]:

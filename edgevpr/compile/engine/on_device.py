@@ -1,30 +1,31 @@
-"""Building on a device with a GPU: what is there, and one engine of one precision for it."""
+"""Builds on a device with a GPU: inspection of the device, and one engine of one precision."""
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.compile.engine.builder import Engine, Order, build_engine, load_tensorrt
-from edgevpr.compile.engine.compatibility import check_dla, check_possible
+from edgevpr.compile.engine.compatibility import check_dla, check_release
 from edgevpr.compile.engine.preflight import check_cache, check_memory, size_of
-from edgevpr.compile.engine.recipe import Recipe, Step, Variant, variant_for
+from edgevpr.compile.engine.recipe import BuildStep, Recipe, Variant, variant_for
 from edgevpr.compile.engine.releases import Dialect, dialect_of
 from edgevpr.compile.engine.timing_cache import timing_cache_file
-from edgevpr.device.cpu import Here, free_memory
+from edgevpr.device.board import Board
+from edgevpr.device.cpu import free_memory
+from edgevpr.device.gpu import Gpu, find_gpus
 from edgevpr.errors import TargetError
 from edgevpr.optional import require
 from edgevpr.progress import Track
 
 
 @dataclass(frozen=True)
-class Site:
-    """The device that is built for, which is this one."""
+class BuildDevice:
+    """This device, as far as a build depends on it."""
 
-    here: Here
-    sm: int
-    gpu: str
-    #: bytes the builder may use as workspace are a share of these.
+    #: None on anything but a Jetson.
+    board: Board | None
+    gpu: Gpu
+    #: bytes, of which the builder may use a share as workspace.
     memory: int
     #: of TensorRT.
     version: str
@@ -33,87 +34,100 @@ class Site:
     remarks: list[str]
 
     @property
-    def words(self) -> str:
-        """Board or GPU, for people."""
-        return self.here.model or self.gpu
+    def target(self) -> str:
+        """Device profile of the Jetson; '' elsewhere."""
+        return self.board.target if self.board else ""
+
+    @property
+    def name(self) -> str:
+        """Board or GPU in words."""
+        return (self.board and self.board.model) or self.gpu.name
 
 
 @dataclass(frozen=True)
-class Made:
-    """An engine, and what it was made from."""
+class BuiltEngine:
+    """An engine, and the recipe's variant it was built by."""
 
     engine: Engine
     variant: Variant
+    #: the same build as a trtexec command.
     trtexec: str
 
 
-def find_site(bundle: Artifact, recipe: Recipe, here: Here, dla: int | None) -> Site:
-    """Look at this device, and refuse what cannot be built on it before work starts.
+def inspect_device(
+    bundle: Artifact, recipe: Recipe, board: Board | None, dla: int | None
+) -> BuildDevice:
+    """Inspect this device, and refuse builds that cannot work on it before they start.
 
     Raises:
         TargetError: no TensorRT, no GPU, or a pair of them, or of the bundle and them, without a
-            way to build; says what would work.
+            way to build.
     """
+    target = board.target if board else ""
     precisions = [step.precision for step in recipe.steps]
     precision = "fp16" if dla is not None and "fp16" in precisions else recipe.precision
     if dla is not None:
-        check_dla(dla, precision, here.target, "")
+        check_dla(dla, precision, target, "")
     trt = load_tensorrt(recipe.runtime)
     version = str(trt.__version__)
     if dla is not None:
-        check_dla(dla, precision, here.target, version)
+        check_dla(dla, precision, target, version)
     dialect = dialect_of(recipe.runtime, version, dla=dla is not None)
-    sm, gpu, memory = find_gpu()
-    if recipe.sm is not None and sm != recipe.sm:
+    gpu = first_gpu()
+    if recipe.sm is not None and gpu.sm != recipe.sm:
         raise TargetError(
-            f"{bundle.path} is for {recipe.target} (sm_{recipe.sm}), this GPU is {gpu} (sm_{sm}): "
-            "run edgevpr build on such a board, or compile with --target cuda for this GPU"
+            f"found {gpu.name} (sm_{gpu.sm}), expected {recipe.target} (sm_{recipe.sm}) for "
+            f"{bundle.path}: run edgevpr build {bundle.path} on such a board, or edgevpr compile "
+            "MODEL --target cuda for this GPU"
         )
-    check_possible(version, sm)
+    check_release(version, gpu.sm)
     remark = check_cache()
-    # A Jetson's GPU has the processor's memory, of which others have taken some.
-    memory = free_memory() if here.target else memory
-    return Site(here, sm, gpu, memory, version, dialect, dla, [remark] if remark else [])
+    # A Jetson's GPU has the processor's memory, of which other programs have taken some.
+    memory = free_memory() if target else gpu.memory_bytes
+    return BuildDevice(board, gpu, memory, version, dialect, dla, [remark] if remark else [])
 
 
-def build_step(bundle: Artifact, recipe: Recipe, step: Step, site: Site, track: Track) -> Made:
+def build_step(
+    bundle: Artifact, recipe: Recipe, step: BuildStep, device: BuildDevice, track: Track
+) -> BuiltEngine:
     """Build one precision of the recipe.
 
     Raises:
         TargetError: TensorRT cannot build this graph, or not in this precision.
         ResourceError: not enough memory.
     """
-    variant = variant_for(step, site.dialect)
+    variant = variant_for(step, device.dialect)
     graph = bundle.file(variant.graph.file)
     check_memory(size_of(bundle, graph))
-    board = site.here.target or site.gpu
     order = Order(
         graph,
         step.precision,
-        site.sm,
+        device.gpu.sm,
         tuple(step.fp32_nodes),
-        int(site.memory * recipe.workspace_share),
-        site.dla,
-        timing_cache_file(board, site.sm, site.version),
+        int(device.memory * recipe.workspace_share),
+        device.dla,
+        timing_cache_file(device.target or device.gpu.name, device.gpu.sm, device.version),
     )
-    description = f"building {step.precision} engine for {site.words}"
+    description = f"building {step.precision} engine for {device.name}"
     engine = build_engine(recipe.runtime, order, description=description, track=track)
-    return Made(engine, variant, _by_hand(variant, engine, site.dla))
+    return BuiltEngine(engine, variant, _by_hand(variant, engine, device.dla))
 
 
-def find_gpu() -> tuple[int, str, int]:
-    """Compute capability times ten, name and bytes of memory of the first GPU."""
-    cuda: Any = require("pycuda.driver", extra="jetson")
-    try:
-        cuda.init()
-        device = cuda.Device(0)
-    except Exception as error:  # pycuda's errors derive from Exception alone
+def first_gpu() -> Gpu:
+    """The first GPU of this machine.
+
+    Raises:
+        TargetError: there is none.
+        MissingExtraError: pycuda, which runs the finished engine, is not installed.
+    """
+    gpus, reason = find_gpus()
+    if not gpus:
         raise TargetError(
-            f"found no working NVIDIA GPU ({error}), expected one to build for: run edgevpr build "
-            "on the device itself"
-        ) from error
-    major, minor = device.compute_capability()
-    return 10 * major + minor, str(device.name()), int(device.total_memory())
+            f"found no working NVIDIA GPU ({reason}), expected one to build for: run edgevpr build "
+            "BUNDLE on the device itself"
+        )
+    require("pycuda.driver", extra="jetson")
+    return gpus[0]
 
 
 def _by_hand(variant: Variant, engine: Engine, dla: int | None) -> str:

@@ -1,7 +1,7 @@
-"""``edgevpr build --host user@board``: ship a bundle, build there, bring the engine back.
+"""Builds over ssh: ship a bundle to a board, build there, bring the engine back.
 
 The board keeps nothing: it works in a temporary folder, which goes when the build ends, fails or
-is interrupted here. What comes back is believed only as far as its hashes and sidecars agree.
+is interrupted here. Hashes and sidecars of what comes back are checked before it is installed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from edgevpr.artifacts.manifest import Artifact, read_json, sha256_file, write_j
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.preflight import check_room
 from edgevpr.compile.engine.sidecars import EVIDENCE, FOLDER, BuildReport, stage, write_evidence
-from edgevpr.compile.engine.ssh import Link, here
+from edgevpr.compile.engine.ssh import Link, local_folder
 from edgevpr.errors import (
     ArtifactError,
     CorruptArtifactError,
@@ -55,7 +55,7 @@ echo "edgevpr=$(command -v "$e")"
 echo "version=$("$e" --version 2>/dev/null)"
 echo "free=$(df -Pk "${{TMPDIR:-/tmp}}" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
 """
-# Without a terminal nothing there hears that the connection broke, except whoever reads from it.
+# Without a terminal, a process there learns of a broken connection only by reading its stdin.
 _BUILD = """
 exec 3<&0
 {command} & pid=$!
@@ -72,7 +72,7 @@ def build_on_host(
     host: str,
     *,
     dla: int | None = None,
-    edgevpr: str = "",
+    host_edgevpr: str = "",
 ) -> BuildReport:
     """Build a bundle's engine on a board and put it into the bundle here, atomically.
 
@@ -80,23 +80,23 @@ def build_on_host(
 
     Args:
         host: ssh destination.
-        edgevpr: the program there, where its PATH does not have it.
+        host_edgevpr: the program there, where its PATH does not have it.
 
     Raises:
         TargetError: the board cannot be reached, lacks something, or cannot build it.
-        CorruptArtifactError: what came back is not what was built.
-        EdgeVPRError: what the build there ended with.
+        CorruptArtifactError: an engine differs from the one that was reported.
+        EdgeVPRError: the error that the build there ended with.
     """
     bundle = open_artifact(path, "bundle")
     record = bundle.read("bundle.json", BundleRecord)
     check_room(bundle)
     link = Link(host)
-    program, version = _look(link, bundle, edgevpr)
+    program, version = _probe(link, bundle, host_edgevpr)
     with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
-        link.copy(here(bundle.path), link.there(f"{folder}/bundle"))
+        link.copy(local_folder(bundle.path), link.remote_folder(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
         if report.engines:
-            link.copy(link.there(f"{folder}/bundle/{FOLDER}"), here(Path(back)))
+            link.copy(link.remote_folder(f"{folder}/bundle/{FOLDER}"), local_folder(Path(back)))
         remarks = list(report.remarks)
         if version != __version__:
             remarks.append(f"{host} has edgevpr {version}, here is {__version__}")
@@ -105,8 +105,8 @@ def build_on_host(
     return report
 
 
-def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
-    """The program to run there and its version, once everything that is needed has been found."""
+def _probe(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
+    """The program to run there and its version; raises where something needed is missing."""
     quoted = shlex.quote(given)
     if given.startswith("~/"):
         quoted = f'"$HOME"/{shlex.quote(given[2:])}'
@@ -114,22 +114,22 @@ def _look(link: Link, bundle: Artifact, given: str) -> tuple[str, str]:
     found = dict(line.partition("=")[::2] for line in link.ask(script).splitlines())
     if not found.get("rsync"):
         raise TargetError(
-            f"found no rsync on {link.host}, expected it for --host: run ssh {link.host} sudo apt "
-            "install rsync"
+            f"found no rsync on {link.host}, expected it to build there: run ssh {link.host} sudo "
+            "apt install rsync"
         )
     if not found.get("edgevpr") or not found.get("version"):
-        what = given or "edgevpr"
+        name = given or "edgevpr"
         raise TargetError(
-            f"found no working {what} on {link.host}, expected edgevpr {__version__}: run ssh "
+            f"found no working {name} on {link.host}, expected edgevpr {__version__}: run ssh "
             f"{link.host} 'python3 -m venv --system-site-packages ~/edgevpr && ~/edgevpr/bin/pip "
-            'install "edgevpr[jetson]"\', or say where it is with --host-edgevpr'
+            'install "edgevpr[jetson]"\', or say where it is with `host_edgevpr`'
         )
     size = sum(entry.size for entry in bundle.manifest.files.values())
     free = int(found["free"]) >> 10 if found.get("free", "").isdigit() else None
     if free is not None and free < (need := (3 * size >> 20) + 64):
         raise ResourceError(
-            f"{link.host} has {free} MiB free for temporary files, expected {need} MiB: free some, "
-            "or set TMPDIR for ssh sessions there"
+            f"found {free} MiB free for temporary files on {link.host}, expected {need} MiB: free "
+            "some, or set TMPDIR for ssh sessions there"
         )
     return found["edgevpr"], found["version"].split()[-1]
 
@@ -140,7 +140,8 @@ def _folder(link: Link) -> Iterator[str]:
     folder = link.ask('mktemp -d "${TMPDIR:-/tmp}/edgevpr-XXXXXXXX"').strip()
     if not re.fullmatch(r"/[\w./-]*/edgevpr-\w{8}", folder):
         raise TargetError(
-            f"{link.host} made the folder {folder!r}, expected a plain path: set TMPDIR"
+            f"found {folder!r} as a temporary folder on {link.host}, expected a plain path: set "
+            "TMPDIR for ssh sessions there"
         )
     try:
         yield folder
@@ -162,25 +163,25 @@ def _build(link: Link, program: str, folder: str, dla: int | None) -> BuildRepor
         link.command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as build:
         assert build.stdout is not None
-        said = build.stdout.read()
+        output = build.stdout.read()
         code = build.wait()
     if code:
         kind = _ERRORS.get(code, TargetError)
         raise kind(
-            f"edgevpr build on {link.host} ended with code {code}, expected 0; what it said stands "
-            "above: the bundle here is as it was"
+            f"found exit code {code} from edgevpr build on {link.host}, expected 0: read its "
+            "message above; the bundle here is as it was"
         )
     try:
-        return msgspec.json.decode(said, type=BuildReport)
+        return msgspec.json.decode(output, type=BuildReport)
     except msgspec.DecodeError as error:
         raise TargetError(
-            f"edgevpr build on {link.host} printed no report that can be read ({error}), expected "
+            f"found no report of edgevpr build on {link.host} that can be read ({error}), expected "
             f"one of edgevpr {__version__}: install the same version there"
         ) from error
 
 
 def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: Path) -> None:
-    """Put what came back into the bundle, if it is what the board says it built."""
+    """Put the engines into the bundle, if they are those that the board reported."""
     for sidecar in report.engines:
         _check(sidecar, record, back, report.host)
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
@@ -201,14 +202,14 @@ def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) 
     again = f"expected the engine that {host} reported: run the command again"
     name = sidecar.engine
     if not re.fullmatch(r"[\w+-][\w.+-]*\.engine", name):
-        raise CorruptArtifactError(f"{host} sent an engine named {name!r}, {again}")
+        raise CorruptArtifactError(f"found an engine named {name!r} from {host}, {again}")
     file = back / name
     if not file.is_file() or sha256_file(file) != sidecar.sha256:
-        raise CorruptArtifactError(f"{name} arrived without the content it was built with, {again}")
+        raise CorruptArtifactError(f"found {name} without the content it was built with, {again}")
     arrived = read_json(back / f"{file.stem}.json", EngineSidecar)
     if arrived != sidecar:
-        raise CorruptArtifactError(f"{name} arrived with another sidecar, {again}")
+        raise CorruptArtifactError(f"found {name} with another sidecar, {again}")
     if sidecar.graph_sha256 != record.graph_sha256:
         raise CorruptArtifactError(
-            f"{name} was built from another graph than the bundle's, {again}"
+            f"found {name}, built from another graph than the bundle's, {again}"
         )

@@ -1,4 +1,4 @@
-"""How far a typed or quantized graph's descriptors are from the FP32 network's, and the gates.
+"""Parity of a typed or quantized graph's descriptors with the FP32 network's, and its gates.
 
 numpy alone: a board runs this after it has built its engine.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgevpr.errors import NumericsError
 
 #: Smallest cosine to FP32 that the worst image may have, per precision; below it compile fails.
-#: INT8 has no such gate: what it costs is recall, and only a gallery can tell.
+#: INT8 has no such gate: it is judged by recall, which takes a gallery to measure.
 GATES = {"fp32": 0.99999, "fp16": 0.999, "int8": None}
 #: Below this an INT8 graph still compiles, with a warning that stands in its evidence.
 INT8_WARNING = 0.9
@@ -44,13 +44,14 @@ def compare(found: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity
     )
 
 
-def check_finite(descriptors: NDArray[np.float32], what: str) -> None:
-    """Raise NumericsError if any descriptor holds NaN or infinity."""
+def check_finite(descriptors: NDArray[np.float32], source: str) -> None:
+    """Raise NumericsError if any of ``source``'s (n, D) descriptors holds NaN or infinity."""
     bad = int((~np.isfinite(descriptors)).any(axis=1).sum())
     if bad:
         raise NumericsError(
-            f"{what} gives NaN or infinity on {bad} of {len(descriptors)} images, expected "
-            "numbers: compile with --precision fp32, or train the model again if that fails too"
+            f"found NaN or infinity from {source} on {bad} of {len(descriptors)} images, expected "
+            "numbers: run edgevpr compile MODEL --precision fp32, and edgevpr train IMAGES again "
+            "if that fails too"
         )
 
 
@@ -65,10 +66,11 @@ def gate(parity: Parity, precision: str) -> list[str]:
     """
     least = GATES[precision]
     if least is not None and not parity.min_cosine >= least:
-        safer = "--precision fp32" if precision == "fp16" else "the model that was trained"
+        again = "--precision fp32" if precision == "fp16" else "--no-cache"
         raise NumericsError(
-            f"the {precision} graph has cosine {parity.min_cosine:.5f} to FP32 on its worst of "
-            f"{parity.images} images, expected at least {least}: compile with {safer}"
+            f"found cosine {parity.min_cosine:.5f} to FP32 from the {precision} graph on its worst "
+            f"of {parity.images} images, expected at least {least}: run edgevpr compile MODEL "
+            f"{again}"
         )
     if precision == "int8" and not parity.min_cosine >= INT8_WARNING:
         return [

@@ -1,4 +1,4 @@
-"""What is looked at before minutes of building: room on the disk, memory, folders to write to."""
+"""Checks before a build: room on the disk, memory, folders that can be written to."""
 
 import os
 import shutil
@@ -20,20 +20,20 @@ def check_room(bundle: Artifact) -> None:
     parent = bundle.path.resolve().parent
     if not os.access(parent, os.W_OK):
         raise ResourceError(
-            f"{parent} is not writable by this user, expected to put the engine there: copy the "
-            "bundle to a folder of your own and run edgevpr build again"
+            f"found {parent}, which this user cannot write to, expected to put the engine there: "
+            "copy the bundle to a folder of your own and run edgevpr build BUNDLE again"
         )
     size = sum(entry.size for entry in bundle.manifest.files.values())
     need, free = 2 * size + (64 << 20), shutil.disk_usage(parent).free
     if free < need:
         raise ResourceError(
-            f"{parent} has {free >> 20} MiB free, expected {need >> 20} MiB for the bundle with "
-            "its engine: free some and run edgevpr build again"
+            f"found {free >> 20} MiB free in {parent}, expected {need >> 20} MiB for the bundle "
+            "with its engine: free some and run edgevpr build BUNDLE again"
         )
 
 
 def check_memory(graph_bytes: int) -> None:
-    """Raise ResourceError where a builder would be killed for memory before it can say so.
+    """Raise ResourceError where the kernel would kill a builder for memory.
 
     Args:
         graph_bytes: size of the graph with its weights.
@@ -44,7 +44,7 @@ def check_memory(graph_bytes: int) -> None:
         raise ResourceError(
             f"found {free >> 20} MiB of memory free, expected {need >> 20} MiB to build this "
             "network: stop other programs (on a Jetson the desktop: sudo systemctl isolate "
-            "multi-user.target) and run edgevpr build again"
+            "multi-user.target) and run edgevpr build BUNDLE again"
         )
 
 

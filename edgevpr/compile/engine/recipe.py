@@ -1,4 +1,4 @@
-"""``recipe.json``: how to build a bundle's engine on the device, for each TensorRT release.
+"""Recipe of a bundle, ``recipe.json``: the build of its engine for each TensorRT release.
 
 The compile machine writes it, ``edgevpr build`` on the board follows it, and the trtexec lines in
 it do the same by hand. Its steps go from the precision asked for to ever safer ones: a board whose
@@ -16,10 +16,10 @@ from edgevpr.device.targets import Target
 from edgevpr.errors import TargetError
 
 RECIPE = "recipe.json"
-#: From what is asked for to what is safest.
+#: Precision asked for -> precisions to try, the safest last.
 SAFER = {"int8": ("int8", "fp16", "fp32"), "fp16": ("fp16", "fp32"), "fp32": ("fp32",)}
 #: INT8 has no absolute gate, since only recall can judge it; but an engine must not be further
-#: from FP32 than the same graph was on the compile machine, beyond what rounding explains.
+#: from FP32 than the same graph was on the compile machine, beyond the differences of rounding.
 INT8_SLACK = 0.02
 
 
@@ -40,23 +40,23 @@ class Variant(msgspec.Struct, frozen=True):
     builder_flags: list[str]
     #: the same by hand, run inside the bundle; fill in MEM_MIB and ENGINE, and DLA where it stands.
     trtexec: str
-    #: for a deep learning accelerator, with the GPU for what it cannot do.
+    #: for a deep learning accelerator, with the GPU for layers it cannot run.
     dla: bool = False
 
 
-class Step(msgspec.Struct, frozen=True):
+class BuildStep(msgspec.Struct, frozen=True):
     """One precision to try."""
 
     precision: str
     #: least cosine of any golden image for the engine to be accepted; None: numbers are enough.
     min_cosine: float | None
     variants: list[Variant]
-    #: nodes held in FP32 where releases are told so layer by layer.
+    #: nodes held in FP32 by releases with layer constraints.
     fp32_nodes: list[str]
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """Everything a board needs to know to build, and to judge what it built."""
+    """Steps of a build on a board, and the gates that its engine must pass."""
 
     target: str
     runtime: str
@@ -66,17 +66,17 @@ class Recipe(msgspec.Struct, frozen=True):
     #: JetPack -> TensorRT that it ships.
     jetpacks: dict[str, str]
     #: the precision asked for first, then safer ones.
-    steps: list[Step]
+    steps: list[BuildStep]
     #: workspace: share of free memory to start with, and the least to try after halvings.
     workspace_share: float
     workspace_least_mib: int
     golden_inputs: str
     golden_descriptors: str
-    #: what has been tried where.
+    #: where the recipe has been tried.
     provenance: str
 
 
-class Source(msgspec.Struct, frozen=True):
+class PrecisionGraphs(msgspec.Struct, frozen=True):
     """The graphs of one precision."""
 
     #: "typed" and "flags" -> file, see ``Dialect.graph``; without "flags" there is no variant for
@@ -89,7 +89,7 @@ class Source(msgspec.Struct, frozen=True):
 def make_recipe(
     target: Target,
     precision: str,
-    sources: dict[str, Source],
+    sources: dict[str, PrecisionGraphs],
     *,
     int8_cosine: float | None = None,
 ) -> Recipe:
@@ -109,7 +109,7 @@ def make_recipe(
         sm=target.sm,
         jetpacks=dict(target.tensorrt),
         steps=[
-            Step(
+            BuildStep(
                 precision=name,
                 min_cosine=gates[name],
                 variants=[
@@ -132,7 +132,7 @@ def make_recipe(
     )
 
 
-def variant_for(step: Step, dialect: Dialect) -> Variant:
+def variant_for(step: BuildStep, dialect: Dialect) -> Variant:
     """The variant for an installed release.
 
     Raises:
@@ -144,12 +144,12 @@ def variant_for(step: Step, dialect: Dialect) -> Variant:
             return variant
     known = ", ".join(variant.versions for variant in step.variants if variant.dla == dla)
     raise TargetError(
-        f"found TensorRT {dialect.versions}, expected {known or 'none'}: this network uses "
-        "operators newer than that release reads; update JetPack"
+        f"found TensorRT {dialect.versions}, expected {known or 'none'}: update JetPack, since "
+        "this network uses operators newer than that release reads"
     )
 
 
-def _variant(dialect: Dialect, precision: str, source: Source, *, dla: bool) -> Variant:
+def _variant(dialect: Dialect, precision: str, source: PrecisionGraphs, *, dla: bool) -> Variant:
     graph = source.graphs[dialect.graph]
     command = ["trtexec", f"--onnx={graph.file}", "--saveEngine=ENGINE"]
     command += dialect.trtexec.get(precision, ())

@@ -1,7 +1,7 @@
-"""What changes between the TensorRT releases we build with, in one table.
+"""Table of TensorRT releases and the flags each is built with.
 
-TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 can be told that a
-network is strongly typed; 11 and TensorRT-RTX know nothing else. Names were read from the real
+TensorRT 8 chooses precisions by builder flags and takes layer constraints; 10 takes
+strongly typed networks too; 11 and TensorRT-RTX take nothing else. Names were read from the real
 bindings of 8.6, 10.3, 10.7, 10.13, 10.16, 11.4 and RTX 1.7.
 """
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 from edgevpr.errors import TargetError
 
-#: What to do about messages that TensorRT is known to give.
+#: Part of a message of TensorRT -> what to do.
 ADVICE = {
-    "FP32 GEMM is not supported": "TensorRT-RTX multiplies no FP32 matrices on Turing, and this "
-    "network keeps some in FP32; compile for rtx-ampere or newer, or for cuda",
+    "FP32 GEMM is not supported": "run edgevpr compile MODEL --target rtx-ampere, or cuda; this "
+    "network keeps matrix products in FP32, which TensorRT-RTX does not multiply on Turing",
 }
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one range of releases wants to be told what to build."""
+    """Flags of builds with one range of releases."""
 
     #: "tensorrt" or "tensorrt-rtx".
     runtime: str
-    #: first release, and the first one after it that is spoken to differently.
+    #: first release, and the first one after it with other flags.
     first: tuple[int, int]
     end: tuple[int, int]
     #: which graph of the bundle: "typed" (precision in the graph) or "flags" (FP32 types).
@@ -31,7 +31,7 @@ class Dialect:
     network_flags: tuple[str, ...]
     #: precision -> names of BuilderFlag.
     builder_flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    #: FP32 islands are told layer by layer.
+    #: FP32 islands are set layer by layer.
     layer_constraints: bool = False
     #: IProgressMonitor is there.
     progress: bool = True
@@ -71,8 +71,8 @@ DIALECTS = (
         ahead_of_time=True,
     ),
 )  # fmt: skip
-#: The same for a deep learning accelerator with the GPU for what it cannot do. Release 10 takes
-#: networks for it by flags, as release 8 does; see possible.py for the releases that have DLA.
+#: The same for a deep learning accelerator with the GPU for other layers. Release 10 takes
+#: networks for it by flags, as release 8 does; see compatibility.py for the releases that have DLA.
 _DLA = ("--useDLACore=DLA", "--allowGPUFallback")
 DLA_DIALECTS = (
     Dialect(
@@ -103,7 +103,7 @@ def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
         dla: for a deep learning accelerator.
 
     Raises:
-        TargetError: a release that nobody has looked at.
+        TargetError: a release that is not in the table.
     """
     found = release(version)
     for dialect in DLA_DIALECTS if dla else DIALECTS:
@@ -117,9 +117,9 @@ def dialect_of(runtime: str, version: str, *, dla: bool = False) -> Dialect:
 
 
 def advice(message: str) -> str:
-    """What to do when TensorRT says this."""
+    """The next step after a message of TensorRT's."""
     known = (text for sign, text in ADVICE.items() if sign in message)
-    return next(known, "compile with another --precision or --target")
+    return next(known, "run edgevpr compile MODEL with another --precision or --target")
 
 
 def release(version: str) -> tuple[int, int]:
@@ -129,6 +129,6 @@ def release(version: str) -> tuple[int, int]:
         return int(numbers[0]), int(numbers[1])
     except (ValueError, IndexError):
         raise TargetError(
-            f"cannot read the version {version!r} of TensorRT, expected for example 10.3.0: "
-            "reinstall it"
+            f"found the version {version!r} of TensorRT, expected for example 10.3.0: install it "
+            "again"
         ) from None

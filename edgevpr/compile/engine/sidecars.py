@@ -1,7 +1,8 @@
-"""Engine files in a bundle, each with the sidecar that says what it is and where it runs."""
+"""Engine files in a bundle, their sidecars and their evidence."""
 
 import hashlib
 import shutil
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,16 +17,16 @@ from edgevpr.compile.engine.parity import Parity
 from edgevpr.files import write_atomic
 
 FOLDER = "engines"
-#: What the evidence of an engine is called, beside it in the bundle.
+#: End of the name of an engine's evidence, beside it in the bundle.
 EVIDENCE = ".evidence.json"
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """What ``edgevpr build`` did; with one engine, also the engine's evidence in the bundle."""
+    """Report of a build; with one engine, also the engine's evidence in the bundle."""
 
     bundle: str
     engines: list[EngineSidecar]
-    #: golden inputs through the new engine against golden descriptors; None: not run, and why.
+    #: golden inputs through the new engine against golden descriptors; None: not run here.
     parity: Parity | None
     #: of one image on this machine; None where the engine does not run here.
     latency: EngineLatency | None
@@ -34,71 +35,78 @@ class BuildReport(msgspec.Struct, frozen=True):
     refused: dict[str, str] = {}
     #: layers that DLA does not run, by name.
     fell_back: list[str] = []
-    #: engine -> what computes in which precision, where that can be seen.
+    #: engine -> its layers by precision, where it can be inspected.
     layers: dict[str, LayerSummary] = {}
     #: the same by hand.
     trtexec: str = ""
     workspace_mib: int | None = None
-    #: where it was built when that was not here: user@board.
+    #: where it was built over ssh: user@board.
     host: str = ""
 
 
-def write_engine(
-    folder: Path,
-    engine: Engine,
-    *,
-    runtime: str,
-    precision: str,
-    sm: int,
-    graph_sha256: str,
-    board: str,
-    target: str = "",
-    jetpack: str = "",
-    dla: int | None = None,
-    built_from: str = "model.onnx",
-    built_from_sha256: str = "",
-) -> EngineSidecar:
-    """Write ``engines/NAME.engine`` (plain TensorRT bytes) and ``engines/NAME.json``.
+@dataclass(frozen=True)
+class EngineDevice:
+    """The device an engine runs on."""
 
-    Args:
-        graph_sha256: of the bundle's ``model.onnx``, whichever of its graphs was built.
-        board: where it was built, in words.
-        target: device profile of the Jetson it was built on; '' elsewhere.
-        built_from: the graph that was built, with its SHA-256.
-    """
-    name = "-".join(
-        part
-        for part in (
-            precision,
-            target,
-            f"sm{sm}",
-            runtime,
-            engine.version,
-            "" if dla is None else f"dla{dla}",
-        )
-        if part
-    )
+    #: "tensorrt" or "tensorrt-rtx".
+    runtime: str
+    #: compute capability times ten.
+    sm: int
+    #: where it was built, in words.
+    board: str
+    #: device profile of a Jetson, and its JetPack; '' elsewhere.
+    target: str = ""
+    jetpack: str = ""
+    #: deep learning accelerator; None: GPU alone.
+    dla: int | None = None
+
+
+@dataclass(frozen=True)
+class EngineGraph:
+    """The graph an engine was built from."""
+
+    precision: str
+    #: SHA-256 of the bundle's ``model.onnx``, whichever of its graphs was built.
+    bundle_sha256: str
+    #: the graph that was built, and its SHA-256; '' for that of ``model.onnx``.
+    file: str = "model.onnx"
+    sha256: str = ""
+
+
+def write_engine(
+    folder: Path, engine: Engine, device: EngineDevice, graph: EngineGraph
+) -> EngineSidecar:
+    """Write ``engines/NAME.engine`` (plain TensorRT bytes) and ``engines/NAME.json``."""
+    name = _engine_name(engine, device, graph)
     sidecar = EngineSidecar(
         engine=f"{name}.engine",
         sha256=hashlib.sha256(engine.data).hexdigest(),
-        graph_sha256=graph_sha256,
-        precision=precision,
-        runtime=runtime,
+        graph_sha256=graph.bundle_sha256,
+        precision=graph.precision,
+        runtime=device.runtime,
         version=engine.version,
-        sm=f"sm_{sm}",
-        board=board,
+        sm=f"sm_{device.sm}",
+        board=device.board,
         flags=engine.flags,
         build_seconds=round(engine.seconds, 3),
-        target=target,
-        jetpack=jetpack,
-        dla=dla,
-        built_from=built_from,
-        built_from_sha256=built_from_sha256 or graph_sha256,
+        target=device.target,
+        jetpack=device.jetpack,
+        dla=device.dla,
+        built_from=graph.file,
+        built_from_sha256=graph.sha256 or graph.bundle_sha256,
         built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_atomic(folder / FOLDER / sidecar.engine, engine.data)
     write_json(folder / FOLDER / f"{name}.json", sidecar)
     return sidecar
+
+
+def _engine_name(engine: Engine, device: EngineDevice, graph: EngineGraph) -> str:
+    """For example ``fp16-jetson-orin-nx-16gb-sm87-tensorrt-10.3.0``."""
+    parts = [graph.precision, device.target, f"sm{device.sm}", device.runtime, engine.version]
+    if device.dla is not None:
+        parts.append(f"dla{device.dla}")
+    return "-".join(part for part in parts if part)
 
 
 def sidecar_of(bundle: Artifact, engine: str) -> EngineSidecar:
@@ -108,7 +116,7 @@ def sidecar_of(bundle: Artifact, engine: str) -> EngineSidecar:
 
 
 def replaced_by(bundle: Artifact, engines: list[str], new: EngineSidecar) -> list[str]:
-    """Those of a bundle's engines that a new one takes the place of: of the same kind of machine.
+    """Those of a bundle's engines that a new one replaces: of the same kind of machine.
 
     An engine of another TensorRT release goes too: its machine has been updated.
     """

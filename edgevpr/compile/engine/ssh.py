@@ -1,4 +1,4 @@
-"""A board reached through the system's own ssh and rsync, with the user's own ssh configuration."""
+"""Connection to a board through the system's ssh and rsync, with the user's configuration."""
 
 import os
 import shlex
@@ -11,40 +11,42 @@ from edgevpr.errors import MissingExtraError, TargetError, UsageError
 
 #: Environment variable with the command to use instead of ``ssh``, with its options.
 COMMAND = "EDGEVPR_SSH"
-#: Never ask for a password: nobody may be there. Give up on a board that is switched off.
+#: Never asks for a password; gives up on a board that is switched off.
 OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 
-#: What ssh says -> what it means, and what to do about it. The first that fits.
+#: A sign in ssh's message -> what was found, what was expected, what to do. The first that fits.
 _MEANINGS = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "shows another host key than before: if it was flashed anew, run ssh-keygen -R with the "
-        "name it is known by, and ssh {host} once",
+        "another host key of {host} than before, expected the known one: if it was flashed anew, "
+        "run ssh-keygen -R with the name it is known by, and ssh {host} once",
     ),
     (
         "Host key verification failed",
-        "has a host key that is not known here: run ssh {host} once and compare its fingerprint",
+        "a host key of {host} that is not known here, expected a known one: run ssh {host} once "
+        "and compare its fingerprint",
     ),
     (
         "Permission denied",
-        "refused this user's keys, expected to log in without a password: run ssh-copy-id {host}, "
-        "or ssh-add where the key has a passphrase",
+        "this user's keys refused by {host}, expected to log in without a password: run "
+        "ssh-copy-id {host}, or ssh-add where the key has a passphrase",
     ),
     (
         "Could not resolve hostname",
-        "is no name that can be looked up: check it, or give it a Host entry in ~/.ssh/config",
+        "no host named {host}, expected a name that can be looked up: check it, or give it a Host "
+        "entry in ~/.ssh/config",
     ),
     (
         "Connection refused",
-        "takes no ssh connections: run sudo systemctl start ssh on it",
+        "no ssh server on {host}, expected one: run sudo systemctl start ssh on it",
     ),
     (
         "timed out",
-        "does not answer: check that it is switched on and in this network",
+        "no answer from {host}, expected one: check that it is switched on and in this network",
     ),
     (
         "No route to host",
-        "cannot be reached: check that it is switched on and in this network",
+        "no route to {host}, expected one: check that it is switched on and in this network",
     ),
 )
 
@@ -60,15 +62,16 @@ class Link:
     def __init__(self, host: str) -> None:
         if not host or host.startswith("-") or any(c.isspace() for c in host):
             raise UsageError(
-                f"found --host {host!r}, expected user@board or a name from ~/.ssh/config"
+                f"found `host` {host!r}, expected a name without blanks: pass `host` user@board, "
+                "or a name from ~/.ssh/config"
             )
         self.host = host
         self.ssh = [*shlex.split(os.environ.get(COMMAND, "ssh")), *OPTIONS]
         for program, package in ((self.ssh[0], "openssh-client"), ("rsync", "rsync")):
             if shutil.which(program) is None:
                 raise MissingExtraError(
-                    f"found no {program} here, expected it for --host: run sudo apt install "
-                    f"{package}"
+                    f"found no {program} here, expected it to build on a board: run sudo apt "
+                    f"install {package}"
                 )
 
     def command(self, script: str) -> list[str]:
@@ -76,7 +79,7 @@ class Link:
         return [*self.ssh, self.host, f"sh -c {shlex.quote(script)}"]
 
     def ask(self, script: str) -> str:
-        """What a short script prints there.
+        """Output of a short script there.
 
         Raises:
             TargetError: the board cannot be reached, or the script fails.
@@ -88,8 +91,8 @@ class Link:
             raise TargetError(self.explain(done.stderr))
         if done.returncode:
             raise TargetError(
-                f"a command failed on {self.host} ({_last(done.stderr)}), expected a POSIX shell "
-                "with mktemp and df there: log in and look"
+                f"found a command that failed on {self.host} ({_last(done.stderr)}), expected a "
+                "POSIX shell with mktemp and df there: log in and look"
             )
         return done.stdout
 
@@ -97,7 +100,7 @@ class Link:
         """Copy a folder's content with rsync, its progress on stderr; one side is there.
 
         Args:
-            source, target: folders that end in a slash; see ``there``.
+            source, target: folders that end in a slash; see ``remote_folder`` and ``local_folder``.
 
         Raises:
             TargetError: the copy did not arrive.
@@ -114,29 +117,32 @@ class Link:
             full = "No space left" in done.stderr
             advice = "free some space there" if full else "run the command again"
             raise TargetError(
-                f"rsync between here and {self.host} ended with code {done.returncode} "
+                f"found exit code {done.returncode} of rsync between here and {self.host} "
                 f"({_last(done.stderr)}), expected {source} at {target}: {advice}"
             )
 
-    def there(self, folder: str) -> str:
+    def remote_folder(self, folder: str) -> str:
         """A folder on the board, for ``copy``."""
         return f"{self.host}:{folder}/"
 
     def explain(self, said: str) -> str:
-        """One sentence for what ssh said when it could not connect."""
+        """One sentence for ssh's message when it could not connect."""
         for sign, meaning in _MEANINGS:
             if sign in said:
-                return f"{self.host} {meaning.format(host=self.host)} (ssh: {_last(said)})"
-        return f"ssh to {self.host} failed ({_last(said)}): run ssh {self.host} and look"
+                return f"found {meaning.format(host=self.host)} (ssh: {_last(said)})"
+        return (
+            f"found no ssh connection to {self.host} ({_last(said)}), expected one: run ssh "
+            f"{self.host} and look"
+        )
 
 
-def here(folder: Path) -> str:
+def local_folder(folder: Path) -> str:
     """A local folder, for ``Link.copy``; never taken for a host with a colon."""
     return f"{folder.resolve()}/"
 
 
 def _last(text: str) -> str:
     lines = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
-    # rsync's own closing line says less than the one before it.
-    telling = [line for line in lines if not line.startswith("rsync error:")]
-    return (telling or lines or ["it said nothing"])[-1]
+    # The line before rsync's closing one has the reason.
+    reasons = [line for line in lines if not line.startswith("rsync error:")]
+    return (reasons or lines or ["no message"])[-1]

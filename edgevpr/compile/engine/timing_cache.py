@@ -1,4 +1,4 @@
-"""Timing caches: which kernel was fastest for which layer, kept per board and TensorRT release.
+"""Timing caches of TensorRT builds, kept per board and release.
 
 TensorRT measures every candidate kernel; a cache makes the next build of a like network several
 times shorter. It is only valid for the GPU and the release that measured, which is in its name. The
@@ -19,7 +19,7 @@ def timing_cache_file(board: str, sm: int, version: str) -> Path:
 
 
 def read_timing_cache(file: Path) -> tuple[bytes, str]:
-    """What was kept, and a remark; empty when there is nothing or nothing usable."""
+    """The cache and a remark; empty where there is none, or none that can be used."""
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def read_timing_cache(file: Path) -> tuple[bytes, str]:
 
 
 def write_timing_cache(file: Path, data: bytes) -> str:
-    """Keep it, atomically; returns a remark where it cannot be kept, which harms no build."""
+    """Keep a cache, atomically; returns a remark where that fails."""
     try:
         write_atomic(file, hashlib.sha256(data).digest() + data)
     except OSError as error:

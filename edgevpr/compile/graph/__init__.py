@@ -1,1 +1,7 @@
-"""ONNX graphs: signature, fusion, reference run."""
+"""ONNX graphs before and after precision.
+
+* signature: reading and checking an exported graph.
+* fuse: the projection appended, constants folded.
+* opset17: the same graph in the operators of TensorRT 8.
+* reference, latency: descriptors and milliseconds in ONNX Runtime on the CPU.
+"""

@@ -1,4 +1,4 @@
-"""Graph surgery before precision: the projection fused in, constants folded, nothing changed."""
+"""Graph surgery before precision: the projection fused in, constants folded."""
 
 import numpy as np
 import onnx
@@ -27,8 +27,8 @@ def fuse_projection(model: onnx.ModelProto, projection: Projection) -> onnx.Mode
     d, full = projection.shape
     if full != ends.dim:
         raise SpaceMismatchError(
-            f"the graph gives descriptors of width {ends.dim}, the gallery's projection takes "
-            f"{full}: use a gallery built with edgevpr index from the same gallery network"
+            f"found a projection for descriptors of width {full}, expected {ends.dim}, the graph's:"
+            " run edgevpr index FEATURES with features of the same gallery network"
         )
     fused = onnx.ModelProto()
     fused.CopyFrom(model)
@@ -36,47 +36,43 @@ def fuse_projection(model: onnx.ModelProto, projection: Projection) -> onnx.Mode
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [full_name if name == ends.output else name for name in names]
-    bias = -(projection.matrix.astype(np.float64) @ projection.mean).astype(np.float32)
-    floor = np.array(1e-12, np.float32)
-    weights = {
-        "projection.matrix": projection.matrix.astype(np.float32),
-        "projection.bias": bias,
-        "projection.floor": floor,
-        "projection.axes": np.array([1], np.int64),
-    }
-    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in weights.items())
-    make = helper.make_node
-    graph.node.extend(
-        [
-            make(
-                "Gemm",
-                [full_name, "projection.matrix", "projection.bias"],
-                ["projection.raw"],
-                "projection.gemm",
-                transB=1,
-            ),
-            make(
-                "ReduceL2",
-                ["projection.raw", "projection.axes"],
-                ["projection.length"],
-                "projection.norm",
-                keepdims=1,
-            ),
-            make(
-                "Clip",
-                ["projection.length", "projection.floor"],
-                ["projection.divisor"],
-                "projection.clip",
-            ),
-            make("Div", ["projection.raw", "projection.divisor"], [ends.output], "projection.div"),
-        ]
-    )
+    _append_projection(graph, projection, full_name, ends.output)
     graph.output[0].CopyFrom(helper.make_tensor_value_info(ends.output, TensorProto.FLOAT, [1, d]))
     # Shapes inferred for the old output would contradict the new one.
     kept = [value for value in graph.value_info if value.name != ends.output]
     del graph.value_info[:]
     graph.value_info.extend(kept)
     return fused
+
+
+def _append_projection(
+    graph: onnx.GraphProto, projection: Projection, source: str, output: str
+) -> None:
+    """Add the nodes and weights of the projection and the L2 norm after it."""
+    bias = -(projection.matrix.astype(np.float64) @ projection.mean).astype(np.float32)
+    weights = {
+        "projection.matrix": projection.matrix.astype(np.float32),
+        "projection.bias": bias,
+        "projection.floor": np.array(1e-12, np.float32),
+        "projection.axes": np.array([1], np.int64),
+    }
+    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in weights.items())
+    raw, length, divisor = (f"projection.{name}" for name in ("raw", "length", "divisor"))
+    make = helper.make_node
+    graph.node.extend(
+        [
+            make(
+                "Gemm",
+                [source, "projection.matrix", "projection.bias"],
+                [raw],
+                "projection.gemm",
+                transB=1,
+            ),
+            make("ReduceL2", [raw, "projection.axes"], [length], "projection.norm", keepdims=1),
+            make("Clip", [length, "projection.floor"], [divisor], "projection.clip"),
+            make("Div", [raw, divisor], [output], "projection.div"),
+        ]
+    )
 
 
 def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -117,8 +113,8 @@ def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
 def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelProto:
     """Fold constants and drop dead nodes (onnxslim), if the descriptors stay the same.
 
-    Among what folds away: BatchNorm into convolutions, and the self-attention of BoQ's learned
-    queries, which sees no image.
+    BatchNorm folds into convolutions; the self-attention of BoQ's learned queries, which depends on
+    no image, into a constant.
 
     Args:
         probes: (n, H, W, 3) uint8 images to compare on.
@@ -136,11 +132,11 @@ def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelPro
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """onnxslim's version of a copy; None where it has none or trips over an operator."""
+    """onnxslim's version of a copy; None where it fails."""
     with quiet():
         from onnxslim import slim
 
         try:
             return slim(onnx.ModelProto.FromString(model.SerializeToString()))
-        except Exception:  # whatever it is, the graph as exported will do
+        except Exception:  # of any kind: the graph as exported serves as well
             return None

@@ -1,4 +1,4 @@
-"""The same graph in opset 17, for TensorRT 8: its parser was built against ONNX 1.13."""
+"""Conversion of graphs to opset 17, for TensorRT 8: its parser was built against ONNX 1.13."""
 
 import onnx
 from onnx import helper, numpy_helper, version_converter

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU as the reference that every graph is compared with."""
+"""Reference descriptors: graphs run in ONNX Runtime on the CPU."""
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ def session(
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that spin while they wait take the cores from whoever else needs them.
+    # Threads that spin while they wait keep the cores from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -36,8 +36,8 @@ def session(
     except Exception as error:  # onnxruntime has one class per status code
         reason = " ".join(str(error).split())
         raise TargetError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph ({reason}): replace "
-            "that layer and export again"
+            f"found a graph that ONNX Runtime {onnxruntime.__version__} cannot run ({reason}), "
+            "expected operators it has: replace that layer and run edgevpr compile MODEL again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""An exported graph, checked: what every later step may rely on.
+"""Reader of exported graphs, and the checks that later steps rely on.
 
 One input (1, H, W, 3) uint8 RGB, one output (1, D) float32, static shapes, finite weights, known
 operators, and a unique name on every node.
@@ -19,7 +19,7 @@ DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
-class Signature:
+class GraphSignature:
     """Names and shapes at the two ends of a graph."""
 
     input: str
@@ -47,8 +47,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
         ) from None
     except Exception as error:  # protobuf's errors have no common base
         raise CorruptArtifactError(
-            f"{path} cannot be read as ONNX ({_first_line(error)}): export it again with edgevpr "
-            "compile"
+            f"found {path}, which cannot be read ({_first_line(error)}), expected an ONNX file: "
+            "run edgevpr compile MODEL again"
         ) from error
     signature(model)
     check_operators(model)
@@ -56,7 +56,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return name_nodes(model)
 
 
-def signature(model: onnx.ModelProto) -> Signature:
+def signature(model: onnx.ModelProto) -> GraphSignature:
     """Names and shapes of the graph's ends.
 
     Raises:
@@ -68,8 +68,8 @@ def signature(model: onnx.ModelProto) -> Signature:
     expected = "expected one input (1, H, W, 3) uint8 and one output (1, D) float32"
     if len(inputs) != 1 or len(outputs) != 1:
         raise CorruptArtifactError(
-            f"the graph has {len(inputs)} inputs and {len(outputs)} outputs, {expected}: export "
-            "it again with edgevpr compile"
+            f"found a graph with {len(inputs)} inputs and {len(outputs)} outputs, {expected}: run "
+            "edgevpr compile MODEL again"
         )
     (source, sink) = (inputs[0].type.tensor_type, outputs[0].type.tensor_type)
     shapes = [tuple(d.dim_value for d in end.shape.dim) for end in (source, sink)]
@@ -83,10 +83,10 @@ def signature(model: onnx.ModelProto) -> Signature:
     if not good:
         types = [onnx.TensorProto.DataType.Name(end.elem_type) for end in (source, sink)]
         raise CorruptArtifactError(
-            f"the graph takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, {expected}, "
-            "fixed shapes: export it again with edgevpr compile"
+            f"found a graph that takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, "
+            f"{expected} of fixed shapes: run edgevpr compile MODEL again"
         )
-    return Signature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
+    return GraphSignature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
 
 
 def check_operators(model: onnx.ModelProto) -> None:
@@ -97,8 +97,8 @@ def check_operators(model: onnx.ModelProto) -> None:
         if not known:
             operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             raise TargetError(
-                f"node {node.name!r} uses operator {operator}, which opset {version} of ONNX does "
-                "not define and no target can build: replace that layer and export again"
+                f"found operator {operator} in node {node.name!r}, expected one that opset "
+                f"{version} of ONNX defines: replace that layer and run edgevpr compile MODEL again"
             )
 
 
@@ -110,13 +110,13 @@ def check_weights(model: onnx.ModelProto) -> None:
             bad = int(np.isnan(values).sum())
             if bad:
                 raise NumericsError(
-                    f"weight {tensor.name!r} has {bad} NaN of {values.size} values, expected "
-                    "numbers: train the model again with a lower --lr, then compile it"
+                    f"found {bad} NaN of {values.size} values in weight {tensor.name!r}, expected "
+                    "numbers: run edgevpr train IMAGES again with a lower --lr"
                 )
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give every node a unique name, so that rules and messages can speak of it."""
+    """Give every node a unique name, so that rules and messages can refer to it."""
     taken: set[str] = set()
     for i, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:

@@ -15,7 +15,7 @@ import numpy as np
 from edgevpr.compile.index.factories import POINTS_PER_CENTROID, IndexCandidate
 from edgevpr.compile.index.faiss_build import SAMPLE_BYTES
 from edgevpr.compile.index.inverted_lists import SHARD_BYTES
-from edgevpr.device.cpu import _BOARD_MHZ, _clock_mhz
+from edgevpr.device.cpu import JETSON_MHZ, usual_mhz
 from edgevpr.device.targets import Target, this_board
 
 #: Held while projecting and in exact search: blocks of descriptors, and the process itself.
@@ -118,9 +118,9 @@ def search_factor(target: Target) -> tuple[float, str]:
 
     options = faiss.get_compile_options()
     bits = 512 if "AVX512" in options else 256 if "AVX2" in options else _NEON_BITS
-    clock = _clock_mhz()
-    factor = max(bits / _NEON_BITS * clock / _BOARD_MHZ, 1.0)
+    clock = usual_mhz()
+    factor = max(bits / _NEON_BITS * clock / JETSON_MHZ, 1.0)
     return round(factor, 2), (
         f"predicted for {target.name}: {bits} of {_NEON_BITS} register bits times {clock:.0f} of "
-        f"{_BOARD_MHZ:.0f} MHz (1500 to 2200 by board and power mode), not measured on it"
+        f"{JETSON_MHZ:.0f} MHz (1500 to 2200 by board and power mode), not measured on it"
     )

@@ -1,7 +1,6 @@
 """Measurement of an index's operating points against exact search in the full descriptor space."""
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from edgevpr.compile.index.held_out import HeldOut, judge
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.own_rows import without_own
+from edgevpr.timing import percentiles, time_turns
 
 #: Searches timed at each setting.
 _TIMED = 200
@@ -53,15 +53,15 @@ def measure(
             space.set_index_parameters(index, parameters)
             _, rows = index.search(queries, depth)
             quality = judge(without_own(rows, held.own), held, gallery)
-            p50, p95 = np.percentile(_times_ms(index, queries, depth), [50, 95])
+            p50, p95 = percentiles(_times_ms(index, queries, depth), 50, 95)
             points.append(
                 OperatingPoint(
                     parameters=parameters,
                     exact_agreement=quality.agreement,
                     r1=quality.r1,
                     r5=quality.r5,
-                    search_ms_p50=round(float(p50), 4),
-                    search_ms_p95=round(float(p95), 4),
+                    search_ms_p50=p50,
+                    search_ms_p95=p95,
                     factory=factory,
                     index_dim=int(index.d),
                     index_mb=index_mb,
@@ -88,14 +88,7 @@ def _settings(index: Any) -> list[str]:
     return [",".join(f"{names[i]}={v}" for i, v in zip(order, row, strict=True)) for row in grid]
 
 
-def _times_ms(index: Any, queries: NDArray[np.float32], depth: int) -> NDArray[np.float64]:
-    """Milliseconds of ``_TIMED`` single searches, after a few to warm up."""
-    singles = [queries[i % len(queries)][None] for i in range(_TIMED)]
-    for query in singles[:10]:
-        index.search(query, depth)
-    times = np.empty(_TIMED)
-    for i, query in enumerate(singles):
-        started = time.perf_counter()
-        index.search(query, depth)
-        times[i] = time.perf_counter() - started
-    return times * 1e3
+def _times_ms(index: Any, queries: NDArray[np.float32], depth: int) -> list[float]:
+    """Milliseconds of ``_TIMED`` single searches."""
+    calls = {"search": lambda i: index.search(queries[i % len(queries)][None], depth)}
+    return time_turns(calls, rounds=_TIMED)["search"]

@@ -1,4 +1,4 @@
-"""Images to calibrate with: spread over places, never evaluation queries, some held out."""
+"""Calibration images: spread over places, never evaluation queries, some held out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class CalibrationImages:
     held_out: NDArray[np.uint8]
     #: False when there were too few images to keep any back: both sets are then the same.
     separate: bool
-    #: where they come from, in words.
+    #: their origin in words.
     source: str
     #: the images' paths in their folder, those to calibrate with first; empty: no files.
     paths: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def read_calibration(
     if len(table) < FEWEST:
         raise DataError(
             f"found {len(table)} images in {folder}, expected at least {FEWEST} to calibrate "
-            "with, better 100: pass --calibration with a folder of gallery or training images"
+            "with, better 100: pass `calibration` with a folder of gallery or training images"
         )
     rows = spread_over_places(table, count + HELD_OUT, seed=seed)
     names = tuple(table.paths[row] for row in rows)
@@ -96,7 +96,7 @@ def read_calibration(
 def extremes(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
     """(4, H, W, 3) uint8: black, white, noise of black and white pixels, and stripes.
 
-    No camera means to send them, and each does: a lens cap, the sun, a torn cable, a fence.
+    As a lens cap, the sun, a torn cable and a fence give them.
     """
     images = np.zeros((4, height, width, 3), np.uint8)
     images[1] = 255
@@ -110,7 +110,7 @@ def images_of_gallery(gallery: Path) -> Path | None:
     """The folder that a gallery's images were read from, as far as its records lead to one here.
 
     ``index`` and ``embed`` save the folders they read; a gallery that was moved without its images
-    leads nowhere, and then --calibration must name them. A folder of evaluation queries, or of
+    leads nowhere, and then ``calibration`` must name them. A folder of evaluation queries, or of
     other images than the gallery's, is not taken.
     """
     try:
@@ -168,6 +168,7 @@ def refuse_queries(folder: Path) -> None:
     """Raise DataError for a folder of evaluation queries, or one that holds such a folder."""
     if folder.resolve().name == "queries" or (folder / "queries").is_dir():
         raise DataError(
-            f"{folder} holds evaluation queries, expected gallery or training images: a network "
-            "calibrated on what it is scored on scores too well; pass the database/ folder beside"
+            f"found evaluation queries in {folder}, expected gallery or training images: pass the "
+            "database/ folder beside them, since a network calibrated on what it is scored on "
+            "scores too well"
         )

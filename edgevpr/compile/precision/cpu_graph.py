@@ -7,8 +7,8 @@ full range 0.9978.
 """
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from edgevpr.compile.graph.signature import name_nodes, signature
 from edgevpr.compile.precision.qdq import release_bystanders
+from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Method, check_calibration
+from edgevpr.compile.precision.typed import check_calibration
 from edgevpr.device.cpu import has_int8_dot_product
 from edgevpr.progress import Track, silent
 from edgevpr.quiet import quiet
@@ -38,7 +39,7 @@ def to_int8_cpu(
 
     Args:
         images: (n, H, W, 3) uint8 calibration images.
-        method: how ranges are set; by percentile unless told otherwise.
+        method: how ranges are set; by percentile by default.
 
     Raises:
         DataError: fewer than 8 images.
@@ -69,16 +70,39 @@ def quantize_cpu(
         images: (n, H, W, 3) uint8 calibration images.
         layers: names of Conv, MatMul, Gemm and Add nodes.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    name = signature(model).input
+    with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
+        source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
+        onnx.save(model, str(source))
+        reader = _calibration_reader(name, images, track)
+        with quiet():
+            quantize_static(
+                str(source),
+                str(target),
+                reader,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add"],
+                nodes_to_quantize=layers,
+                per_channel=True,
+                reduce_range=not has_int8_dot_product(),
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=getattr(CalibrationMethod, _NAMES[method or "percentile"]),
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+            )
+        for _ in reader.turns:  # the progress bar closes at its end
+            pass
+        return onnx.load(str(target))
+
+
+def _calibration_reader(name: str, images: NDArray[np.uint8], track: Track) -> Any:
+    """ONNX Runtime's reader of calibration images, fed to the graph's input ``name`` one by one."""
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """Gives images one by one; ``set_range`` keeps the memory of all of them bounded."""
+        """``set_range`` keeps the memory of all images' activations bounded."""
 
         def __init__(self) -> None:
             self.turns = iter(track(range(len(images)), "calibrating INT8", len(images)))
@@ -95,31 +119,4 @@ def quantize_cpu(
             self.left -= 1
             return None if i is None else {name: images[i : i + 1]}
 
-    name = signature(model).input
-    with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
-        source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
-        onnx.save(model, str(source))
-        reader = Reader()
-        with quiet():
-            quantize_static(
-                str(source),
-                str(target),
-                reader,
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add"],
-                nodes_to_quantize=layers,
-                per_channel=True,
-                reduce_range=not has_int8_dot_product(),
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=getattr(CalibrationMethod, _NAMES[method or "percentile"]),
-                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
-            )
-        _exhaust(reader.turns)
-        return onnx.load(str(target))
-
-
-def _exhaust(turns: Iterator[int]) -> None:
-    """Let the progress bar close."""
-    for _ in turns:
-        pass
+    return Reader()

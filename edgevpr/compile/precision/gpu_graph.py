@@ -1,6 +1,6 @@
 """Typed graphs for TensorRT: FP16 with FP32 islands, INT8 with explicit Q/DQ.
 
-NVIDIA's Model Optimizer (modelopt) does both on the CPU. What stays in FP32 and what goes to
+NVIDIA's Model Optimizer (modelopt) does both on the CPU. Which nodes stay in FP32 and which go to
 INT8 is decided here, by ``edgevpr.compile.precision.structure``.
 """
 
@@ -13,23 +13,24 @@ from edgevpr.compile.graph.signature import name_nodes
 from edgevpr.compile.precision.calibration import extremes
 from edgevpr.compile.precision.modelopt import autocast, quantize_gpu
 from edgevpr.compile.precision.qdq import release_bystanders
+from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import fp32_islands, int8_layers
-from edgevpr.compile.precision.typed import Method, Typed, check_calibration
+from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 
 #: Activations beyond this keep their node in FP32; FP16 ends at 65504, and sums grow inside it.
 FP16_LARGEST = 512.0
-#: Images whose activations decide what exceeds ``FP16_LARGEST``.
+#: Images whose activations are compared with ``FP16_LARGEST``.
 FP16_IMAGES = 8
 
 
-def to_fp16(model: onnx.ModelProto, images: NDArray[np.uint8]) -> Typed:
+def to_fp16(model: onnx.ModelProto, images: NDArray[np.uint8]) -> TypedGraph:
     """FP16 everywhere but in the islands and where activations are large.
 
     Args:
         images: (n, H, W, 3) uint8; the first few drive the search for large activations.
     """
     kept = kept_in_fp32(model, images)
-    return Typed(autocast(model, kept), model, kept, [])
+    return TypedGraph(autocast(model, kept), model, kept, [])
 
 
 def to_int8(
@@ -37,7 +38,7 @@ def to_int8(
     images: NDArray[np.uint8],
     *,
     method: Method | None = None,
-) -> Typed:
+) -> TypedGraph:
     """INT8 Q/DQ around the layers worth it, FP16 elsewhere, islands in FP32.
 
     Weights are symmetric per output channel, activations symmetric per tensor, as TensorRT asks.
@@ -57,7 +58,7 @@ def to_int8(
         quantized = release_bystanders(quantize_gpu(model, images, layers, method=method), layers)
         quantized = onnx.shape_inference.infer_shapes(name_nodes(quantized))
     kept = kept_in_fp32(model, images)
-    return Typed(autocast(quantized, kept), quantized, kept, layers)
+    return TypedGraph(autocast(quantized, kept), quantized, kept, layers)
 
 
 def kept_in_fp32(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, str]:

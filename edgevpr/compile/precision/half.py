@@ -1,4 +1,4 @@
-"""What FP16 does to some nodes of an FP32 graph: every value they read and write is rounded."""
+"""Emulation of FP16 in an FP32 graph: values that chosen nodes read and write are rounded."""
 
 from collections.abc import Iterable
 
@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 def rounded_to_half(model: onnx.ModelProto, nodes: Iterable[str]) -> onnx.ModelProto:
     """The graph with these nodes' inputs, weights and outputs rounded to FP16.
 
-    Sums inside a node stay in FP32, as tensor cores have them. Run it as written: optimizers take
-    two opposite casts for nothing.
+    Sums inside a node stay in FP32, as in tensor cores. Run it as written: optimizers remove two
+    opposite casts.
     """
     chosen = set(nodes)
     rounded = onnx.ModelProto()

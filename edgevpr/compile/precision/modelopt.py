@@ -1,4 +1,4 @@
-"""NVIDIA modelopt's typing and quantization of graphs, with its side effects undone.
+"""Typing and quantization of graphs by NVIDIA's modelopt, with its side effects undone.
 
 modelopt replaces parts of ONNX Runtime's quantizer and leaves them so: afterwards its own
 ``quantize_static`` fails in the same process ("Histogram has not been collected"). Compiling for a
@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgevpr.compile.graph.signature import name_nodes, signature
-from edgevpr.compile.precision.typed import Method
+from edgevpr.compile.precision.range_methods import Method
 from edgevpr.errors import NumericsError
 from edgevpr.quiet import quiet
 
@@ -111,8 +111,8 @@ def _check_half_weights(model: onnx.ModelProto) -> None:
             bad = int((~np.isfinite(onnx.numpy_helper.to_array(tensor))).sum())
             if bad:
                 raise NumericsError(
-                    f"weight {tensor.name!r} has {bad} values beyond FP16's range, expected none: "
-                    "compile with --precision fp32"
+                    f"found {bad} values of weight {tensor.name!r} beyond FP16's range, expected "
+                    "none: run edgevpr compile MODEL --precision fp32"
                 )
 
 

@@ -1,6 +1,6 @@
-"""Which nodes must stay in FP32 and which are worth INT8, told from the graph's structure alone.
+"""Rules for the nodes that stay in FP32 and the layers worth INT8, from the graph's structure.
 
-No rule names a network or a layer: what matters is what a node computes and what feeds it.
+No rule names a network or a layer: it looks at what a node computes and what feeds it.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _PASS_ON = frozenset(
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A convolution or matrix product with constant weights."""
 
     name: str
@@ -43,7 +43,7 @@ class Layer:
 
 
 class GraphIndex:
-    """Who makes, who holds and how large: look-ups over a graph with inferred shapes."""
+    """Look-ups over a graph with inferred shapes: producers, weights, shapes, constants."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -93,7 +93,7 @@ def fp32_islands(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _walk_back(index: GraphIndex, tensor: str, islands: dict[str, str], seen: set[str]) -> None:
-    """Add what lies between a quotient and its sources; products of activations belong to it."""
+    """Add the nodes between a quotient and its sources, products of activations included."""
     node = index.producer.get(tensor)
     if node is None or node.name in seen:
         return
@@ -109,7 +109,7 @@ def _walk_back(index: GraphIndex, tensor: str, islands: dict[str, str], seen: se
         _walk_back(index, name, islands, seen)
 
 
-def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
+def weighted_layers(model: onnx.ModelProto) -> list[WeightedLayer]:
     """Dense convolutions and matrix products with constant weights, with what they cost.
 
     Depthwise and grouped convolutions are left out: they move more than they multiply.
@@ -135,11 +135,11 @@ def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
             if source // depth < INT8_ROWS:
                 continue
         macs = depth * sink
-        layers.append(Layer(node.name, node.op_type, macs, macs / (source + sink)))
+        layers.append(WeightedLayer(node.name, node.op_type, macs, macs / (source + sink)))
     return layers
 
 
-def int8_layers(model: onnx.ModelProto) -> list[Layer]:
+def int8_layers(model: onnx.ModelProto) -> list[WeightedLayer]:
     """The layers worth INT8: enough arithmetic for each activation they read and write.
 
     Not among them is a layer that reads the image itself: of all layers of a trained ResNet-18

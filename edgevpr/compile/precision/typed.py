@@ -1,7 +1,6 @@
-"""A typed graph and how it was calibrated."""
+"""Typed graphs, and the check of the images that INT8 is calibrated with."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -10,12 +9,9 @@ from numpy.typing import NDArray
 from edgevpr.compile.precision.calibration import FEWEST
 from edgevpr.errors import DataError
 
-#: How INT8 ranges are set from what calibration images show.
-Method = Literal["entropy", "max", "percentile"]
-
 
 @dataclass(frozen=True)
-class Typed:
+class TypedGraph:
     """A graph for strongly typed TensorRT, and one for releases before 10."""
 
     #: FP16, or FP16 and Q/DQ, written into the graph's own types.
@@ -34,5 +30,5 @@ def check_calibration(images: NDArray[np.uint8] | None) -> None:
     if found < FEWEST:
         raise DataError(
             f"found {found} calibration images, expected at least {FEWEST}, better 100: pass "
-            "--calibration with a folder of gallery or training images"
+            "`calibration` with a folder of gallery or training images"
         )

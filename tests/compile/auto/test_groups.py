@@ -1,4 +1,4 @@
-"""Layers in groups: every layer once, and named for what it is."""
+"""Groups: every layer in exactly one, by kind."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,6 @@ from edgevpr.compile.precision.structure import GraphIndex, weighted_layers
 
 
 def test_every_layer_is_in_one_group(clean: onnx.ModelProto) -> None:
-    """Catches a layer that no search can reach, and one that two groups fight over."""
     groups = layer_groups(clean)
     nodes = [node for group in groups for node in group.nodes]
     assert len(nodes) == len(set(nodes))
@@ -17,7 +16,7 @@ def test_every_layer_is_in_one_group(clean: onnx.ModelProto) -> None:
 
 
 def test_kinds(clean: onnx.ModelProto) -> None:
-    """Told by structure: what reads the image, what attends, what is last."""
+    """Stem, attention and head are recognized by structure."""
     kinds: dict[str, list[str]] = {}
     for group in layer_groups(clean):
         kinds.setdefault(group.kind, []).extend(group.nodes)

@@ -1,4 +1,4 @@
-"""The search for a precision keeps its promise, tells the truth, and can be interrupted."""
+"""Search for a precision: its limit, its evidence, its interruption."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from edgevpr.compile.auto.assignment import Assignment, Cpu, Gpu, Machine
-from edgevpr.compile.auto.decision import Candidate, Decision
+from edgevpr.compile.auto.assignment import Assignment, CpuExecutor, Executor, GpuExecutor
+from edgevpr.compile.auto.decision import AssignmentResult, Decision
 from edgevpr.compile.auto.groups import Group, layer_groups
+from edgevpr.compile.auto.measurements import Measurements
 from edgevpr.compile.auto.search import Goal, Search
-from edgevpr.compile.auto.trials import Trials
-from edgevpr.compile.auto.tuning_images import Tuning
+from edgevpr.compile.auto.tuning_images import TuningImages
 from edgevpr.compile.cache import Cache
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.cpu_graph import quantize_cpu
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Typed
+from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.targets import load_target
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.exact import exact_search
@@ -40,8 +40,8 @@ class ExactMap:
         return exact_search(descriptors, self.descriptors, k)
 
 
-class Timed(Cpu):
-    """The real graphs, with times that do not depend on who else uses this machine."""
+class Timed(CpuExecutor):
+    """The real graphs, with latencies that are made up."""
 
     #: milliseconds that a group saves in INT8; others cost one.
     saves: dict[str, float]
@@ -67,7 +67,7 @@ def quantized(
 
 @pytest.fixture(scope="module")
 def views() -> NDArray[np.uint8]:
-    """24 places, each seen by the map; queries are the same with some noise."""
+    """One image of each of 24 places; queries are the same with noise."""
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (24, 9, 9, 3), dtype=np.uint8)
     return np.stack([cv2.resize(c, (128, 128), interpolation=cv2.INTER_CUBIC) for c in coarse])
@@ -79,18 +79,18 @@ def gallery(clean: onnx.ModelProto, views: NDArray[np.uint8]) -> ExactMap:
 
 
 @pytest.fixture(scope="module")
-def tuning(views: NDArray[np.uint8]) -> Tuning:
+def tuning(views: NDArray[np.uint8]) -> TuningImages:
     noise = np.random.default_rng(6).normal(0, 12, views.shape)
     noisy = np.clip(views + noise, 0, 255).astype(np.uint8)
     good = [np.array([i]) for i in range(len(views))]
-    return Tuning(noisy, good, np.full(len(views), -1, np.int64), "noisy views")
+    return TuningImages(noisy, good, np.full(len(views), -1, np.int64), "noisy views")
 
 
 def search(
-    machine: Machine,
+    executor: Executor,
     groups: Sequence[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     folder: Path,
     *,
@@ -98,9 +98,9 @@ def search(
     minutes: float = 10.0,
     cache: Path | None = None,
     usual: Sequence[str] = (),
-) -> tuple[Decision, Typed]:
-    trials = Trials(
-        machine=machine,
+) -> tuple[Decision, TypedGraph]:
+    measurements = Measurements(
+        executor=executor,
         calibration=images.calibration[:6],
         tuning=tuning,
         gallery=gallery,
@@ -108,8 +108,8 @@ def search(
         cache=Cache(cache),
         scratch=folder / "scratch",
     )
-    decision, chosen = Search(trials, groups, Goal(drop, minutes)).run(usual=usual)
-    return decision, machine.typed(chosen)
+    decision, chosen = Search(measurements, groups, Goal(drop, minutes)).run(usual=usual)
+    return decision, executor.typed(chosen)
 
 
 def timed(
@@ -119,9 +119,9 @@ def timed(
     images: CalibrationImages,
     saves: dict[str, float],
 ) -> Timed:
-    machine = Timed(clean, quantized, groups, images.calibration[0])
-    machine.saves = saves
-    return machine
+    executor = Timed(clean, quantized, groups, images.calibration[0])
+    executor.saves = saves
+    return executor
 
 
 def test_what_gains_goes_to_int8_and_nothing_else(
@@ -129,15 +129,15 @@ def test_what_gains_goes_to_int8_and_nothing_else(
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
     """The decision, its evidence and the graph agree; nothing over the limit is chosen."""
     gaining = {groups[2].name: 1.0, groups[5].name: 2.0}
-    machine = timed(clean, quantized, groups, images, gaining)
+    executor = timed(clean, quantized, groups, images, gaining)
     decision, typed = search(
-        machine, groups, images, tuning, gallery, tmp_path, drop=20,
+        executor, groups, images, tuning, gallery, tmp_path, drop=20,
         usual=[layer.name for layer in int8_layers(clean)],
     )  # fmt: skip
     assert decision.precision == "int8"
@@ -157,35 +157,37 @@ def test_what_gains_goes_to_int8_and_nothing_else(
     assert all(g.int8_error >= -1e-6 for g in decision.groups)
 
 
-def test_recall_is_not_sold_for_nothing() -> None:
-    """Of two that are equally fast, the one that loses less; a real gain is worth its loss."""
+def test_of_equally_fast_assignments_the_one_with_most_recall_wins() -> None:
+    """A slower one with more recall does not."""
     rows = {"a": (99.0, 8.00), "b": (99.5, 8.05), "c": (100.0, 9.0)}
     found = Search.__new__(Search)
     found.goal = Goal(2.0)
-    found.trials = SimpleNamespace(fp32_r1=100.0)  # type: ignore[assignment]
-    found.machine = SimpleNamespace(provenance="measured")  # type: ignore[assignment]
-    found.seen = {Assignment(): Candidate("base", [], [], 100, 0, 0, 10, 10, 4)} | {
-        Assignment(int8=(name,)): Candidate(name, [name], [], r1, 100 - r1, 0, ms, 10, 3)
+    found.measurements = SimpleNamespace(fp32_r1=100.0)  # type: ignore[assignment]
+    found.executor = SimpleNamespace(provenance="measured")  # type: ignore[assignment]
+    found.seen = {Assignment(): AssignmentResult("base", [], [], 100, 0, 0, 10, 10, 4)} | {
+        Assignment(int8=(name,)): AssignmentResult(name, [name], [], r1, 100 - r1, 0, ms, 10, 3)
         for name, (r1, ms) in rows.items()
     }
     assert found._fastest(Assignment())[0].int8 == ("b",)
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "told"),
+    ("lost", "gained", "remarked"),
     [(0, 0, False), (1, 1, True), (3, 0, True), (0, 1, False)],
 )
-def test_few_images_cannot_tell_a_small_drop(lost: int, gained: int, told: bool) -> None:
-    """As many gained as lost is a drop of 0 that may as well be 1: said, not hidden."""
+def test_a_drop_that_few_images_cannot_resolve_is_remarked(
+    lost: int, gained: int, remarked: bool
+) -> None:
+    """As many answers gained as lost is a drop of 0 with an error of its own."""
     images = 400
     found = Search.__new__(Search)
     found.goal, found.remarks = Goal(0.5), []
     drop = 100 * (lost - gained) / images
     found._resolve(
-        Candidate("a", ["a"], [], 90, drop, 0, 8, 10, 3, lost=lost, gained=gained), images
+        AssignmentResult("a", ["a"], [], 90, drop, 0, 8, 10, 3, lost=lost, gained=gained), images
     )
-    assert bool(found.remarks) == told
-    assert not told or "more --tuning images" in found.remarks[0]
+    assert bool(found.remarks) == remarked
+    assert not remarked or "more tuning images" in found.remarks[0]
 
 
 def test_int8_that_gains_nothing_is_refused(
@@ -193,15 +195,15 @@ def test_int8_that_gains_nothing_is_refused(
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """A slower INT8 is not shipped because it is INT8; the evidence says why."""
-    machine = timed(clean, quantized, groups, images, {})
+    """FP32 stays, and the evidence has the reason."""
+    executor = timed(clean, quantized, groups, images, {})
     usual = [layer.name for layer in int8_layers(clean)]
     decision, typed = search(
-        machine, groups, images, tuning, gallery, tmp_path, drop=100, usual=usual
+        executor, groups, images, tuning, gallery, tmp_path, drop=100, usual=usual
     )
     assert decision.precision == "fp32"
     assert "INT8 is not faster" in decision.reason
@@ -214,7 +216,7 @@ def test_the_limit_holds(
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
@@ -233,9 +235,9 @@ def test_the_limit_holds(
                     tensor.CopyFrom(onnx.numpy_helper.from_array(values + 9, tensor.name))
             return broken
 
-    machine = Broken(clean, quantized, groups, images.calibration[0])
-    machine.saves = {groups[2].name: 1.0, groups[3].name: 1.0, groups[5].name: 2.0}
-    decision, _ = search(machine, groups, images, tuning, gallery, tmp_path)
+    executor = Broken(clean, quantized, groups, images.calibration[0])
+    executor.saves = {groups[2].name: 1.0, groups[3].name: 1.0, groups[5].name: 2.0}
+    decision, _ = search(executor, groups, images, tuning, gallery, tmp_path)
     assert decision.precision == "fp32"
     assert "keeps R@1 within 5 points" in decision.reason
     assert {c.verdict.split()[0] for c in decision.candidates} == {"chosen", "loses"}
@@ -246,11 +248,11 @@ def test_an_interrupted_search_goes_on(
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """What was measured is not measured again, and gives the very same decision."""
+    """Measurements are found again and give the same decision."""
     saves = {group.name: 0.5 for group in groups[1:4]}
 
     class Interrupted(Timed):
@@ -274,36 +276,36 @@ def test_an_interrupted_search_goes_on(
     assert found.reason == again.reason
 
 
-def test_time_that_is_up_is_told(
+def test_groups_left_out_for_time_are_remarked(
     clean: onnx.ModelProto,
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """What was not looked at stays in the base precision, and the bundle says so."""
-    machine = timed(clean, quantized, groups, images, {group.name: 1.0 for group in groups})
-    decision, _ = search(machine, groups, images, tuning, gallery, tmp_path, minutes=1e-9)
+    """They stay in the base precision."""
+    executor = timed(clean, quantized, groups, images, {group.name: 1.0 for group in groups})
+    decision, _ = search(executor, groups, images, tuning, gallery, tmp_path, minutes=1e-9)
     assert decision.precision == "fp32"
     assert any("the time was up" in remark for remark in decision.remarks)
 
 
-def test_a_gpu_that_is_not_here_is_predicted(
+def test_latency_on_a_gpu_is_predicted(
     clean: onnx.ModelProto,
     quantized: onnx.ModelProto,
     groups: list[Group],
     images: CalibrationImages,
-    tuning: Tuning,
+    tuning: TuningImages,
     gallery: ExactMap,
     tmp_path: Path,
 ) -> None:
-    """Latency is called predicted and its figures are named; FP16 has errors of its own."""
+    """The decision names the figures; FP16 has errors of its own."""
     few = [group for group in groups if group.kind in ("convolution", "stem", "head")]
     target = load_target("jetson-orin-nano-8gb")
-    machine = Gpu(clean, quantized, few, images.calibration[:4], target)
-    decision, typed = search(machine, few, images, tuning, gallery, tmp_path, drop=20)
+    executor = GpuExecutor(clean, quantized, few, images.calibration[:4], target)
+    decision, typed = search(executor, few, images, tuning, gallery, tmp_path, drop=20)
     assert decision.provenance == "predicted"
     assert "jetson-orin-nano-8gb" in decision.basis
     assert all(g.fp16_error is not None and g.fp16_error < 1e-3 for g in decision.groups)

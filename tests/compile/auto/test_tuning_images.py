@@ -1,4 +1,4 @@
-"""Recall for a search: of held-out images, through the gallery, never of evaluation queries."""
+"""Tuning images: held out, answered by the gallery, never evaluation queries."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevpr.compile.auto.tuning_images import Tuning, read_tuning
+from edgevpr.compile.auto.tuning_images import TuningImages, read_tuning
 from edgevpr.errors import DataError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -43,7 +43,7 @@ class Fixed:
 
 
 def test_an_image_does_not_answer_itself(tmp_path: Path) -> None:
-    """Otherwise every precision has R@1 100 on the gallery's own images."""
+    """Gallery images are left out of their own search."""
     table = photos(tmp_path / "map", 30)
     tuning = read_tuning(tmp_path / "map", table, PREPROCESS)
     assert tuning.own.tolist() == list(range(30))
@@ -69,7 +69,6 @@ def test_images_that_calibrated_are_left_out_if_others_suffice(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["queries", "test"])
 def test_evaluation_queries_are_refused(tmp_path: Path, name: str) -> None:
-    """A search tuned on what it is scored on would find itself faultless."""
     table = photos(tmp_path / "test" / "queries", 30)
     folder = tmp_path / "test" / "queries" if name == "queries" else tmp_path / "test"
     with pytest.raises(DataError, match="evaluation queries"):
@@ -79,13 +78,13 @@ def test_evaluation_queries_are_refused(tmp_path: Path, name: str) -> None:
 def test_another_area_is_refused(tmp_path: Path) -> None:
     photos(tmp_path / "there", 30)
     far = ImageTable.build(["a"], easting=[1e5], northing=[1e6], zone=[32], letter=["U"])
-    with pytest.raises(DataError, match=r"found 0 images .* pass --tuning"):
+    with pytest.raises(DataError, match=r"found 0 images .* pass `tuning`"):
         read_tuning(tmp_path / "there", far, PREPROCESS)
 
 
 def test_recall_is_of_the_first_answer() -> None:
     table = ImageTable.build(["a", "b"])
     images = np.zeros((2, 4, 4, 3), np.uint8)
-    tuning = Tuning(images, [np.array([0]), np.array([0])], np.array([-1, -1]), "")
+    tuning = TuningImages(images, [np.array([0]), np.array([0])], np.array([-1, -1]), "")
     answers = Fixed(table, np.array([[0, 1], [1, 0]]))
     assert tuning.right(answers, np.zeros((2, 2), np.float32)).tolist() == [True, False]

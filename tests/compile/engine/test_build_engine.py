@@ -1,4 +1,4 @@
-"""``edgevpr build``: on this machine, on the wrong machine, and when the new engine is wrong."""
+"""Build of a bundle's engine: on its device, on another, and with a wrong engine."""
 
 import errno
 import shutil
@@ -15,15 +15,17 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact, sha256_file
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.cli.build import show
-from edgevpr.compile.engine import on_device as module
-from edgevpr.compile.engine import preflight
+from edgevpr.compile.engine import build_engine as building
+from edgevpr.compile.engine import first_run, on_device, preflight
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.builder import Engine, Order
 from edgevpr.compile.engine.recipe import RECIPE, Recipe
 from edgevpr.compile.engine.sidecars import BuildReport, sidecar_of
-from edgevpr.device.cpu import Here
+from edgevpr.device.board import Board
+from edgevpr.device.gpu import Gpu
 from edgevpr.errors import (
     CorruptArtifactError,
+    MissingExtraError,
     NumericsError,
     ResourceError,
     TargetError,
@@ -39,7 +41,7 @@ def copy_of(bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_cpu_bundle_needs_no_build(compiled: Compiled) -> None:
-    """It says so instead of failing or pretending."""
+    """The report has a remark, parity and latency."""
     report = build_bundle(compiled("cpu", "fp32"))
     assert report.engines == []
     assert "no engine to build" in report.remarks[0]
@@ -51,13 +53,13 @@ def test_a_jetson_bundle_off_the_board(compiled: Compiled) -> None:
     before = open_artifact(path, "bundle").digest
     if __import__("importlib.util").util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed here")
-    with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build on the device"):
+    with pytest.raises(TargetError, match=r"found no TensorRT .*: run edgevpr build BUNDLE on"):
         build_bundle(path)
     assert open_artifact(path, "bundle").digest == before
 
 
 def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
-    """After an update of TensorRT-RTX the engine is of the past: build makes it anew."""
+    """A build replaces the engine in the bundle."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
@@ -74,7 +76,7 @@ def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
 
 
 def test_a_board_needs_no_compiler() -> None:
-    """A board has TensorRT and the bare install: building must not import what it lacks."""
+    """Building imports nothing beyond TensorRT and the bare install."""
     code = """
 import sys
 for name in ("onnx", "torch", "modelopt", "onnxslim", "onnxruntime", "tensorrt", "tensorrt_rtx"):
@@ -87,7 +89,7 @@ from edgevpr.compile.engine import build_engine, builder, over_ssh
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
-    """A board with TensorRT 8.6 on sm_87, as far as the build steps can tell; keeps the orders."""
+    """An Orin NX with a fake TensorRT 8.6; keeps the orders of builds."""
     orders: list[Order] = []
 
     def build_engine(runtime: str, order: Order, **_: Any) -> Engine:
@@ -97,13 +99,15 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     class TensorRT:
         __version__ = "8.6.2"
 
-    monkeypatch.setattr(module, "load_tensorrt", lambda _: TensorRT)
-    monkeypatch.setattr(module, "build_engine", build_engine)
-    monkeypatch.setattr(module, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    monkeypatch.setattr(on_device, "load_tensorrt", lambda _: TensorRT)
+    monkeypatch.setattr(on_device, "build_engine", build_engine)
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Orin", 87, 8.6, 8 << 30))
+    monkeypatch.setattr(building, "read_board", lambda: NX)
+    monkeypatch.setattr(first_run, "runner_from_bundle", golden_runner)
     return orders
 
 
-class Gives:
+class FixedRunner:
     """An engine that gives, for each engine loaded, the next of these descriptors."""
 
     device = "an engine"
@@ -111,12 +115,12 @@ class Gives:
     def __init__(self, *descriptors: np.ndarray) -> None:
         self.left, self.seen = list(descriptors), list[Artifact]()
 
-    def __call__(self, bundle: Artifact) -> "Gives":
+    def __call__(self, bundle: Artifact) -> "FixedRunner":
         self.seen.append(bundle)
         self.now = self.left.pop(0)
         return self
 
-    def __enter__(self) -> "Gives":
+    def __enter__(self) -> "FixedRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,15 +130,32 @@ class Gives:
         return self.now[: len(images)]
 
 
-NX = Here("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
+def golden_runner(bundle: Artifact) -> "FixedRunner":
+    """An engine that gives the golden descriptors of its bundle."""
+    return FixedRunner(np.load(bundle.path / "golden_descriptors.npy"))(bundle)
 
 
-def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
+def build_with(monkeypatch: pytest.MonkeyPatch, path: Path, runner: "FixedRunner") -> BuildReport:
+    """Build a bundle whose new engines give what ``runner`` gives."""
+    monkeypatch.setattr(first_run, "runner_from_bundle", runner)
+    return build_bundle(path)
+
+
+def jetson(target: str, model: str, jetpack: str) -> Board:
+    return Board(model, [], target, "", jetpack, "", "", "", {})
+
+
+NX = jetson("jetson-orin-nx-16gb", "NVIDIA Jetson Orin NX", "6.0")
+
+
+def test_a_board_follows_the_recipe(
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Release 8.6 gets its own graph and its FP32 nodes; the gate sees the staged engine."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-    gives = Gives(golden)
-    report = build_bundle(path, open_engine=gives, here=NX)
+    gives = FixedRunner(golden)
+    report = build_with(monkeypatch, path, gives)
     (order,), (staged,) = board, gives.seen
     assert staged.path != path
     assert order.graph.name == "model-int8-flags.onnx"
@@ -161,13 +182,13 @@ def test_a_board_follows_the_recipe(compiled: Compiled, tmp_path: Path, board: l
 
 
 def test_a_wrong_engine_is_followed_by_a_safer_one(
-    compiled: Compiled, tmp_path: Path, board: list[Order]
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT has built wrong engines without a word; a robot needs one that is right."""
+    """An engine that fails its gate is followed by one in FP16, then FP32."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
     nothing, turned = np.full_like(golden, np.nan), -golden
-    report = build_bundle(path, open_engine=Gives(nothing, turned, golden), here=NX)
+    report = build_with(monkeypatch, path, FixedRunner(nothing, turned, golden))
     assert [order.precision for order in board] == ["int8", "fp16", "fp32"]
     assert [order.graph.name for order in board] == [
         "model-int8-flags.onnx", "model-fp32.onnx", "model-fp32.onnx",
@@ -182,20 +203,20 @@ def test_a_wrong_engine_is_followed_by_a_safer_one(
 
 
 def test_a_wrong_engine_never_enters_the_bundle(
-    compiled: Compiled, tmp_path: Path, board: list[Order]
+    compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When all precisions fail, each is named and the bundle stays as it was."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
     golden = np.load(path / "golden_descriptors.npy")
     with pytest.raises(NumericsError, match=r"fp16: .*cosine -1\.0.*; fp32: .*cosine -1\.0"):
-        build_bundle(path, open_engine=Gives(-golden, -golden), here=NX)
+        build_with(monkeypatch, path, FixedRunner(-golden, -golden))
     assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_int8_is_held_to_what_it_was_when_compiled(compiled: Compiled) -> None:
-    """INT8 without a gate would let a wrong engine pass; a fixed one would refuse good ones."""
+    """The INT8 gate is the compiled graph's own parity, less 0.02."""
     bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     measured = bundle.read("bundle.json", BundleRecord).evidence["parity"]["min_cosine"]
     first = bundle.read(RECIPE, Recipe).steps[0]
@@ -208,14 +229,17 @@ def test_building_again_replaces_the_engine(
 ) -> None:
     """One engine a machine: after an update of TensorRT the old one goes, other boards' stay."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    build_bundle(path, here=NX)
-    build_bundle(path, here=Here("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0"))
+    build_bundle(path)
+    agx = jetson("jetson-agx-orin-64gb", "NVIDIA AGX Orin", "6.0")
+    monkeypatch.setattr(building, "read_board", lambda: agx)
+    build_bundle(path)
+    monkeypatch.setattr(building, "read_board", lambda: NX)
     monkeypatch.setattr(
-        module,
+        on_device,
         "build_engine",
         lambda *_, **__: Engine(b"new", "8.6.9", [], 1.0, [], workspace=None),
     )
-    build_bundle(path, here=NX)
+    build_bundle(path)
     built = open_artifact(path, "bundle")
     assert built.read("bundle.json", BundleRecord).engines == [
         "fp16-jetson-agx-orin-64gb-sm87-tensorrt-8.6.2.engine",
@@ -225,12 +249,15 @@ def test_building_again_replaces_the_engine(
     assert len(engines) == 2
 
 
-def test_dla_where_there_is_none(compiled: Compiled, tmp_path: Path, board: list[Order]) -> None:
-    """An Orin Nano has no DLA: said before TensorRT is started, with the boards that have one."""
+def test_dla_where_there_is_none(
+    compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before TensorRT is started, with the boards that have one."""
     path = compiled("jetson-orin", "fp16")
-    nano = Here("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    nano = jetson("jetson-orin-nano-8gb", "NVIDIA Orin Nano", "6.1")
+    monkeypatch.setattr(building, "read_board", lambda: nano)
     with pytest.raises(TargetError, match=r"orin-nano-8gb, which has no DLA.*agx-orin-64gb"):
-        build_bundle(path, here=nano, dla=0)
+        build_bundle(path, dla=0)
     with pytest.raises(UsageError, match="expected a Jetson's bundle"):
         build_bundle(compiled("cpu", "fp32"), dla=0)
     assert board == []
@@ -241,7 +268,7 @@ def test_dla_gets_fp16_with_the_gpu_behind_it(
 ) -> None:
     """Also from an INT8 bundle, which carries its FP16 graph."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
-    report = build_bundle(path, here=NX, dla=1)
+    report = build_bundle(path, dla=1)
     (order,) = board
     assert (order.precision, order.dla, order.graph.name) == ("fp16", 1, "model-fp32.onnx")
     assert report.engines[0].dla == 1
@@ -253,25 +280,36 @@ def test_another_gpu_than_the_recipe(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An Orin recipe on a Xavier: both are named."""
-    monkeypatch.setattr(module, "find_gpu", lambda: (72, "Xavier", 8 << 30))
-    with pytest.raises(TargetError, match=r"jetson-orin \(sm_87\), this GPU is Xavier \(sm_72\)"):
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Xavier", 72, 8.6, 8 << 30))
+    with pytest.raises(TargetError, match=r"Xavier \(sm_72\), expected jetson-orin \(sm_87\)"):
         build_bundle(copy_of(compiled("jetson-orin", "int8"), tmp_path))
 
 
-def test_a_full_disk_is_said_first(
+def test_a_machine_without_a_gpu_or_pycuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before minutes of building an engine that could not run here."""
+    monkeypatch.setattr(on_device, "find_gpus", lambda: ([], "the NVIDIA driver sees no GPU"))
+    with pytest.raises(TargetError, match=r"the NVIDIA driver sees no GPU.*run edgevpr build"):
+        on_device.first_gpu()
+    gpu = Gpu("Orin", 87, 8.6, 8 << 30)
+    monkeypatch.setattr(on_device, "find_gpus", lambda: ([gpu], ""))
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    with pytest.raises(MissingExtraError, match=r"edgevpr\[jetson\]"):
+        on_device.first_gpu()
+
+
+def test_a_full_disk_is_refused_before_building(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before minutes of building, not after."""
     path = copy_of(compiled("jetson-orin", "int8"), tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ResourceError, match="has 1 MiB free"):
+    with pytest.raises(ResourceError, match="found 1 MiB free"):
         build_bundle(path)
     assert board == []
 
 
 def test_a_killed_build_leaves_the_bundle(compiled: Compiled, tmp_path: Path) -> None:
-    """Killed at the worst moment, all written and nothing swapped; the next build cleans up."""
+    """Killed when all is written and nothing swapped; the next build cleans up."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
@@ -291,7 +329,7 @@ build.build_bundle(Path({str(path)!r}))
 
 
 def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
-    """TensorRT must never see bytes that are not those of the sidecar."""
+    """The bundle is refused."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
     (engine,) = (path / "engines").glob("*.engine")
@@ -305,7 +343,7 @@ def test_a_flipped_byte_in_the_plan(compiled: Compiled, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at the disk and the end: the bundle stays, nothing half lies beside it."""
+    """The bundle stays as it was, with nothing beside it."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     before = open_artifact(path, "bundle").digest
 
@@ -314,49 +352,53 @@ def test_a_disk_that_fills_up(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
-        build_bundle(path, here=NX)
+        build_bundle(path)
     assert open_artifact(path, "bundle").digest == before
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_too_little_memory_is_said_first(
+def test_too_little_memory_is_refused_before_building(
     compiled: Compiled, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's out-of-memory killer says nothing at all."""
     monkeypatch.setattr(preflight, "free_memory", lambda: 300 << 20)
     with pytest.raises(ResourceError, match=r"300 MiB of memory free.*stop other programs"):
-        build_bundle(compiled("jetson-orin", "fp16"), here=NX)
+        build_bundle(compiled("jetson-orin", "fp16"))
     assert board == []
 
 
 def test_workspace_and_cache_of_a_machine(
     compiled: Compiled, tmp_path: Path, board: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Jetson shares its memory with everybody, a card has its own; no cache costs a remark."""
+    """A Jetson's workspace is a share of free memory, a card's of its own; no cache is remarked."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
-    monkeypatch.setattr(module, "free_memory", lambda: 2 << 30)
-    build_bundle(path, here=NX)
+    monkeypatch.setattr(on_device, "free_memory", lambda: 2 << 30)
+    build_bundle(path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(building, "read_board", lambda: None)
     report = build_bundle(path)
     assert [order.workspace for order in board] == [int(0.7 * (2 << 30)), int(0.7 * (8 << 30))]
     assert "no timing cache is kept" in report.remarks[0]
 
 
-def test_what_a_person_reads(
-    compiled: Compiled, tmp_path: Path, board: list[Order], capsys: pytest.CaptureFixture[str]
+def test_the_report_in_words(
+    compiled: Compiled,
+    tmp_path: Path,
+    board: list[Order],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Parity, latency, what was refused and why, and the command that does the same by hand."""
     path = copy_of(compiled("jetson-orin", "fp16"), tmp_path)
     golden = np.load(path / "golden_descriptors.npy")
-    show(build_bundle(path, open_engine=Gives(-golden, golden), here=NX))
+    show(build_with(monkeypatch, path, FixedRunner(-golden, golden)))
     said = capsys.readouterr()
     assert said.out == ""
     for part in (
         "fp32, tensorrt 8.6.2, sm_87, jetson-orin-nx-16gb, JetPack 6.0",
         "cosine at least 1.00000",
         "one image on an engine: ",
-        "fp16 was refused here: the new fp16 engine has cosine -1.0",
+        "fp16 was refused here: found cosine -1.0",
         "the same by hand, inside the bundle: trtexec --onnx=model-fp32.onnx",
     ):
         assert part in said.err

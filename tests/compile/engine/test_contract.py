@@ -1,4 +1,4 @@
-"""The builder against every TensorRT release it claims: run on each release's own names."""
+"""The builder on fakes of every TensorRT release, made from the release's own names."""
 
 import ast
 import json
@@ -10,22 +10,25 @@ from typing import Any
 import pytest
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.compile.engine import builder, on_device
+from edgevpr.compile.engine import build_engine as building
+from edgevpr.compile.engine import builder, first_run, on_device
 from edgevpr.compile.engine.build_engine import build_bundle
 from edgevpr.compile.engine.builder import Order, build_engine
 from edgevpr.compile.engine.timing_cache import read_timing_cache, timing_cache_file
-from edgevpr.device.cpu import Here
+from edgevpr.device.gpu import Gpu
 from edgevpr.errors import ResourceError, TargetError
 
 from .fake_tensorrt import FakeTensorRT
+from .test_build_engine import golden_runner, jetson
 from .test_releases import CLASSES, RELEASES, functions
 
+AGX = jetson("jetson-agx-orin-64gb", "NVIDIA Jetson AGX Orin", "6.2")
 TENSORRT = [name for name in RELEASES if "rtx" not in name]
 #: What the builder's functions take attributes of that is no TensorRT object.
 OURS = {
     "order", "dialect", "logger", "plan", "layers", "time", "functools", "threading", "queue",
     "events", "thread", "result", "failure", "messages", "remarks", "fell_back", "self", "graph",
-    "monitor", "dict", "name", "line", "msg", "value",
+    "dataclasses", "monitor", "dict", "name", "line", "msg", "value",
 }  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def order(tmp_path: Path, precision: str = "fp16", sm: int = 110, **more: Any) -
 def test_the_builder_runs_on_every_release(
     installed: Any, tmp_path: Path, name: str, precision: str
 ) -> None:
-    """A name, or a use of one, that a release lacks would be found on a robot, minutes in."""
+    """It uses no name that a release lacks."""
     sm = 87 if name in ("tensorrt-8.6", "tensorrt-10.3", "tensorrt-10.7") else 110
     fake = installed(name)
     engine = build_engine("tensorrt", order(tmp_path, precision, sm))
@@ -72,7 +75,7 @@ def test_the_builder_runs_on_every_release(
     "name", ["tensorrt-8.6", "tensorrt-10.3", "tensorrt-10.7", "tensorrt-11.4"]
 )
 def test_dla_with_the_gpu_behind_it(installed: Any, tmp_path: Path, name: str) -> None:
-    """DLA by flags on the releases that have it; what it cannot run is listed, constants not."""
+    """Layers that DLA cannot run are listed, constants left out."""
     fake = installed(name, IBuilderConfig__can_run_on_DLA=lambda layer: False)
     engine = build_engine("tensorrt", order(tmp_path, sm=87, dla=1))
     assert engine.fell_back == ["layer", "layer", "layer"]
@@ -80,11 +83,11 @@ def test_dla_with_the_gpu_behind_it(installed: Any, tmp_path: Path, name: str) -
     assert ("FP16" in engine.flags) == (name != "tensorrt-11.4")
     assert ("IBuilderConfig", "DLA_core", 1) in fake.calls
     assert ("Runtime", "DLA_core", 1) in fake.calls
-    with pytest.raises(TargetError, match="this device has 2 DLA cores"):
+    with pytest.raises(TargetError, match="one of the 2 DLA cores of this device"):
         build_engine("tensorrt", order(tmp_path, sm=87, dla=2))
 
 
-def test_a_second_build_knows_what_was_measured(
+def test_a_second_build_reads_the_timing_cache(
     installed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache goes from one build to the next, per board and release, and is written whole."""
@@ -103,7 +106,7 @@ def test_a_second_build_knows_what_was_measured(
 def test_a_damaged_timing_cache_costs_a_remark(
     installed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never a build: one line, TensorRT is not shown the bytes, and the cache is made anew."""
+    """TensorRT is not given its bytes, and the cache is made anew."""
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
     file = timing_cache_file("b", 87, "10.3")
     file.parent.mkdir(parents=True)
@@ -117,7 +120,6 @@ def test_a_damaged_timing_cache_costs_a_remark(
 
 
 def test_a_cache_that_cannot_be_kept_costs_a_remark(installed: Any, tmp_path: Path) -> None:
-    """A read-only home on a robot is no reason not to build."""
     (tmp_path / "file").write_text("")
     installed("tensorrt-10.3")
     cache = tmp_path / "file" / "x.cache"
@@ -126,7 +128,7 @@ def test_a_cache_that_cannot_be_kept_costs_a_remark(installed: Any, tmp_path: Pa
 
 
 def test_less_workspace_when_memory_runs_out(installed: Any, tmp_path: Path) -> None:
-    """Half of it, and half again; then a sentence, not the kernel's out-of-memory killer."""
+    """Half of it, and half again; then an error."""
     asked = []
 
     def build(left: int) -> Any:
@@ -147,12 +149,12 @@ def test_less_workspace_when_memory_runs_out(installed: Any, tmp_path: Path) -> 
         "memory ran out: building with 256 MiB of workspace",
     ]
     fake = installed("tensorrt-10.3", Builder__build_serialized_network=build(99))
-    with pytest.raises(ResourceError, match=r"memory ran out .*stop other programs"):
+    with pytest.raises(ResourceError, match=r"too little memory .*stop other programs"):
         build_engine("tensorrt", order(tmp_path, sm=87))
 
 
 def test_every_object_is_classified() -> None:
-    """A TensorRT object under a name the walk does not know would not be checked at all."""
+    """Every TensorRT object in the builder has a name that the walk checks."""
     names = {
         node.value.id
         for function in functions().values()
@@ -171,14 +173,15 @@ def test_a_bundle_built_on_a_board(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """From recipe to evidence on each kind of release, everything real but TensorRT itself."""
+    """From recipe to evidence on each kind of release; only TensorRT and the runner are fakes."""
     fake = installed(name, IBuilderConfig__can_run_on_DLA=lambda layer: True)
     monkeypatch.setattr(on_device, "load_tensorrt", lambda _: fake)
-    monkeypatch.setattr(on_device, "find_gpu", lambda: (87, "Orin", 8 << 30))
+    monkeypatch.setattr(on_device, "first_gpu", lambda: Gpu("Orin", 87, 8.6, 8 << 30))
+    monkeypatch.setattr(building, "read_board", lambda: AGX)
+    monkeypatch.setattr(first_run, "runner_from_bundle", golden_runner)
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
     path = Path(shutil.copytree(compiled("jetson-orin", "int8"), tmp_path / "bundle"))
-    here = Here("jetson-agx-orin-64gb", "NVIDIA Jetson AGX Orin", "6.2")
-    report = build_bundle(path, here=here)
+    report = build_bundle(path)
     (sidecar,) = report.engines
     assert (sidecar.precision, sidecar.version, sidecar.jetpack) == (
         "int8",

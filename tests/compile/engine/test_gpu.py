@@ -9,28 +9,24 @@ import pytest
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.build_engine import build_bundle
-from edgevpr.compile.engine.first_run import OpenEngine
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture
-def open_engine() -> OpenEngine:
-    """The runtime's engines; skips where there is no GPU to run them on."""
+def gpu() -> None:
+    """Skips where there is no GPU to run engines on."""
     cuda = pytest.importorskip("pycuda.driver", reason="needs pycuda")
     try:
         cuda.init()
     except Exception as error:
         pytest.skip(f"no working NVIDIA GPU: {error}")
-    from edgevpr.runtime.engines.runner import runner_from_bundle
-
-    return runner_from_bundle
 
 
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_build_on_this_gpu(
     compiled: Callable[..., Path],
-    open_engine: OpenEngine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
@@ -39,7 +35,7 @@ def test_build_on_this_gpu(
     pytest.importorskip("tensorrt", reason="needs TensorRT")
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
     path = Path(shutil.copytree(compiled("cuda", precision), tmp_path / "bundle"))
-    first = build_bundle(path, open_engine=open_engine)
+    first = build_bundle(path)
     assert first.refused == {}
     assert first.parity is not None
     assert first.latency is not None
@@ -47,15 +43,14 @@ def test_build_on_this_gpu(
     assert first.layers[engine.engine].precisions[precision] > 0
     (cache,) = (tmp_path / "cache" / "timing").iterdir()
     assert cache.stat().st_size > 100
-    second = build_bundle(path, open_engine=open_engine)
+    second = build_bundle(path)
     print(f"{precision}: {engine.build_seconds} s, again {second.engines[0].build_seconds} s")
     record = open_artifact(path, "bundle").read("bundle.json", BundleRecord)
     assert record.engines == [engine.engine]
 
 
-def test_an_rtx_engine_on_this_gpu(
-    compiled: Callable[..., Path], open_engine: OpenEngine, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_an_rtx_engine_on_this_gpu(compiled: Callable[..., Path], tmp_path: Path) -> None:
     """An engine built ahead of time runs, and agrees with FP32."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     import pycuda.driver as cuda
@@ -66,6 +61,6 @@ def test_an_rtx_engine_on_this_gpu(
         pytest.skip(f"TensorRT-RTX has no target for sm_{major}{minor}")
     target = f"rtx-{targets[10 * major + minor]}"
     path = Path(shutil.copytree(compiled(target, "fp16"), tmp_path / "bundle"))
-    report = build_bundle(path, open_engine=open_engine)
+    report = build_bundle(path)
     assert report.parity is not None, report.remarks
     assert report.parity.min_cosine > 0.999

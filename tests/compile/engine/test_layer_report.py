@@ -1,4 +1,4 @@
-"""What an engine computes in which precision, from TensorRT's own words."""
+"""Layers by precision, from TensorRT's log and inspector."""
 
 import json
 

@@ -44,17 +44,17 @@ class Board:
         return self.root / "tmp"
 
     def edgevpr(self, script: str) -> None:
-        """What the board runs as ``edgevpr``."""
+        """Install ``edgevpr`` on the board as a shell script."""
         file = self.root / "bin" / "edgevpr"
         file.write_text("#!/bin/sh\n" + script)
         file.chmod(0o755)
 
     def left(self) -> list[str]:
-        """What edgevpr left there; libraries leave things of their own."""
+        """Temporary folders of edgevpr on the board."""
         return [path.name for path in self.temporary.glob("edgevpr-*")]
 
     def configure(self, *, key: str = "user", known: bool = True, port: int = 0) -> None:
-        """The user's ssh configuration."""
+        """Write the user's ssh configuration."""
         host = f"[127.0.0.1]:{port or self.port} {(self.root / 'host.pub').read_text()}"
         (self.root / "known").write_text(host if known else "")
         (self.root / "config").write_text(
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
-    """A board with the tools that a bare one has, and this package as its edgevpr."""
+    """A board with the tools of a bare one, and this package as its edgevpr."""
     root = tmp_path / "board"
     for name in ("bin", "tmp"):
         (root / name).mkdir(parents=True)
@@ -137,7 +137,7 @@ def digest(bundle: Path) -> str:
 def test_an_engine_is_built_there_and_comes_back(
     compiled: Compiled, tmp_path: Path, board: Board
 ) -> None:
-    """The whole path for real: shipped, built, fetched, installed, and nothing left behind."""
+    """Shipped, built, fetched, installed; nothing stays on the board."""
     pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
     path = Path(shutil.copytree(compiled("rtx-ada", "fp16"), tmp_path / "bundle"))
     before = open_artifact(path, "bundle")
@@ -159,7 +159,7 @@ def test_an_engine_is_built_there_and_comes_back(
 
 
 def test_parity_and_latency_there_come_back(bundle: Path, board: Board) -> None:
-    """A CPU bundle needs no engine, but how it fares on that board is worth knowing."""
+    """A CPU bundle needs no engine; its parity and latency there are kept."""
     report = build_on_host(bundle, "board")
     assert report.engines == []
     assert report.parity is not None
@@ -185,15 +185,15 @@ def test_the_command_line(bundle: Path, board: Board) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"key": "stranger"}, "board refused this user's keys.*: run ssh-copy-id board"),
-        ({"known": False}, "board has a host key that is not known here: run ssh board once"),
-        ({"port": 1}, "board takes no ssh connections: run sudo systemctl start ssh"),
+        ({"key": "stranger"}, "keys refused by board, .*: run ssh-copy-id board"),
+        ({"known": False}, "a host key of board that is not known here, .*: run ssh board once"),
+        ({"port": 1}, "no ssh server on board, .*: run sudo systemctl start ssh"),
     ],
 )
 def test_a_board_that_cannot_be_reached(
     bundle: Path, board: Board, options: dict[str, object], sentence: str
 ) -> None:
-    """Each of ssh's riddles as one sentence with a command, and the bundle untouched."""
+    """One sentence with a command for each message of ssh; the bundle is untouched."""
     board.configure(**options)  # type: ignore[arg-type]
     before = digest(bundle)
     with pytest.raises(TargetError, match=sentence):
@@ -203,20 +203,20 @@ def test_a_board_that_cannot_be_reached(
 
 def test_an_unknown_name_and_an_option(bundle: Path, board: Board) -> None:
     """A misspelt host is named; a host must not become an option of ssh."""
-    with pytest.raises(TargetError, match=r"b0ard\.invalid is no name .* Host entry"):
+    with pytest.raises(TargetError, match=r"no host named b0ard\.invalid, .* Host entry"):
         build_on_host(bundle, "b0ard.invalid")
-    with pytest.raises(UsageError, match="expected user@board"):
+    with pytest.raises(UsageError, match="pass `host` user@board"):
         build_on_host(bundle, "-oProxyCommand=touch /tmp/x")
 
 
 def test_a_bare_board(bundle: Path, board: Board) -> None:
-    """Without rsync or edgevpr there: what is missing, and the command that installs it."""
+    """Without rsync or edgevpr there: the command that installs it."""
     (board.root / "bin" / "edgevpr").unlink()
     with pytest.raises(TargetError, match=r"no working edgevpr on board.*pip install") as caught:
         build_on_host(bundle, "board")
     assert '"edgevpr[jetson]"' in str(caught.value)
     with pytest.raises(TargetError, match="no working /opt/edgevpr on board"):
-        build_on_host(bundle, "board", edgevpr="/opt/edgevpr")
+        build_on_host(bundle, "board", host_edgevpr="/opt/edgevpr")
     (board.root / "bin" / "rsync").unlink()
     with pytest.raises(TargetError, match=r"no rsync on board.*sudo apt install rsync"):
         build_on_host(bundle, "board")
@@ -225,7 +225,6 @@ def test_a_bare_board(bundle: Path, board: Board) -> None:
 def test_a_machine_without_rsync(
     bundle: Path, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here, too."""
     (board.root / "only").mkdir()
     (board.root / "only" / "ssh").symlink_to(str(shutil.which("ssh")))
     monkeypatch.setenv("PATH", str(board.root / "only"))
@@ -236,10 +235,10 @@ def test_a_machine_without_rsync(
 def test_a_build_that_fails_there(
     compiled: Compiled, tmp_path: Path, board: Board, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its exit code and its sentence arrive; the bundle and the board are as they were."""
+    """Its exit code and message arrive; the bundle and the board are as they were."""
     path = Path(shutil.copytree(compiled("jetson-orin", "fp16"), tmp_path / "bundle"))
     before = digest(path)
-    with pytest.raises(TargetError, match="on board ended with code 6"):
+    with pytest.raises(TargetError, match="exit code 6 from edgevpr build on board"):
         build_on_host(path, "board")
     assert "found no TensorRT in this Python" in capfd.readouterr().err
     assert digest(path) == before
@@ -251,8 +250,10 @@ FAKE = """
 """
 
 
-def test_what_comes_back_is_checked(compiled: Compiled, tmp_path: Path, board: Board) -> None:
-    """A board that lies, or a byte that flips on the way, must not reach TensorRT."""
+def test_engines_that_come_back_are_checked(
+    compiled: Compiled, tmp_path: Path, board: Board
+) -> None:
+    """A report, hash or sidecar that does not agree is refused."""
     path = Path(shutil.copytree(compiled("rtx-ada", "fp16"), tmp_path / "bundle"))
     opened = open_artifact(path, "bundle")
     before = opened.digest
@@ -265,7 +266,7 @@ def test_what_comes_back_is_checked(compiled: Compiled, tmp_path: Path, board: B
         board.edgevpr(f"{FAKE}cat <<'END'\n{text}\nEND\n")
 
     board.edgevpr(FAKE + "echo no report\n")
-    with pytest.raises(TargetError, match="printed no report that can be read"):
+    with pytest.raises(TargetError, match="no report of edgevpr build on board that can be read"):
         build_on_host(path, "board")
     answer(sha256="0" * 64)
     with pytest.raises(CorruptArtifactError, match="without the content it was built with"):
@@ -281,7 +282,7 @@ def test_what_comes_back_is_checked(compiled: Compiled, tmp_path: Path, board: B
 
 
 def test_an_interrupted_build_ends_there_too(bundle: Path, board: Board) -> None:
-    """A build nobody waits for would hold the board's memory for minutes."""
+    """The build on the board ends and its folder is removed."""
     started, ended = board.root / "started", board.root / "ended"
     board.edgevpr(f"{FAKE}trap 'echo > {ended}; exit 1' TERM\necho > {started}\nsleep 60 & wait\n")
     before = digest(bundle)

@@ -1,4 +1,4 @@
-"""The gates between a graph and a bundle."""
+"""Parity, and the gates of each precision."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ def rotated(cosine: float, rows: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_parity_is_of_the_worst_and_the_mean() -> None:
-    """One bad image among good ones must show."""
     parity = compare(*rotated(0.9))
     assert parity.images == 5
     assert parity.min_cosine == pytest.approx(0.9, abs=1e-6)
@@ -28,21 +27,20 @@ def test_parity_is_of_the_worst_and_the_mean() -> None:
 
 
 def test_fp16_below_its_gate_is_refused() -> None:
-    """TensorRT has shipped wrong FP16 engines; 0.998 is no rounding error."""
     assert gate(compare(*rotated(0.9995)), "fp16") == []
     with pytest.raises(NumericsError, match=r"0\.99800 .* expected at least 0\.999: .*fp32"):
         gate(compare(*rotated(0.998)), "fp16")
 
 
 def test_int8_warns_and_leaves_the_judgement_to_recall() -> None:
-    """INT8's error is real and often harmless: said, kept in the evidence, not refused."""
+    """INT8 with a low cosine is a warning, not an error."""
     assert gate(compare(*rotated(0.95)), "int8") == []
     (warning,) = gate(compare(*rotated(0.8)), "int8")
     assert "0.800" in warning
 
 
 def test_a_zero_descriptor_does_not_pass() -> None:
-    """Its cosine is 0/0: neither above nor below any gate, hence refused."""
+    """Its cosine is 0/0, which no gate lets pass."""
     found, expected = rotated(1.0)
     found[2] = 0
     with pytest.raises(NumericsError):
@@ -51,10 +49,10 @@ def test_a_zero_descriptor_does_not_pass() -> None:
 
 
 def test_nan_is_counted() -> None:
-    """Whoever reads the message learns whether it is one image or all."""
+    """The message has the number of images."""
     found, _ = rotated(1.0)
     check_finite(found, "the graph")
     found[1, 3] = np.inf
     found[4, 0] = np.nan
-    with pytest.raises(NumericsError, match="the graph gives NaN or infinity on 2 of 5 images"):
+    with pytest.raises(NumericsError, match="NaN or infinity from the graph on 2 of 5 images"):
         check_finite(found, "the graph")

@@ -1,4 +1,4 @@
-"""What a board is told: the right flags for each TensorRT, graphs that are really there."""
+"""Recipes: flags by TensorRT release, and graphs that are in the bundle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,14 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.compile.board_graphs import save_sharing
 from edgevpr.compile.engine.builder import Order, build_engine
-from edgevpr.compile.engine.recipe import RECIPE, Graph, Recipe, Source, make_recipe, variant_for
+from edgevpr.compile.engine.recipe import (
+    RECIPE,
+    Graph,
+    PrecisionGraphs,
+    Recipe,
+    make_recipe,
+    variant_for,
+)
 from edgevpr.compile.engine.releases import dialect_of
 from edgevpr.compile.graph.opset17 import to_opset_17
 from edgevpr.compile.graph.reference import describe
@@ -26,13 +33,15 @@ VERSIONS = ("8.6.2", "10.3.0", "11.4.0")
 
 
 def variants(precision: str) -> list[tuple[str, list[str], list[str]]]:
-    recipe = make_recipe(load_target("jetson-orin"), precision, {precision: Source(GRAPHS, NODES)})
+    recipe = make_recipe(
+        load_target("jetson-orin"), precision, {precision: PrecisionGraphs(GRAPHS, NODES)}
+    )
     found = [variant_for(recipe.steps[0], dialect_of("tensorrt", v)) for v in VERSIONS]
     return [(v.graph.file, v.network_flags, v.builder_flags) for v in found]
 
 
 def test_flags_by_release() -> None:
-    """8.6 wants flags and constraints, 10.3 a strongly typed network, 11 nothing."""
+    """8.6 takes flags and constraints, 10.3 a strongly typed network, 11 neither."""
     typed = [
         ("model.onnx", ["EXPLICIT_BATCH", "STRONGLY_TYPED"], []),
         ("model.onnx", [], []),
@@ -44,9 +53,11 @@ def test_flags_by_release() -> None:
     assert variants("int8") == [("model-fp32.onnx", explicit, ["FP16", "INT8", obey]), *typed]
 
 
-def test_trtexec_says_the_same() -> None:
-    """Whoever builds by hand must get the same engine, names with blanks quoted."""
-    recipe = make_recipe(load_target("jetson-orin"), "int8", {"int8": Source(GRAPHS, NODES)})
+def test_trtexec_has_the_same_flags() -> None:
+    """Names with blanks are quoted."""
+    recipe = make_recipe(
+        load_target("jetson-orin"), "int8", {"int8": PrecisionGraphs(GRAPHS, NODES)}
+    )
     (step,) = recipe.steps
     old, ten, eleven = (variant_for(step, dialect_of("tensorrt", v)).trtexec for v in VERSIONS)
     for part in ("--fp16", "--int8", "--precisionConstraints=obey", "--onnx=model-fp32.onnx"):
@@ -58,8 +69,8 @@ def test_trtexec_says_the_same() -> None:
 
 
 def test_a_network_too_new_for_release_8() -> None:
-    """Without a graph in old operators, the recipe has no variant for it and says why."""
-    source = Source({"typed": GRAPHS["typed"]}, [])
+    """Without a graph in old operators there is no variant for it, and an error."""
+    source = PrecisionGraphs({"typed": GRAPHS["typed"]}, [])
     (step,) = make_recipe(load_target("jetson-orin"), "fp16", {"fp16": source}).steps
     assert [v.versions for v in step.variants if not v.dla] == [">=10.0,<11.0", ">=11.0,<12.0"]
     with pytest.raises(TargetError, match=r"expected >=10\.0,<11\.0, .*JetPack"):
@@ -67,7 +78,7 @@ def test_a_network_too_new_for_release_8() -> None:
 
 
 def test_opset_17_is_the_same_network(clean: onnx.ModelProto, images: CalibrationImages) -> None:
-    """Hand-written conversion below 18: a lost axis of a reduction would change the answer."""
+    """Descriptors stay the same, reductions included."""
     older = to_opset_17(clean)
     assert older is not None
     assert opset(older) == 17
@@ -98,7 +109,7 @@ def test_the_bundle_has_what_its_recipe_names(compiled: Callable[..., Path]) -> 
 
 
 def test_safer_graphs_share_their_weights(compiled: Callable[..., Path]) -> None:
-    """INT8 with Q/DQ and FP32 hold the same FP32 weights: twice in a bundle would be a waste."""
+    """INT8 with Q/DQ and FP32 hold the same FP32 weights, stored once."""
     bundle = open_artifact(compiled("jetson-orin", "int8"), "bundle")
     sizes = {name: entry.size for name, entry in bundle.manifest.files.items()}
     half, full = "model-fp16.onnx", "model-fp32.onnx"
@@ -110,7 +121,6 @@ def test_safer_graphs_share_their_weights(compiled: Callable[..., Path]) -> None
 def test_shared_weights_are_the_networks_own(
     clean: onnx.ModelProto, images: CalibrationImages, tmp_path: Path
 ) -> None:
-    """A wrong offset would be another network."""
     save_sharing(tmp_path, {"a.onnx": clean, "b.onnx": clean})
     assert (tmp_path / "a.onnx").stat().st_size < 0.5 * len(clean.SerializeToString())
     loaded = onnx.load(str(tmp_path / "b.onnx"))

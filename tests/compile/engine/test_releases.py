@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgevpr.compile.engine import build_progress, builder
-from edgevpr.compile.engine.compatibility import check_possible
+from edgevpr.compile.engine.compatibility import check_release
 from edgevpr.compile.engine.releases import DIALECTS, Dialect, advice, dialect_of
 from edgevpr.errors import TargetError
 
@@ -70,7 +70,6 @@ def used(function: ast.FunctionDef) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", RELEASES)
 def test_every_name_exists(shared: Path, name: str) -> None:
-    """A name that a release lacks would be found on a robot, minutes into a build."""
     api, dialect = release(shared, name)
     wanted = set()
     for function in functions().values():
@@ -89,8 +88,8 @@ def test_every_name_exists(shared: Path, name: str) -> None:
     assert missing == []
 
 
-def test_the_walk_would_notice(shared: Path) -> None:
-    """Set FP16 by flag on release 11, or ask release 8 for progress, and the test above fails."""
+def test_names_that_a_release_lacks_are_found(shared: Path) -> None:
+    """FP16 by flag on release 11, and progress on release 8."""
     eleven, _ = release(shared, "tensorrt-11.4")
     eight, dialect = release(shared, "tensorrt-8.6")
     assert "FP16" not in eleven["BuilderFlag"]["members"]
@@ -100,7 +99,6 @@ def test_the_walk_would_notice(shared: Path) -> None:
 
 
 def test_progress_is_used_wherever_it_exists(shared: Path) -> None:
-    """A release with IProgressMonitor and a silent build of minutes would be our omission."""
     for name in RELEASES:
         api, dialect = release(shared, name)
         assert dialect.progress == ("IProgressMonitor" in api), name
@@ -117,15 +115,14 @@ def test_one_dialect_a_release() -> None:
             dialect_of("tensorrt", version)
 
 
-def test_impossible_pairs_say_what_would_work() -> None:
-    """TensorRT 10.13 has no sm_87: half an hour of building would end in a riddle."""
+def test_impossible_pairs_are_refused_with_releases_that_work() -> None:
+    """TensorRT 10.13 has no sm_87."""
     with pytest.raises(TargetError, match=r"10\.3.*10\.16"):
-        check_possible("10.13.3.9", 87)
-    check_possible("10.13.3.9", 110)
-    check_possible("10.3.0", 87)
+        check_release("10.13.3.9", 87)
+    check_release("10.13.3.9", 110)
+    check_release("10.3.0", 87)
 
 
 def test_advice_for_known_messages() -> None:
-    """Turing's refusal gets its own next step."""
     assert "rtx-ampere" in advice("Cannot compile 'x' for Turing: FP32 GEMM is not supported.")
     assert "--precision" in advice("anything else")

@@ -1,4 +1,4 @@
-"""Fusing and cleaning change what a graph is, never what it says."""
+"""Fusing and cleaning change nodes, not descriptors."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from edgevpr.retrieval.projection import Projection
 def test_a_fused_projection_is_the_numpy_one(
     exported: Path, projection: Projection, images: CalibrationImages
 ) -> None:
-    """A wrong sign of the mean or a transposed matrix would silently ruin every search."""
+    """The fused graph gives normalize(matrix @ (x - mean))."""
     model = load_graph(exported)
     fused = fuse_projection(model, projection)
     assert signature(fused).dim == projection.shape[0]
@@ -38,14 +38,14 @@ def test_the_original_graph_is_left_alone(exported: Path, projection: Projection
 def test_a_projection_of_another_width(exported: Path) -> None:
     """A gallery of another network must be refused before anything is built."""
     other = Projection(np.zeros(100, np.float32), np.eye(10, 100, dtype=np.float32))
-    with pytest.raises(SpaceMismatchError, match="width 256, the gallery's projection takes 100"):
+    with pytest.raises(SpaceMismatchError, match="width 100, expected 256"):
         fuse_projection(load_graph(exported), other)
 
 
 def test_cleaning_keeps_the_descriptors(
     exported: Path, clean: onnx.ModelProto, projection: Projection, images: CalibrationImages
 ) -> None:
-    """Fewer nodes, the same answers; learned queries' self-attention (a softmax) folds away."""
+    """Fewer nodes, the same descriptors; learned queries' self-attention (a softmax) folds away."""
     model = load_graph(exported)
     assert len(clean.graph.node) < len(model.graph.node)
     softmaxes = [sum(n.op_type == "Softmax" for n in m.graph.node) for m in (model, clean)]
@@ -91,7 +91,7 @@ def test_boqs_own_queries_become_constants(tmp_path: Path) -> None:
 def test_cleaning_that_changes_the_answer_is_dropped(
     exported: Path, images: CalibrationImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug in the simplifier must cost nodes, never recall."""
+    """A simplifier that changes descriptors is not used."""
     model = load_graph(exported)
 
     def broken(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Which images calibrate: spread over places, never those a network is scored on."""
+"""Calibration images: spread over places, never evaluation queries."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def folder(path: Path, count: int) -> Path:
 
 
 def test_every_place_once_before_any_twice() -> None:
-    """Ranges from the one place with most images fit no other place."""
+    """A second image of a place comes after the first of every other."""
     place = np.r_[np.zeros(100), np.arange(1, 20)].astype(np.int64)
     table = ImageTable.build([f"{i}.jpg" for i in range(len(place))], place=place)
     rows = spread_over_places(table, 20)
@@ -44,7 +44,7 @@ def test_every_place_once_before_any_twice() -> None:
 
 
 def test_images_without_places_count_one_by_one() -> None:
-    """-1 means unknown, not one large place."""
+    """Place -1 is unknown, not one large place."""
     table = ImageTable.build([f"{i}.jpg" for i in range(12)], place=[-1] * 11 + [5])
     assert sorted(spread_over_places(table, 12).tolist()) == list(range(12))
 
@@ -63,13 +63,13 @@ def test_images_are_read_resized_and_split(tmp_path: Path) -> None:
 
 
 def test_some_are_held_out_even_if_more_were_asked_for(tmp_path: Path) -> None:
-    """-n larger than the folder must not leave parity without unseen images."""
+    """A count larger than the folder leaves images for parity."""
     images = read_calibration(folder(tmp_path / "a", 32), PREPROCESS, 500)
     assert (len(images.calibration), len(images.held_out)) == (24, 8)
 
 
-def test_few_images_serve_both_and_say_so(tmp_path: Path) -> None:
-    """With 9 images none can be spared; the evidence must not call them held out."""
+def test_few_images_serve_both_and_are_not_called_separate(tmp_path: Path) -> None:
+    """With 9 images, the same ones calibrate and measure parity."""
     images = read_calibration(folder(tmp_path / "a", 9), PREPROCESS, 128)
     assert (len(images.calibration), len(images.held_out)) == (9, 9)
     assert not images.separate
@@ -77,13 +77,12 @@ def test_few_images_serve_both_and_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_too_few_images_are_refused(tmp_path: Path, count: int) -> None:
-    """An empty folder and three images end with what to pass."""
     with pytest.raises(DataError, match=r"expected .*"):
         read_calibration(folder(tmp_path / "a", count), PREPROCESS)
 
 
 def test_evaluation_queries_are_refused(tmp_path: Path) -> None:
-    """Calibrating on the queries that are scored is cheating, by name or by parent."""
+    """A folder named queries, or one that holds such a folder."""
     folder(tmp_path / "test" / "queries", FEWEST)
     folder(tmp_path / "test" / "database", FEWEST)
     for path in (tmp_path / "test" / "queries", tmp_path / "test"):
@@ -93,15 +92,14 @@ def test_evaluation_queries_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    """A half-copied JPEG stops calibration with its path, not with OpenCV's words."""
+    """A half-copied JPEG is refused with its path."""
     path = folder(tmp_path / "a", 10)
     (path / "005.png").write_bytes(b"not a png")
     with pytest.raises(DataError, match=r"005\.png"):
         read_calibration(path, PREPROCESS)
 
 
-def test_synthetic_images_never_pass_for_real() -> None:
-    """A bundle without real golden images must say so."""
+def test_synthetic_images_are_called_synthetic() -> None:
     images = synthetic_images(PREPROCESS)
     assert images.held_out.shape == (FEWEST, 32, 48, 3)
     assert not images.separate
@@ -109,7 +107,7 @@ def test_synthetic_images_never_pass_for_real() -> None:
 
 
 def saved_gallery(root: Path, images: Path, names: list[str]) -> Path:
-    """A gallery and its features as far as their records lead to the images."""
+    """The records of a gallery and its features that lead to the images."""
     for name, key, value in (("features", "images", images), ("gallery", "features", "features")):
         (root / name).mkdir(parents=True)
         (root / name / "config.json").write_text(json.dumps({key: str(value)}))
@@ -128,7 +126,7 @@ def test_a_gallerys_own_images_are_found(tmp_path: Path) -> None:
 
 
 def test_a_gallery_that_leads_to_queries_or_nowhere_gives_none(tmp_path: Path) -> None:
-    """A map made of evaluation queries is no reason to calibrate on them."""
+    """A gallery of evaluation queries, or of images that are gone, gives no folder."""
     images = folder(tmp_path / "a" / "queries", 10)
     names = sorted(p.name for p in images.iterdir())
     assert images_of_gallery(saved_gallery(tmp_path / "a", images, names)) is None

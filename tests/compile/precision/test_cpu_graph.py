@@ -22,7 +22,7 @@ def int8(clean: onnx.ModelProto, images: CalibrationImages) -> onnx.ModelProto:
 def test_parity_with_fp32(
     clean: onnx.ModelProto, int8: onnx.ModelProto, images: CalibrationImages
 ) -> None:
-    """Wrong zero points or transposed scales drop the cosine to noise."""
+    """Descriptors stay close to FP32's."""
     parity = compare(describe(int8, images.held_out), describe(clean, images.held_out))
     assert parity.mean_cosine > 0.95
     assert abs(parity.min_norm - 1) < 1e-5
@@ -30,7 +30,7 @@ def test_parity_with_fp32(
 
 
 def test_only_the_chosen_layers(clean: onnx.ModelProto, int8: onnx.ModelProto) -> None:
-    """Q/DQ around every operator makes ONNX Runtime slower than FP32."""
+    """Only the layers of the INT8 rule have Q/DQ."""
     chosen = {layer.name for layer in int8_layers(clean)}
     producer = {name: node for node in int8.graph.node for name in node.output}
     seen = set()
@@ -59,7 +59,7 @@ def test_weights_are_int8_per_channel_and_activations_uint8(int8: onnx.ModelProt
 def test_the_same_images_give_the_same_graph(
     clean: onnx.ModelProto, int8: onnx.ModelProto, images: CalibrationImages
 ) -> None:
-    """Other quantizers patch ONNX Runtime's in place; ours must not depend on who ran before."""
+    """Other quantizers that ran in this process change nothing."""
     to_int8(clean, images.calibration[:8])
     again = to_int8_cpu(clean, images.calibration)[0]
     found, expected = describe(again, images.held_out), describe(int8, images.held_out)
@@ -67,14 +67,14 @@ def test_the_same_images_give_the_same_graph(
 
 
 def test_too_few_images(clean: onnx.ModelProto, images: CalibrationImages) -> None:
-    """Zero and three images are refused with the flag to pass."""
+    """Zero and three images are refused with the parameter to pass."""
     for count in (0, 3):
-        with pytest.raises(DataError, match="--calibration"):
+        with pytest.raises(DataError, match="`calibration`"):
             to_int8_cpu(clean, images.calibration[:count])
 
 
-def test_bystanders_read_the_float_tensor(clean: onnx.ModelProto, int8: onnx.ModelProto) -> None:
-    """A residual addition behind Q/DQ loses what INT8 was never meant to cost."""
+def test_other_readers_take_the_float_tensor(clean: onnx.ModelProto, int8: onnx.ModelProto) -> None:
+    """Residual additions read the tensor before its Q/DQ."""
     chosen = {layer.name for layer in int8_layers(clean)}
     producer = {name: node for node in int8.graph.node for name in node.output}
     for node in int8.graph.node:

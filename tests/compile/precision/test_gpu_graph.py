@@ -1,4 +1,4 @@
-"""FP16 and INT8 graphs for TensorRT: typed as promised, close to FP32, safe from overflow."""
+"""FP16 and INT8 graphs for TensorRT: types, parity with FP32, overflow."""
 
 from collections import Counter
 
@@ -13,17 +13,17 @@ from edgevpr.compile.graph.signature import name_nodes, opset
 from edgevpr.compile.precision.calibration import CalibrationImages
 from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
 from edgevpr.compile.precision.structure import int8_layers
-from edgevpr.compile.precision.typed import Typed, check_calibration
+from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 from edgevpr.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def fp16(clean: onnx.ModelProto, images: CalibrationImages) -> Typed:
+def fp16(clean: onnx.ModelProto, images: CalibrationImages) -> TypedGraph:
     return to_fp16(clean, images.calibration)
 
 
 @pytest.fixture(scope="module")
-def int8(clean: onnx.ModelProto, images: CalibrationImages) -> Typed:
+def int8(clean: onnx.ModelProto, images: CalibrationImages) -> TypedGraph:
     return to_int8(clean, images.calibration)
 
 
@@ -35,7 +35,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def test_fp16_keeps_the_descriptor(
-    clean: onnx.ModelProto, fp16: Typed, images: CalibrationImages
+    clean: onnx.ModelProto, fp16: TypedGraph, images: CalibrationImages
 ) -> None:
     """Run node by node as written, every rounding included; the length must stay 1."""
     found = describe(fp16.graph, images.held_out, as_written=True)
@@ -45,8 +45,8 @@ def test_fp16_keeps_the_descriptor(
     assert abs(parity.max_norm - 1) < 1e-5
 
 
-def test_fp16_is_fp16_and_its_islands_are_not(fp16: Typed) -> None:
-    """A converter that quietly keeps everything in FP32 would pass every parity check."""
+def test_fp16_is_fp16_and_its_islands_are_not(fp16: TypedGraph) -> None:
+    """Layers are in FP16, islands in FP32."""
     types = element_types(fp16.graph)
     nodes = fp16.graph.graph.node
     kept = Counter(n.op_type for n in nodes if n.name in fp16.fp32_nodes)
@@ -63,7 +63,7 @@ def test_fp16_is_fp16_and_its_islands_are_not(fp16: Typed) -> None:
 
 
 def test_int8_quantizes_the_chosen_layers_and_no_other(
-    clean: onnx.ModelProto, int8: Typed, images: CalibrationImages
+    clean: onnx.ModelProto, int8: TypedGraph, images: CalibrationImages
 ) -> None:
     """Each chosen layer reads a DequantizeLinear; depthwise convolutions do not."""
     chosen = {layer.name for layer in int8_layers(clean)}
@@ -80,7 +80,7 @@ def test_int8_quantizes_the_chosen_layers_and_no_other(
     assert abs(parity.min_norm - 1) < 1e-5
 
 
-def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: Typed) -> None:
+def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: TypedGraph) -> None:
     """TensorRT 8 reads FP32 scales only, and takes FP16 from a flag."""
     types = element_types(int8.flags_graph)
     assert TensorProto.FLOAT16 not in types.values()
@@ -95,7 +95,6 @@ def test_the_flags_graph_is_fp32_with_the_same_qdq(int8: Typed) -> None:
 def test_too_few_calibration_images(
     clean: onnx.ModelProto, images: CalibrationImages, count: int
 ) -> None:
-    """Ranges from 3 images are no ranges."""
     with pytest.raises(DataError, match=f"found {count} calibration images, expected at least 8"):
         to_int8(clean, images.calibration[:count])
     with pytest.raises(DataError):
@@ -145,7 +144,7 @@ def overflowing(gain: float) -> onnx.ModelProto:
 
 
 def test_linear_attention_does_not_overflow() -> None:
-    """FP16 as a blind pass would write it is infinite here; ours is what FP32 says."""
+    """Plain FP16 is infinite here; the typed graph agrees with FP32."""
     model = overflowing(1.0)
     images = np.random.default_rng(0).integers(100, 256, (8, 8, 8, 3), dtype=np.uint8)
     typed = to_fp16(model, images)
@@ -168,7 +167,7 @@ def test_large_activations_stay_in_fp32() -> None:
 
 
 def test_peaks_are_of_all_images() -> None:
-    """The loudest image decides, wherever it stands."""
+    """The largest activation counts, in whichever image it is."""
     images = np.zeros((3, 8, 8, 3), np.uint8)
     images[1, 2, 3, 0] = 100
     peaks = activation_peaks(overflowing(2.0), images)

@@ -1,4 +1,4 @@
-"""Rounding to FP16 rounds what it says, and nothing else."""
+"""Rounding to FP16 changes the chosen nodes alone."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Taking Q/DQ away gives what quantizing less would have given."""
+"""A restricted graph equals one quantized in fewer layers."""
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ QUANTIZERS = {"cpu": (quantize_cpu, True), "gpu": (quantize_gpu, False)}
 def test_fewer_layers_without_calibrating_again(
     name: str, clean: onnx.ModelProto, images: CalibrationImages
 ) -> None:
-    """A search over hundreds of assignments rests on this: one calibration serves them all."""
+    """So one calibration serves every assignment of a search."""
     quantize, outputs = QUANTIZERS[name]
     every = [node for group in layer_groups(clean) for node in group.nodes]
     few = [layer.name for layer in int8_layers(clean)][:6]

@@ -1,4 +1,4 @@
-"""The rules that place precisions: they must find what overflows, in networks they never saw."""
+"""Structural rules: FP32 islands and INT8 layers."""
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ def test_islands_of_the_small_network(clean: onnx.ModelProto) -> None:
 
 
 def test_attention_and_convolutions_are_no_islands(clean: onnx.ModelProto) -> None:
-    """A rule that keeps too much leaves FP16 without its speed."""
+    """They run in FP16."""
     islands = fp32_islands(clean)
     assert not {"Conv", "Gemm", "Relu", "Sigmoid"} & set(operators(clean, islands))
     matmuls = [n for n in clean.graph.node if n.op_type == "MatMul" and n.name not in islands]
@@ -35,7 +35,7 @@ def test_attention_and_convolutions_are_no_islands(clean: onnx.ModelProto) -> No
 
 
 def test_division_by_a_constant_is_no_quotient() -> None:
-    """Normalizing the image divides by constants: FP16 does that well."""
+    """Normalization of the image, which divides by constants, stays in FP16."""
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [

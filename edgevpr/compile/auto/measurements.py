@@ -1,7 +1,7 @@
-"""What a search for a precision measures of an assignment, each thing once.
+"""Measurements of assignments: descriptor error, recall and latency.
 
-Everything is cached by the content of all it depends on: an interrupted search goes on where it
-was, and the same inputs give the same numbers.
+Each is cached by the content of its inputs: an interrupted search goes on where it was, and the
+same inputs give the same numbers.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.compile.auto.assignment import Assignment, Gpu, Machine
+from edgevpr.compile.auto.assignment import Assignment, Executor, GpuExecutor
 from edgevpr.compile.auto.decision import GroupError
 from edgevpr.compile.auto.groups import Group
-from edgevpr.compile.auto.tuning_images import Map, Tuning
+from edgevpr.compile.auto.tuning_images import GallerySearcher, TuningImages
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
 from edgevpr.compile.graph.reference import describe
 
@@ -24,7 +24,7 @@ from edgevpr.compile.graph.reference import describe
 ERROR_IMAGES = 16
 
 
-class Found(msgspec.Struct, frozen=True):
+class AssignmentRecall(msgspec.Struct, frozen=True):
     """Recall of an assignment, and how far its descriptors are from FP32's."""
 
     #: R@1 in percent.
@@ -37,7 +37,7 @@ class Found(msgspec.Struct, frozen=True):
     gained: int = 0
 
 
-class Milliseconds(msgspec.Struct, frozen=True):
+class AssignmentLatency(msgspec.Struct, frozen=True):
     """One image: of an assignment, and of the base beside it."""
 
     own: float
@@ -52,13 +52,13 @@ class _Alone(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Trials:
-    """Measures assignments on a machine, with a gallery and its tuning images."""
+class Measurements:
+    """Measures assignments with an executor, with a gallery and its tuning images."""
 
-    machine: Machine
+    executor: Executor
     calibration: NDArray[np.uint8]
-    tuning: Tuning
-    gallery: Map
+    tuning: TuningImages
+    gallery: GallerySearcher
     gallery_digest: str
     cache: Cache
     #: folder for what is not cached.
@@ -69,15 +69,16 @@ class Trials:
     fp32_r1: float = field(init=False)
 
     def __post_init__(self) -> None:
-        graphs: Any = self.machine
+        graphs: Any = self.executor
         self._clean, self._named = graphs.clean, graphs.named
         self._made = 0
         self._key: dict[str, Any] = {
             "clean": graph_digest(graphs.clean),
             "quantized": graph_digest(graphs.quantized),
-            "basis": self.machine.basis,
+            "basis": self.executor.basis,
             "calibration": array_digest(self.calibration),
             "tuning": array_digest(self.tuning.images),
+            "answers": self.tuning.answers_digest(),
             "gallery": self.gallery_digest,
         }
         key = {"graph": self._key["clean"], "images": self._key["tuning"]}
@@ -94,12 +95,12 @@ class Trials:
 
         def measure() -> _Alone:
             images, assignment = self.calibration[:ERROR_IMAGES], Assignment(int8=(group.name,))
-            int8 = self._error(describe(self.machine.graph(assignment), images))
+            int8 = self._error(describe(self.executor.graph(assignment), images))
             half = None
-            if isinstance(self.machine, Gpu):
-                rounded = describe(self.machine.half(group.name), images, as_written=True)
+            if isinstance(self.executor, GpuExecutor):
+                rounded = describe(self.executor.half(group.name), images, as_written=True)
                 half = self._error(rounded)
-            return _Alone(int8, half, *self.machine.latency_ms(assignment))
+            return _Alone(int8, half, *self.executor.latency_ms(assignment))
 
         key = {**self._key, "group": group.name, "nodes": list(group.nodes)}
         alone = self.cache.record("auto-group", key, _Alone, measure, self._into())
@@ -113,34 +114,34 @@ class Trials:
             saved_ms=round(alone.base_ms - alone.own_ms, 4),
         )
 
-    def recall(self, assignment: Assignment, *, typed: bool = False) -> Found:
+    def recall(self, assignment: Assignment, *, typed: bool = False) -> AssignmentRecall:
         """Recall of an assignment.
 
         Args:
-            typed: of the graph that goes into the bundle, FP16 rounded where it is; otherwise what
-                INT8 runs beside is FP32, which is much faster to run here.
+            typed: of the graph that goes into the bundle, with its FP16; otherwise all but INT8 is
+                FP32, which is much faster to run here.
         """
 
         def describe_it() -> NDArray[np.float32]:
             images = self.tuning.images
-            if assignment == Assignment() and self.machine.base == "fp32":
+            if assignment == Assignment() and self.executor.base == "fp32":
                 return self.fp32
             if assignment.int8 and not typed:
-                return describe(self.machine.graph(assignment), images)
-            return self.machine.describe(assignment, images)
+                return describe(self.executor.graph(assignment), images)
+            return self.executor.describe(assignment, images)
 
         key = self._of(assignment, typed=typed)
         return self.cache.record(
-            "auto-recall", key, Found, lambda: self._found(describe_it), self._into()
+            "auto-recall", key, AssignmentRecall, lambda: self._found(describe_it), self._into()
         )
 
-    def latency(self, assignment: Assignment, *, again: bool = False) -> Milliseconds:
+    def latency(self, assignment: Assignment, *, again: bool = False) -> AssignmentLatency:
         """Latency of an assignment; ``again`` is timed anew, and for longer."""
         return self.cache.record(
             "auto-latency",
             self._of(assignment, again=again),
-            Milliseconds,
-            lambda: Milliseconds(*self.machine.latency_ms(assignment, again=again)),
+            AssignmentLatency,
+            lambda: AssignmentLatency(*self.executor.latency_ms(assignment, again=again)),
             self._into(),
         )
 
@@ -148,19 +149,19 @@ class Trials:
         """Weights: one byte in INT8, four in FP32, two in FP16."""
         sizes = {t.name: int(np.prod(t.dims)) for t in self._clean.graph.initializer}
         int8, fp32 = set(self._named(assignment.int8)), set(self._named(assignment.fp32))
-        base, total = 4 if self.machine.base == "fp32" else 2, 0
+        base, total = 4 if self.executor.base == "fp32" else 2, 0
         for node in self._clean.graph.node:
             width = 1 if node.name in int8 else 4 if node.name in fp32 else base
             total += width * sum(sizes.pop(name, 0) for name in node.input)
         return total / 1e6
 
-    def _found(self, describe_it: Callable[[], NDArray[np.float32]]) -> Found:
+    def _found(self, describe_it: Callable[[], NDArray[np.float32]]) -> AssignmentRecall:
         found = describe_it()
         if not np.isfinite(found).all():
-            return Found(0.0, 1.0, 0.0, lost=int(self.fp32_right.sum()))
+            return AssignmentRecall(0.0, 1.0, 0.0, lost=int(self.fp32_right.sum()))
         cosine = (found * self.fp32).sum(axis=1)
         right = self.tuning.right(self.gallery, found)
-        return Found(
+        return AssignmentRecall(
             100.0 * float(right.mean()),
             float(1 - cosine.mean()),
             float(cosine.min()),
@@ -180,4 +181,4 @@ class Trials:
 
     def _into(self) -> Path:
         self._made += 1
-        return self.scratch / f"trial-{self._made}"
+        return self.scratch / f"measurement-{self._made}"
