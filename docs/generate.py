@@ -18,30 +18,29 @@ def pages() -> dict[str, str]:
     """File name -> text, for every verb and an index."""
     import typer
 
-    from edgevpr.cli.main import VERBS, app
+    from edgevpr.cli.main import app
+    from edgevpr.cli.verbs import VERBS, load
 
     group: Any = typer.main.get_command(app)
     found = {}
     lines = ["# Verbs", "", "Written by `python docs/generate.py`.", "", "```text"]
     settings = dict(group.context_settings)
     lines += [help_text(group, "edgevpr", settings), "```", ""]
-    for verb in VERBS:
-        command = group.commands[verb]
+    for verb, line in VERBS.items():
+        command = load(verb)
         title = f"edgevpr {verb}"
         text = f"# {title}\n\n```text\n{help_text(command, title, settings)}\n```\n"
         for name, below in getattr(command, "commands", {}).items():
             named = f"{title} {name}"
             text += f"\n## {named}\n\n```text\n{help_text(below, named, settings)}\n```\n"
         found[f"{verb}.md"] = text
-        summary = (command.help or "").strip().splitlines()[0]
-        lines.append(f"- [{title}]({verb}.md): {summary}")
+        lines.append(f"- [{title}]({verb}.md): {line}")
     found["README.md"] = "\n".join(lines) + "\n"
     return found
 
 
 def help_text(command: Any, name: str, settings: dict[str, Any]) -> str:
     """Plain help of a fixed width, whatever the terminal is."""
-    command.rich_markup_mode = None
     context = command.context_class(
         command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, **settings
     )

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
+group = new_app(
     no_args_is_help=True,
     help="Show what is in a bundle, check it, sign it.",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
+group = new_app(
     no_args_is_help=True,
     help="Check data sets against the protocols papers use, and convert photos.",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
+group = new_app(
     no_args_is_help=True,
     help="Add images to a gallery, remove some, compact it, go back, look at it.",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

@@ -1,42 +1,18 @@
 """The ``edgevpr`` command: assembles the verbs and turns errors into one sentence."""
 
 import errno
-import importlib
 import os
 import sys
 
 import typer
 
 from edgevpr import __version__
+from edgevpr.cli.verbs import Verbs, new_app
 from edgevpr.errors import EdgeVPRError
 
-#: One module a verb, in the order a user meets them.
-VERBS = (
-    "demo",
-    "city",
-    "data",
-    "models",
-    "embed",
-    "train",
-    "eval",
-    "explain",
-    "index",
-    "gallery",
-    "compile",
-    "build",
-    "bundle",
-    "run",
-    "profile",
-    "report",
-    "doctor",
-    "devices",
-)
-
-app = typer.Typer(
+app = new_app(
+    cls=Verbs,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 error, 2 usage, 3 data, 4 artifact, 5 missing package, "
     "6 target, 7 disk or memory, 8 numerics, 130 interrupted.",
 )
@@ -58,14 +34,6 @@ def options(
     ),
 ) -> None:
     """Tell a robot where it is from one camera frame, on the board it carries."""
-
-
-for verb in VERBS:
-    module = importlib.import_module(f"edgevpr.cli.{verb.replace('-', '_')}")
-    if hasattr(module, "group"):
-        app.add_typer(module.group, name=verb)
-    else:
-        app.command(verb)(module.command)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from edgevpr.cli import main as cli
+from edgevpr.cli.verbs import VERBS, load
 from edgevpr.errors import (
     CorruptArtifactError,
     DataError,
@@ -134,7 +135,7 @@ def test_help_lists_every_verb() -> None:
     """Catches a verb that was written and never shown."""
     done = edgevpr("--help")
     assert done.returncode == 0
-    for verb in cli.VERBS:
+    for verb in VERBS:
         assert f" {verb} " in done.stdout
     assert "Exit codes" in done.stdout
 
@@ -142,7 +143,8 @@ def test_help_lists_every_verb() -> None:
 def commands() -> dict[str, Any]:
     """Every command by its words, those of a group too."""
     found = {}
-    for verb, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+    for verb in VERBS:
+        command = load(verb)
         below = getattr(command, "commands", None) or {"": command}
         found |= {f"{verb} {name}".strip(): each for name, each in below.items()}
     return found

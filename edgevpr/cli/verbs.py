@@ -1,0 +1,82 @@
+"""Table of the verbs, and the group that imports only the one that is asked for."""
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+#: Verb -> first line of its help, in the order a user meets them. ``edgevpr --help`` prints this
+#: table; importing all modules for it took half of its time.
+VERBS = {
+    "demo": "Run the whole chain on a synthetic city: no download, no GPU, a report at the end.",
+    "city": "Draw a synthetic city: data sets to train and test on, and a drive as a video.",
+    "data": "Check data sets against the protocols papers use, and convert photos.",
+    "models": (
+        "List networks with what they cost, or turn a published checkpoint into a model artifact."
+    ),
+    "embed": "Describe every image of a folder with a network: the features artifact.",
+    "train": (
+        "Train a gallery network, or a query network into a gallery network's descriptor space."
+    ),
+    "eval": "Recall@K of a model by exact search in the full descriptor space.",
+    "explain": "Show where networks look, which places look alike, and a map of them.",
+    "index": "Build the map a robot searches: projection, index, measured operating points.",
+    "gallery": "Add images to a gallery, remove some, compact it, go back, look at it.",
+    "compile": (
+        "Compile a model for a target: a bundle with the graph, engines or a recipe, and evidence."
+    ),
+    "build": (
+        "Build a bundle's engine on this device and check it against the bundle's golden vectors."
+    ),
+    "bundle": "Show what is in a bundle, check it, sign it.",
+    "run": "Say where each frame was taken: one JSON line a frame, a summary on stderr.",
+    "profile": "Measure a bundle with a gallery: latency of every stage, and recall.",
+    "report": "Draw one or more profiles as one HTML page, which opens without network.",
+    "doctor": "Say what is installed, and which targets can be built and run here, or why not.",
+    "devices": (
+        "List compile targets and boards. A ? marks a number nobody has verified on a board."
+    ),
+}
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """A typer app that prints help as docs/verbs shows it; rich's panels take 0.15 s to import."""
+    return typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
+
+
+def load(verb: str) -> Any:
+    """The typer command, or group of commands, of a verb; imports its module."""
+    module = importlib.import_module(f"edgevpr.cli.{verb}")
+    if hasattr(module, "group"):
+        command: Any = typer.main.get_group(module.group)
+    else:
+        alone = new_app(add_completion=False)
+        alone.command(verb)(module.command)
+        command = typer.main.get_command(alone)
+    command.name = verb
+    return command
+
+
+class Verbs(TyperGroup):
+    """All verbs by their line of help; the module of one is imported when it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for verb, line in VERBS.items():
+            self.add_command(TyperCommand(verb, help=line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name, command and remaining arguments; help and completion of a verb come here, too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in VERBS else command, rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The table, its lines wrapped where click would cut them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
