@@ -139,7 +139,7 @@ def main() -> None:
         options=IndexOptions(
             dim=args.width,
             kind="" if args.kind == "all" else args.kind,
-            target_recall=args.loss,
+            max_recall_drop=args.loss,
         ),
         say=print,
     )

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
+from edgevpr.cli.spelling import spell
+
 T = TypeVar("T")
 
 
 def note(message: str) -> None:
-    """A remark for the person at the terminal, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """A remark on stderr; `name` of a parameter is printed as the verb's flag."""
+    print(spell(message), file=sys.stderr, flush=True)
 
 
 def emit_json(record: object) -> None:

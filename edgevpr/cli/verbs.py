@@ -6,6 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from edgevpr.cli.spelling import spelt
+
 #: Verb -> first line of its help, in the order a user meets them. ``edgevpr --help`` prints this
 #: table; importing all modules for it took half of its time.
 VERBS = {
@@ -60,6 +62,11 @@ def load(verb: str) -> Any:
         alone.command(verb)(module.command)
         command = typer.main.get_command(alone)
     command.name = verb
+    for each in getattr(command, "commands", {verb: command}).values():
+        for parameter in each.params:
+            if parameter.param_type_name == "argument" and parameter.metavar is None:
+                parameter.metavar = parameter.name.upper()
+        spelt(each)
     return command
 
 

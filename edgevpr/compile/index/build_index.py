@@ -256,13 +256,13 @@ def _measure_all(
     """The operating points of every candidate; those an earlier run finished are not done again."""
     points: dict[Candidate, list[OperatingPoint]] = {}
     started = time.monotonic()
-    limit = np.inf if options.time_limit_min is None else 60 * options.time_limit_min
+    limit = np.inf if options.max_minutes is None else 60 * options.max_minutes
     for candidate in tried:
         found = work.measured(candidate)
         if found is not None:
             say(f"{candidate.factory} was finished by an earlier run")
         elif points and time.monotonic() - started > limit:
-            say(f"--time-limit {options.time_limit_min:g} reached: left out {candidate.factory}")
+            say(f"`max_minutes` {options.max_minutes:g} reached: left out {candidate.factory}")
             continue
         else:
             path = work.index(candidate)

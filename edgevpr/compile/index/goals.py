@@ -13,29 +13,31 @@ class Goals:
 
     #: percent of queries whose exact first image must be found first; as near as can be.
     agreement: float = 99.0
-    #: points of R@1 that may be lost against exact search in the full space (--target-recall).
+    #: points of R@1 that may be lost against exact search in the full space (``max_recall_drop``).
     loss: float | None = None
-    #: megabytes (10^6 bytes) of the index file (--max-memory).
+    #: megabytes (10^6 bytes) of the index file (``max_memory_mb``).
     memory_mb: float | None = None
-    #: median milliseconds of a single search (--max-search-ms); on the board where one is named.
+    #: median milliseconds of a single search (``max_search_ms``); on the board where one is named.
     search_ms: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.agreement <= 100:
             raise UsageError(
-                f"found --target-agreement {self.agreement:g}, expected a percentage above "
-                "0 and at most 100: pass --target-agreement 99"
+                f"found `min_agreement` {self.agreement:g}, expected a percentage above "
+                "0 and at most 100: pass `min_agreement` 99"
             )
         if self.loss is not None and not 0 <= self.loss < 100:
             raise UsageError(
-                f"found --target-recall {self.loss:g}, expected points of R@1 that may be lost, "
-                "from 0 to below 100: pass --target-recall 0.3"
+                f"found `max_recall_drop` {self.loss:g}, expected points of R@1 that may be lost, "
+                "from 0 to below 100: pass `max_recall_drop` 0.3"
             )
-        for flag, value in (("--max-memory", self.memory_mb), ("--max-search-ms", self.search_ms)):
+        for name, value in (
+            ("max_memory_mb", self.memory_mb),
+            ("max_search_ms", self.search_ms),
+        ):
             if value is not None and not value > 0:
                 raise UsageError(
-                    f"found {flag} {value:g}, expected a number above 0: leave {flag} out for no "
-                    "limit"
+                    f"found `{name}` {value:g}, expected above 0: leave `{name}` out for no limit"
                 )
 
     @property
@@ -66,8 +68,8 @@ def pick(points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None)
     """
     if goals.loss is not None and exact_r1 is None:
         raise UsageError(
-            "--target-recall needs queries that a gallery image answers, and none has one within "
-            "--radius: pass --queries of the same map, or --target-agreement instead"
+            "`max_recall_drop` needs queries that a gallery image answers, and none has one within "
+            "`radius_m`: pass `queries` of the same map, or `min_agreement` instead"
         )
     fits = [p for p in points if _fits(p, goals)]
     if goals.loss is None:

@@ -1,56 +1,85 @@
 """Options of an index."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from edgevpr.compile.index.goals import Goals
 from edgevpr.device.targets import load_target
 from edgevpr.errors import UsageError
+from edgevpr.options import Option
 
 
 @dataclass(frozen=True)
 class IndexOptions:
     """How a gallery is built; the defaults suit a map of a thousand to a million images."""
 
-    #: width d of the index at most (--dim).
-    dim: int = 256
-    #: index kind and refine store by name (--kind, --refine); empty: the default or, with a goal
-    #: set, all of them.
-    kind: str = ""
-    refine: str = ""
-    #: FAISS factory string, verbatim (--factory); wins over the two above.
-    factory: str = ""
-    #: share of held-out queries, percent, whose exact first image must be found first.
-    target_agreement: float = 99.0
-    #: points of R@1 that may be lost against exact search (--target-recall).
-    target_recall: float | None = None
-    #: limits on the index file, in megabytes, and on a single search, in milliseconds.
-    max_memory_mb: float | None = None
-    max_search_ms: float | None = None
-    #: board that --max-search-ms is meant for (--target); its times are predicted.
-    target: str = ""
-    #: no further kind is begun after so many minutes (--time-limit).
-    time_limit_min: float | None = None
-    #: metres within which a gallery image answers a query (--radius).
-    radius_m: float = 25.0
-    #: share of the answers called known that must be right, percent (--known-precision).
-    known_precision: float = 99.0
-    seed: int = 0
+    dim: Annotated[int, Option("Width of the index at most.", min=1)] = 256
+    kind: Annotated[
+        str,
+        Option(
+            "ivfpq, opq-ivfpq, pq-fastscan, rabitq, sq8 or flat. Left out: ivfpq, or with a goal "
+            "(`max_recall_drop`, `max_memory_mb`, `max_search_ms`) every kind is built and "
+            "measured."
+        ),
+    ] = ""
+    refine: Annotated[
+        str,
+        Option("Store that ranks candidates again: none, fp16 or sq8; fp16 if left out."),
+    ] = ""
+    factory: Annotated[
+        str, Option("FAISS factory string, verbatim; wins over `kind` and `refine`.")
+    ] = ""
+    min_agreement: Annotated[
+        float,
+        Option("Percent of queries whose exact first image should be found first.", max=100),
+    ] = 99.0
+    max_recall_drop: Annotated[
+        float | None,
+        Option(
+            "Goal: points of R@1 that may be lost against exact search in the full space.",
+            min=0,
+            max=100,
+        ),
+    ] = None
+    max_memory_mb: Annotated[
+        float | None, Option("Goal: megabytes of the index at most.", min=0)
+    ] = None
+    max_search_ms: Annotated[
+        float | None,
+        Option("Goal: milliseconds of one search on one thread at most (median).", min=0),
+    ] = None
+    target: Annotated[
+        str, Option("Board that `max_search_ms` is meant for; its times are predicted.")
+    ] = ""
+    max_minutes: Annotated[
+        float | None,
+        Option("Minutes after which no further kind is begun; the best so far is kept.", min=0),
+    ] = None
+    radius_m: Annotated[
+        float,
+        Option("Metres within which a gallery image answers a query.", min=0, flag="--radius"),
+    ] = 25.0
+    known_precision: Annotated[
+        float,
+        Option("Percent of the answers called known that must be right (`queries`).", max=100),
+    ] = 99.0
+    seed: Annotated[int, Option("Seed of samples and clusterings.")] = 0
 
     def __post_init__(self) -> None:
         if self.dim < 1:
-            raise UsageError(f"found --dim {self.dim}, expected 1 or more: pass --dim 256")
+            raise UsageError(f"found `dim` {self.dim}, expected 1 or more: pass `dim` 256")
         if not self.radius_m > 0:
             raise UsageError(
-                f"found --radius {self.radius_m:g}, expected metres above 0: pass --radius 25"
+                f"found `radius_m` {self.radius_m:g}, expected metres above 0: pass `radius_m` 25"
             )
         if not 0 < self.known_precision <= 100:
             raise UsageError(
-                f"found --known-precision {self.known_precision:g}, expected a percentage above 0 "
-                "and at most 100: pass --known-precision 99"
+                f"found `known_precision` {self.known_precision:g}, expected a percentage above 0 "
+                "and at most 100: pass `known_precision` 99"
             )
-        if self.time_limit_min is not None and not self.time_limit_min > 0:
+        if self.max_minutes is not None and not self.max_minutes > 0:
             raise UsageError(
-                f"found --time-limit {self.time_limit_min:g}, expected minutes above 0: leave it "
+                f"found `max_minutes` {self.max_minutes:g}, expected minutes above 0: leave it "
                 "out for no limit"
             )
         if self.target:
@@ -61,5 +90,5 @@ class IndexOptions:
     def goals(self) -> Goals:
         """What the index must keep and may cost."""
         return Goals(
-            self.target_agreement, self.target_recall, self.max_memory_mb, self.max_search_ms
+            self.min_agreement, self.max_recall_drop, self.max_memory_mb, self.max_search_ms
         )

@@ -385,7 +385,7 @@ def test_what_cannot_be_built(built: Built, tmp_path: Path) -> None:
         build_gallery(built.features, out, options=IndexOptions(factory="IVF4096,Flat"))
     with pytest.raises(DataError, match="no images"):
         build_gallery(write(tmp_path / "none", np.empty((0, 320))), out)
-    for options in ({"dim": 0}, {"target_agreement": 0}, {"target_agreement": 101}):
+    for options in ({"dim": 0}, {"min_agreement": 0}, {"min_agreement": 101}):
         with pytest.raises(UsageError, match="--"):
             IndexOptions(**options)
 

@@ -110,10 +110,10 @@ def test_unknown_names() -> None:
     with pytest.raises(UsageError, match="--refine 'sq4'"):
         candidates("", "sq4", "", 1000, 64, search=False, narrower=False)
     for options in (
-        {"target_recall": -1},
+        {"max_recall_drop": -1},
         {"max_memory_mb": 0},
         {"max_search_ms": -1},
-        {"time_limit_min": 0},
+        {"max_minutes": 0},
     ):
         with pytest.raises(UsageError, match="--"):
             IndexOptions(**options)
@@ -162,7 +162,7 @@ def test_goals_write_every_kind_into_the_gallery(
     """Would catch one kind alone being measured, a limit not met, or a record without the rest."""
     said: list[str] = []
     options = IndexOptions(
-        dim=64, target_recall=2.0, max_memory_mb=0.1, target="jetson-orin-nano-8gb"
+        dim=64, max_recall_drop=2.0, max_memory_mb=0.1, target="jetson-orin-nano-8gb"
     )
     record = build_gallery(
         features[0], tmp_path / "g", queries=features[1], options=options, say=said.append
@@ -174,7 +174,7 @@ def test_goals_write_every_kind_into_the_gallery(
     assert record.chosen.factory == record.factory
     assert record.others
     assert {p.factory for p in record.points} == {record.factory}
-    assert record.goals == {"target_agreement": 99.0, "target_recall": 2.0, "max_memory_mb": 0.1}
+    assert record.goals == {"min_agreement": 99.0, "target_recall": 2.0, "max_memory_mb": 0.1}
     assert record.target == "jetson-orin-nano-8gb"
     assert all(p.predicted_ms_p50 is not None for p in [*record.points, *record.others])
     assert "predicted" in said[0]
@@ -207,12 +207,12 @@ def test_an_interrupted_run_goes_on_where_it_was(
         features[0],
         out,
         queries=features[1],
-        options=IndexOptions(dim=64, kind="ivfpq", max_search_ms=100, time_limit_min=1e-6),
+        options=IndexOptions(dim=64, kind="ivfpq", max_search_ms=100, max_minutes=1e-6),
         say=said.append,
     )
     assert before[0] not in built
     assert any("earlier run" in line for line in said)
-    assert any("--time-limit" in line for line in said)
+    assert any("max_minutes" in line for line in said)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g"]
 
 
