@@ -3,7 +3,7 @@
     python benchmarks/search.py -o FOLDER [--images 100000] [--dim 12288] [--kind ivfpq] [--small]
 
 Descriptors are made as ``benchmarks/descriptors.py`` says (2.5 GB of float16 in FOLDER, kept for
-the next run); the index is built and tuned by ``edgevpr index`` itself, with ``--target-recall
+the next run); the index is built and tuned by ``edgevpr index`` itself, with ``--max-recall-drop
 0.3``, and goes through the projection D -> d. Beside it: inverted lists and product quantization
 straight on D numbers, L2, no refinement (``IVF256,PQ64x8``: which numbers the paper used is not
 published, these are FAISS's usual ones). Searches are timed one at a time on one thread. ``--kind

@@ -39,9 +39,7 @@ def command(
             "By default the gallery's own images, if they are where its records say."
         ),
     ] = None,
-    images: Annotated[
-        int, typer.Option("--images", "-n", help="How many of them to calibrate with.", min=8)
-    ] = 128,
+    count: Annotated[int, typer.Option(help="How many of them to calibrate with.", min=8)] = 128,
     calibrator: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +57,7 @@ def command(
     max_recall_drop: Annotated[
         float, typer.Option(help="auto: points of R@1 that may be lost.")
     ] = 0.5,
-    auto_minutes: Annotated[
+    max_minutes: Annotated[
         float, typer.Option(help="auto: minutes after which nothing more is tried.")
     ] = 10.0,
     radius: Annotated[
@@ -93,11 +91,11 @@ def command(
         precision=precision,
         gallery=gallery,
         calibration=calibration,
-        count=images,
+        count=count,
         calibrator=calibrator,  # type: ignore[arg-type]  # checked there
         tuning=tuning,
         max_recall_drop=max_recall_drop,
-        auto_minutes=auto_minutes,
+        auto_minutes=max_minutes,
         radius_m=radius,
         seed=seed,
         cache=cache,

@@ -34,8 +34,8 @@ def list_protocols(json: Json = False) -> None:
 def check_data(
     name: Annotated[str, typer.Argument(help="Protocol (edgevpr data list), or gsv-cities.")],
     path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    images: Annotated[
-        bool, typer.Option("--images", help="Open every image, too: finds damaged files.")
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode every image, too: finds damaged files.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -67,7 +67,7 @@ def check_data(
             "has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
         )
         return
-    found = check(name, path, unreadable=unreadable if images else None)
+    found = check(name, path, unreadable=unreadable if decode else None)
     if json:
         console.emit_json(found)
     else:
@@ -93,8 +93,9 @@ def convert_photos(
         Path | None,
         typer.Option(help=".csv, .gpx or .kml; without it the photos' EXIF or images.csv."),
     ] = None,
-    clock_offset: Annotated[
-        float, typer.Option(help="Seconds from the camera's clock to UTC, for .gpx.")
+    clock_offset_s: Annotated[
+        float,
+        typer.Option("--clock-offset", help="Seconds from the camera's clock to UTC, for .gpx."),
     ] = 0.0,
     json: Json = False,
 ) -> None:
@@ -102,7 +103,7 @@ def convert_photos(
     from edgevpr.data.convert import convert
 
     made = convert(
-        source, output, positions=positions, clock_offset_s=clock_offset, track=console.track
+        source, output, positions=positions, clock_offset_s=clock_offset_s, track=console.track
     )
     if json:
         console.emit_json(made)

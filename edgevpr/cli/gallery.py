@@ -23,7 +23,8 @@ def add(
         Path, typer.Argument(help="Features of the new images, by the gallery network.")
     ],
     replace: Annotated[
-        bool, typer.Option(help="Take out images of the same path that are in the gallery.")
+        bool,
+        typer.Option("--replace", help="Take out images of the same path that are in the gallery."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -42,14 +43,15 @@ def add(
 def remove(
     gallery: Gallery,
     place: Annotated[
-        list[int] | None, typer.Option(help="Place id; all its images go. Repeatable.")
+        list[int] | None, typer.Option(help="Place id; all its images go; repeatable.")
     ] = None,
-    images: Annotated[
+    path: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of image paths: * ? [a-z], * across folders too. Repeatable."),
+        typer.Option(help="Pattern of image paths: * ? [a-z], * across folders too; repeatable."),
     ] = None,
     near: Annotated[
-        str | None, typer.Option(help="lat,lon,radius: degrees, degrees, metres.")
+        str | None,
+        typer.Option(help="lat,lon,radius in degrees and metres: all images taken there go."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -58,7 +60,7 @@ def remove(
     from edgevpr.places.near import Near
 
     point = Near.parse(near) if near else None
-    change = remove(gallery, places=place or (), patterns=images or (), near=point)
+    change = remove(gallery, places=place or (), patterns=path or (), near=point)
     if json:
         console.emit_json(change)
     console.note(f"removed {change.images} images from {gallery}")
@@ -71,7 +73,7 @@ def compact(
         list[Path] | None,
         typer.Option(
             help="Features that hold every image of the gallery: learn new codebooks from them. "
-            "The projection stays, so compiled bundles do too. Repeatable."
+            "The projection stays, so compiled bundles stay valid; repeatable."
         ),
     ] = None,
     keep: Annotated[int, typer.Option(min=0, help="Earlier generations to keep for rollback.")] = 1,

@@ -78,11 +78,11 @@ def command(
     shadow: Annotated[
         int, typer.Option(min=0, help="Frames a new bundle or gallery is compared on first.")
     ] = 30,
-    agreement: Annotated[
+    min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of them that both must answer with one place."),
-    ] = 0.8,
-    slowdown: Annotated[
+        typer.Option(min=0, max=100, help="Percent of them that both must answer with one place."),
+    ] = 80.0,
+    max_slowdown: Annotated[
         float, typer.Option(min=0, help="Work a frame the new one may take, times the old one's.")
     ] = 1.5,
     parameters: Annotated[
@@ -103,8 +103,8 @@ def command(
         typer.Option(
             min=0,
             max=1,
-            help="Least confidence of an answer that is a fix (known: true); the gallery's own "
-            "threshold without it.",
+            help="Least confidence, a probability, of an answer that is a fix (known: true); the "
+            "gallery's own threshold without it.",
         ),
     ] = None,
     sequence: Annotated[
@@ -161,7 +161,7 @@ def command(
         )
 
     build_if_missing(bundle)
-    limits = runtime.Limits(shadow=shadow, agreement=agreement, slowdown=slowdown)
+    limits = runtime.Limits(shadow=shadow, agreement=min_agreement / 100, slowdown=max_slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None
     if pipeline_scale:
