@@ -12,6 +12,10 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "verbs"
 WIDTH = 88
+OPTIONS = """
+An option means the same, in the same unit, at every verb that has it. Shares are in percent; a
+confidence is a probability from 0 to 1; `--max-...` and `--min-...` are limits.
+"""
 
 
 def pages() -> dict[str, str]:
@@ -35,8 +39,30 @@ def pages() -> dict[str, str]:
             text += f"\n## {named}\n\n```text\n{help_text(below, named, settings)}\n```\n"
         found[f"{verb}.md"] = text
         lines.append(f"- [{title}]({verb}.md): {line}")
-    found["README.md"] = "\n".join(lines) + "\n"
+    lines += ["", "## Options", "", OPTIONS.strip(), "", *option_table(), ""]
+    found["README.md"] = "\n".join(lines).rstrip() + "\n"
     return found
+
+
+def option_table() -> list[str]:
+    """Rows of option_words.py, with the verbs that have each."""
+    from option_words import WORDS
+
+    from edgevpr.cli.verbs import VERBS, load
+
+    users: dict[str, list[str]] = {}
+    for verb in VERBS:
+        group = load(verb)
+        for command in (getattr(group, "commands", None) or {"": group}).values():
+            for parameter in command.params:
+                if parameter.param_type_name == "option":
+                    users.setdefault(max(parameter.opts, key=len), []).append(verb)
+    lines = ["| option | value | unit, range | meaning | verbs |", "|---|---|---|---|---|"]
+    for word, row in sorted(WORDS.items()):
+        verbs = list(dict.fromkeys(users.get(word, ())))
+        named = "all" if len(verbs) == len(VERBS) else ", ".join(verbs)
+        lines.append(f"| `{word}` | {row.value} | {row.unit} | {row.meaning} | {named} |")
+    return lines
 
 
 def help_text(command: Any, name: str, settings: dict[str, Any]) -> str:

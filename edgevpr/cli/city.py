@@ -14,7 +14,7 @@ def command(
     train_cities: Annotated[int, typer.Option(help="Training districts, 1 to 6.")] = 3,
     train_places: Annotated[int, typer.Option(help="Places in each training district.")] = 150,
     val_places: Annotated[int, typer.Option(help="Validation places.")] = 80,
-    places: Annotated[int, typer.Option(help="Test places.")] = 250,
+    test_places: Annotated[int, typer.Option(help="Test places.")] = 250,
     drive_frames: Annotated[int, typer.Option(help="Frames of the drive, 10 a second.")] = 300,
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
@@ -32,7 +32,7 @@ def command(
         train_cities=train_cities,
         train_places=train_places,
         val_places=val_places,
-        test_places=places,
+        test_places=test_places,
         drive_frames=drive_frames,
     )
     summary = write_city(output, seed=seed, size=size, workers=workers, track=console.track)

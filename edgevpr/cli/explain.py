@@ -19,8 +19,8 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     count: Annotated[int, typer.Option(help="Images in the picture.")] = 6,
-    map_method: Annotated[
-        str, typer.Option("--map", help="Map of the places: pca or tsne (scikit-learn).")
+    layout: Annotated[
+        str, typer.Option(help="Map of the places: pca or tsne (scikit-learn).")
     ] = "pca",
     json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
 ) -> None:
@@ -28,6 +28,7 @@ def command(
 
     Grad-CAM with the memory bank as classifier: a row an image, a column a network.
     """
+    map_method = layout
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

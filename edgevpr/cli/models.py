@@ -9,14 +9,14 @@ from edgevpr.cli import console
 
 
 def command(
-    gallery: Annotated[
+    published: Annotated[
         str | None,
         typer.Option(help="Write this published gallery network: boq-dinov2 or salad-dinov2."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model artifact to write.")
     ] = None,
-    weights: Annotated[
+    checkpoint: Annotated[
         Path | None,
         typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
     ] = None,
@@ -28,6 +28,7 @@ def command(
 
     Multiply-adds are those of matrix products, convolutions and attention for one image.
     """
+    gallery, weights = published, checkpoint
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

@@ -68,7 +68,7 @@ def command(
     cities: Annotated[
         list[str] | None, typer.Option("--city", help="Only this city of GSV-Cities; repeatable.")
     ] = None,
-    places: Annotated[
+    places_from: Annotated[
         str, typer.Option(help="ids, or gps: cells of a grid with bins of heading.")
     ] = "ids",
     cell: Annotated[float, typer.Option(help="Side of a cell in metres, for gps.")] = 10.0,
@@ -159,7 +159,7 @@ def command(
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
         cities=tuple(cities or ()),
-        places=_one_of("--places", places, ("ids", "gps")),
+        places=_one_of("--places-from", places_from, ("ids", "gps")),
         cell_m=cell,
         heading_deg=heading_bin,
         image_size=image_size,

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from edgevpr.cli import city
 
-SMALL = ["--train-cities", "1", "--train-places", "2", "--val-places", "1", "--places", "3",
+SMALL = ["--train-cities", "1", "--train-places", "2", "--val-places", "1", "--test-places", "3",
          "--drive-frames", "2", "--workers", "1"]  # fmt: skip
 
 

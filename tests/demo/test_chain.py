@@ -21,7 +21,7 @@ def test_the_whole_chain(tmp_path: Path) -> None:
         gallery_epochs=1,
         query_epochs=1,
         city=("--train-cities", "1", "--train-places", "20", "--val-places", "10",
-              "--places", "20", "--drive-frames", "20"),
+              "--test-places", "20", "--drive-frames", "20"),
     )  # fmt: skip
     out = tmp_path / "out"
     lines: list[str] = []
