@@ -160,13 +160,13 @@ FLAG = re.compile(r"(?<![\w-])(--[a-z][\w-]*|-[a-z])(?![\w-])")
 
 
 def text_of(expression: ast.expr) -> str:
-    """All string parts of an expression in the order of the source."""
+    """All string parts of an expression in the order of the source, _ for what is put in."""
     parts = [
         node
         for node in ast.walk(expression)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
-    return " ".join(node.value for node in sorted(parts, key=lambda n: (n.lineno, n.col_offset)))
+    return "_".join(node.value for node in sorted(parts, key=lambda n: (n.lineno, n.col_offset)))
 
 
 def flags_in(message: str) -> list[str]:
@@ -183,8 +183,8 @@ def test_messages_name_parameters_not_flags(room: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and node.exc is not None:
                 message = text_of(node.exc)
-                named = (name.strip() for name in re.findall("`([^`]*)`", message))
-                if flags_in(message) or any(name and not name.isidentifier() for name in named):
+                named = re.findall("`([^`]*)`", message)
+                if flags_in(message) or not all(name.isidentifier() for name in named):
                     wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {message}")
     assert not wrong
 
