@@ -10,7 +10,6 @@ from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    no_args_is_help=True,
     help="Show what is in a bundle, check it, sign it.",
 )
 Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")]

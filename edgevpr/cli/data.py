@@ -9,7 +9,6 @@ from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    no_args_is_help=True,
     help="Check data sets against the protocols papers use, and convert photos.",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

@@ -9,7 +9,6 @@ from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    no_args_is_help=True,
     help="Add images to a gallery, remove some, compact it, go back, look at it.",
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]

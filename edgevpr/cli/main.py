@@ -7,12 +7,12 @@ import sys
 import typer
 
 from edgevpr import __version__
+from edgevpr.cli.usage import is_usage_error, usage_sentence
 from edgevpr.cli.verbs import Verbs, new_app
 from edgevpr.errors import EdgeVPRError
 
 app = new_app(
     cls=Verbs,
-    no_args_is_help=True,
     epilog="Exit codes: 0 done, 1 error, 2 usage, 3 data, 4 artifact, 5 missing package, "
     "6 target, 7 disk or memory, 8 numerics, 130 interrupted.",
 )
@@ -36,15 +36,25 @@ def options(
     """Tell a robot where it is from one camera frame, on the board it carries."""
 
 
+def run(words: list[str]) -> None:
+    """Run a command line, without the leading ``edgevpr``; raises what its verb raises."""
+    code = app(words, standalone_mode=False, prog_name="edgevpr")
+    if code == 130:  # typer catches Ctrl-C and says nothing
+        raise KeyboardInterrupt
+    if code:
+        sys.exit(code)
+
+
 def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
     try:
-        app(standalone_mode=True)
+        run(sys.argv[1:])
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code == 130:
-            error = KeyboardInterrupt()  # typer catches Ctrl-C and says nothing
-        elif debug or isinstance(error, SystemExit | GeneratorExit):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        if isinstance(error, SystemExit) or (debug and not is_usage_error(error)):
             raise
         code, sentence = explain(error)
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
@@ -58,6 +68,8 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and sentence for an exception that reached the top."""
     if isinstance(error, EdgeVPRError):
         return error.exit_code, str(error)
+    if is_usage_error(error):
+        return 2, usage_sentence(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted; nothing half-written is left, run the same command again"
     if isinstance(error, MemoryError):
