@@ -1,4 +1,4 @@
-"""``edgevpr build``."""
+"""Verb ``edgevpr build``: the engine of a bundle, built on this device."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +51,7 @@ def command(
 
 
 def show(report: "BuildReport") -> None:
-    """What was built, as remarks."""
+    """Print a report of a build, as notes."""
     if report.host:
         console.note(f"built on {report.host}, brought back into {report.bundle}")
     for engine in report.engines:
@@ -65,7 +65,9 @@ def show(report: "BuildReport") -> None:
             counts = ", ".join(f"{n} {name}" for name, n in layers.precisions.items())
             console.note(f"{layers.layers} layers after fusion: {counts}")
     if report.fell_back:
-        console.note(f"{len(report.fell_back)} layers run on the GPU, DLA cannot: ")
+        console.note(
+            f"{len(report.fell_back)} layers run on the GPU, the DLA does not support them:"
+        )
         for name in report.fell_back:
             console.note(f"  {name}")
     if report.parity is not None:

@@ -1,4 +1,4 @@
-"""``edgevpr bundle``: what is in a bundle, and who vouches for it."""
+"""Verbs ``edgevpr bundle ...``: content, hashes and signature of a bundle."""
 
 import os
 from pathlib import Path

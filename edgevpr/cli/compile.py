@@ -1,4 +1,4 @@
-"""``edgevpr compile``."""
+"""Verb ``edgevpr compile``: a bundle from a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""What every verb prints with: data on stdout, bars and remarks on stderr."""
+"""Output of the verbs: data on stdout, notes and progress bars on stderr."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""``edgevpr data``: data sets and their protocols."""
+"""Verbs ``edgevpr data ...``: data sets and their protocols."""
 
 from pathlib import Path
 from typing import Annotated

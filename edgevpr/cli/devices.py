@@ -1,4 +1,4 @@
-"""``edgevpr devices``: the targets and what is known about each."""
+"""Verb ``edgevpr devices``: compile targets and boards."""
 
 from typing import Annotated, Any
 

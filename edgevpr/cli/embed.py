@@ -1,4 +1,4 @@
-"""``edgevpr embed``."""
+"""Verb ``edgevpr embed``: descriptors of a folder of images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

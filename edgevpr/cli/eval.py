@@ -1,4 +1,4 @@
-"""``edgevpr eval``."""
+"""Verb ``edgevpr eval``: Recall@K of models."""
 
 from pathlib import Path
 from typing import Annotated

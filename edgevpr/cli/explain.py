@@ -1,4 +1,4 @@
-"""``edgevpr explain``."""
+"""Verb ``edgevpr explain``: pictures of what networks look at."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``edgevpr gallery``: a map that changes."""
+"""Verbs ``edgevpr gallery ...``: changes of a gallery."""
 
 from pathlib import Path
 from typing import Annotated, Any

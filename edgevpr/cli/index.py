@@ -1,4 +1,4 @@
-"""``edgevpr index``."""
+"""Verb ``edgevpr index``: a gallery from features."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The ``edgevpr`` command: assembles the verbs and turns errors into one sentence."""
+"""The ``edgevpr`` command: assembly of the verbs, exit codes, errors as one sentence."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def main() -> None:
         code, sentence = explain(error)
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
         if isinstance(error, BrokenPipeError):
-            # The reader of stdout went away: nothing more can be said there.
+            # The reader of stdout is gone; flushing it at exit would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(code)
 

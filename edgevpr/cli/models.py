@@ -1,4 +1,4 @@
-"""``edgevpr models``."""
+"""Verb ``edgevpr models``: networks and their cost; published checkpoints."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``edgevpr profile``."""
+"""Verb ``edgevpr profile``: latency and recall of a bundle with a gallery."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``edgevpr report``."""
+"""Verb ``edgevpr report``: profiles as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated

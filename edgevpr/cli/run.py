@@ -1,4 +1,4 @@
-"""``edgevpr run``."""
+"""Verb ``edgevpr run``: places of the frames of a stream."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from edgevpr.cli import console
 
-#: edgevpr.runtime.Backend, which would have to be imported for --help.
+#: As edgevpr.runtime.Backend, which --help must not import.
 Backend = Literal["auto", "opencv", "gstreamer"]
 
 

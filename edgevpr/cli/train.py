@@ -1,4 +1,4 @@
-"""``edgevpr train``."""
+"""Verb ``edgevpr train``: a gallery or query network."""
 
 from pathlib import Path
 from typing import Annotated, Any

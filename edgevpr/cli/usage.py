@@ -24,8 +24,8 @@ def usage_sentence(error: Any) -> str:
         such = f" such as {near}" if near else ""
         return f"found {error.option_name}, expected an option of {path}{such}: {help_command}"
     if parameter is None:
-        message = error.format_message().rstrip(".")
-        if unknown := re.match(r"No such command '(.*?)'(?:\. Did you mean (.*)\?)?", message):
+        message = error.format_message().rstrip(".").replace("argument(s)", "argument")
+        if unknown := re.match(r"No such command '(.*?)'(?:\. Did you mean (.*?)\?|$)", message):
             such = f" such as {unknown[2]}".replace("'", "") if unknown[2] else ""
             return f"found {unknown[1]}, expected a verb{such}: {help_command}"
         return f"{message[:1].lower()}{message[1:]}: {help_command}"
@@ -52,16 +52,24 @@ def _given(parameter: Any, words: list[str]) -> str:
 
 
 def _expected(parameter: Any, error: Any) -> str:
-    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    """The values a parameter takes, from typer's description of it or from click's type."""
+    described = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    kind = getattr(parameter, "type", None)
+    least, most = (
+        getattr(parameter, limit, None) if hasattr(parameter, limit) else getattr(kind, limit, None)
+        for limit in ("min", "max")
+    )
     if least is not None and most is not None:
         return f"{least:g} to {most:g}"
     if least is not None:
         return f"{least:g} or more"
     if most is not None:
         return f"at most {most:g}"
-    described = getattr(parameter, "type_descriptor", None)
-    kind = getattr(described, "annotation", None)
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    names: dict[Any, str] = {int: "an integer", float: "a number"}
-    return names.get(kind, f"a value it can read ({error.message.rstrip('.')})")
+    choices = get_args(described) if get_origin(described) is Literal else ()
+    if choices := choices or getattr(kind, "choices", ()):
+        return "one of " + ", ".join(map(str, choices))
+    if described is int or getattr(kind, "name", "") == "integer":
+        return "an integer"
+    if described is float or getattr(kind, "name", "") == "float":
+        return "a number"
+    return f"a value it can read ({error.message.rstrip('.')})"

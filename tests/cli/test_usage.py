@@ -10,7 +10,7 @@ import pytest
     ("words", "sentence"),
     [
         ("idnex", "found idnex, expected a verb such as index: run edgevpr --help"),
-        ("devices x y", "got unexpected extra argument(s) (y): run edgevpr devices --help"),
+        ("devices x y", "got unexpected extra argument (y): run edgevpr devices --help"),
         ("index x", "found no --output, expected it: run edgevpr index --help"),
         ("data check", "found no NAME, expected it: run edgevpr data check --help"),
         ("index x -o y --dim 0", "found --dim 0, expected 1 or more: run edgevpr index --help"),
