@@ -65,9 +65,7 @@ def show(report: "BuildReport") -> None:
             counts = ", ".join(f"{n} {name}" for name, n in layers.precisions.items())
             console.note(f"{layers.layers} layers after fusion: {counts}")
     if report.fell_back:
-        console.note(
-            f"{len(report.fell_back)} layers run on the GPU, the DLA does not support them:"
-        )
+        console.note(f"{len(report.fell_back)} layers run on the GPU, as the DLA lacks them:")
         for name in report.fell_back:
             console.note(f"  {name}")
     if report.parity is not None:

@@ -10,9 +10,7 @@ from edgevpr.cli import console
 
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the city to.")],
-    seed: Annotated[
-        int, typer.Option(help="Seed of everything drawn: the same seed, the same files.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     train_cities: Annotated[int, typer.Option(help="Training districts, 1 to 6.")] = 3,
     train_places: Annotated[int, typer.Option(help="Places in each training district.")] = 150,
     val_places: Annotated[int, typer.Option(help="Validation places.")] = 80,
