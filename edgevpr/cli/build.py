@@ -32,7 +32,10 @@ def command(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print what was built.")] = False,
 ) -> None:
-    """Build a bundle's engine on this device and check it against the bundle's golden vectors."""
+    """Build a bundle's engine on this device and check its descriptors.
+
+    Descriptors of the golden images are compared with those that the bundle carries.
+    """
     if host is not None:
         from edgevpr.compile.engine.over_ssh import build_on_host
 

@@ -19,7 +19,7 @@ def command(
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
 ) -> None:
-    """Draw a synthetic city: data sets to train and test on, and a drive as a video.
+    """Draw a synthetic city: data sets, and a drive as a video.
 
     Training places in the GSV-Cities layout, validation and test places with @utm names, all of
     different districts. Also prints what a nearest neighbour over 32 x 32 thumbnails scores on

@@ -73,7 +73,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the bundle's record.")] = False,
 ) -> None:
-    """Compile a model for a target: a bundle with the graph, engines or a recipe, and evidence.
+    """Compile a model for a target: graph, engine or recipe, evidence.
 
     For an RTX target the engine is built here, without a GPU. For a Jetson the bundle carries a
     recipe; copy it to the board and run edgevpr build there.

@@ -9,7 +9,7 @@ from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    help="Check data sets against the protocols papers use, and convert photos.",
+    help="Check data sets against papers' protocols, and convert photos.",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -81,7 +81,10 @@ def check_data(
         )
         console.note(f"positives: {found.rule}")
     if found.problems:
-        raise DataError(f"{path} is not {name}: {'; '.join(found.problems)}")
+        raise DataError(
+            f"found {path} unlike {name} ({'; '.join(found.problems)}), expected its images: complete "
+            "the data set, or name another protocol (edgevpr data list)"
+        )
 
 
 @group.command("convert")

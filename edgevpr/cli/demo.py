@@ -22,7 +22,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
 ) -> None:
-    """Run the whole chain on a synthetic city: no download, no GPU, a report at the end.
+    """Run the whole chain on a synthetic city, without downloads or GPU.
 
     Draws the city, trains a gallery and a query network, indexes the map, compiles for three
     targets, answers a drive and measures four configurations. Prints each command line.

@@ -10,7 +10,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 
 def command(json: Json = False) -> None:
-    """Say what is installed, and which targets can be built and run here, or why not."""
+    """Say what is installed, and which targets build and run here.
+
+    A target that does neither says why, and the command that helps.
+    """
     from edgevpr.profiles.doctor import examine
 
     report = examine()

@@ -43,7 +43,7 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Recall@K of a model by exact search in the full descriptor space."""
+    """Measure Recall@K of a model by exact search in the full space."""
     from edgevpr.files import write_atomic
     from edgevpr.optional import require
 

@@ -24,7 +24,7 @@ def command(
     ] = "pca",
     json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
 ) -> None:
-    """Show where networks look, which places look alike, and a map of them.
+    """Show where networks look and which places look alike.
 
     Grad-CAM with the memory bank as classifier: a row an image, a column a network.
     """

@@ -9,7 +9,7 @@ from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    help="Add images to a gallery, remove some, compact it, go back, look at it.",
+    help="Add images to a gallery, remove some, compact it, roll it back.",
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

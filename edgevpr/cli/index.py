@@ -37,7 +37,10 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Build the map a robot searches: projection, index, measured operating points."""
+    """Build a gallery: projection, index, measured operating points.
+
+    A robot searches it with the descriptors of its query network.
+    """
     from edgevpr.compile.index.build_index import build_gallery
 
     record = build_gallery(

@@ -71,22 +71,25 @@ def explain(error: BaseException) -> tuple[int, str]:
     if is_usage_error(error):
         return 2, usage_sentence(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted; nothing half-written is left, run the same command again"
+        return 130, "interrupted: nothing half-written is left, run the same command again"
     if isinstance(error, MemoryError):
-        return 7, "out of memory; close other programs or take a smaller batch with --batch-size"
+        return 7, "found no free memory, expected some: close other programs or lower --batch-size"
     if isinstance(error, BrokenPipeError):
         return 1, "the program reading the output has closed it"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the output"
-        return 7, f"no space left on the disk of {where}; free some and run the command again"
+        return 7, f"found no space left on the disk of {where}: free some, run the command again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         where = error.filename or "the output"
-        return 7, f"{where} is not writable or readable by this user; choose another place with -o"
+        return (
+            7,
+            f"found {where} closed to this user, expected access: choose another --output",
+        )
     if (
         isinstance(error, OSError)
         and error.errno in (errno.ENOTDIR, errno.EEXIST)
         and error.filename
     ):
-        return 2, f"{error.filename}: found a file where a folder is expected; correct the path"
+        return 2, f"{error.filename}: found a file where a folder is expected: correct the path"
     kind = type(error).__name__
-    return 1, f"unexpected {kind}: {error}; run again with 'edgevpr --debug ...' and report it"
+    return 1, f"unexpected {kind} ({error}): run again with edgevpr --debug and report it"

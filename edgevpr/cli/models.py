@@ -24,7 +24,7 @@ def command(
     image_size: Annotated[int, typer.Option(help="Side in pixels to count at.")] = 322,
     json: Annotated[bool, typer.Option("--json", help="Print what was found.")] = False,
 ) -> None:
-    """List networks with what they cost, or turn a published checkpoint into a model artifact.
+    """List networks with their cost, or import a published checkpoint.
 
     Multiply-adds are those of matrix products, convolutions and attention for one image.
     """

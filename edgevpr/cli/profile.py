@@ -43,7 +43,7 @@ def command(
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure a bundle with a gallery: latency of every stage, and recall.
+    """Measure latency of every stage, and recall, on this device.
 
     End to end runs from a decoded frame to ranked places: preprocessing, engine, search. Decoding
     a file is timed by itself and left out. Every sample is kept, with the machine it came from.

@@ -124,12 +124,13 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Say where each frame was taken: one JSON line a frame, a summary on stderr.
+    """Say where each frame was taken, one JSON line a frame.
 
-    A frame that cannot be read gets a line with "error" and the run goes on; "known": false is an
-    answer that is no fix. Ctrl-C or SIGTERM answers what is already decoded and ends: with code 0
-    for a live camera, 130 for files; a live camera that does not come back ends it with 3. SIGHUP
-    opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
+    A summary goes to stderr at the end. A frame that cannot be read gets a line with "error" and
+    the run goes on; "known": false is an answer that is no fix. Ctrl-C or SIGTERM answers what is
+    already decoded and ends: with code 0 for a live camera, 130 for files; a live camera that does
+    not come back ends it with 3. SIGHUP opens a new bundle or gallery beside the running one,
+    compares them, and swaps or keeps.
     """
     from edgevpr import runtime
     from edgevpr.artifacts.folder import open_artifact

@@ -129,7 +129,7 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the training record.")] = False,
 ) -> None:
-    """Train a gallery network, or a query network into a gallery network's descriptor space.
+    """Train a gallery network, or a query network into its space.
 
     The defaults are the paper's: AdamW 5e-4 to 1e-4, 15 epochs, batch 64, 322 px, tau 0.05,
     gamma 15.

@@ -11,34 +11,24 @@ from edgevpr.cli.spelling import spelt
 #: Verb -> first line of its help, in the order a user meets them. ``edgevpr --help`` prints this
 #: table; importing all modules for it took half of its time.
 VERBS = {
-    "demo": "Run the whole chain on a synthetic city: no download, no GPU, a report at the end.",
-    "city": "Draw a synthetic city: data sets to train and test on, and a drive as a video.",
-    "data": "Check data sets against the protocols papers use, and convert photos.",
-    "models": (
-        "List networks with what they cost, or turn a published checkpoint into a model artifact."
-    ),
-    "embed": "Describe every image of a folder with a network: the features artifact.",
-    "train": (
-        "Train a gallery network, or a query network into a gallery network's descriptor space."
-    ),
-    "eval": "Recall@K of a model by exact search in the full descriptor space.",
-    "explain": "Show where networks look, which places look alike, and a map of them.",
-    "index": "Build the map a robot searches: projection, index, measured operating points.",
-    "gallery": "Add images to a gallery, remove some, compact it, go back, look at it.",
-    "compile": (
-        "Compile a model for a target: a bundle with the graph, engines or a recipe, and evidence."
-    ),
-    "build": (
-        "Build a bundle's engine on this device and check it against the bundle's golden vectors."
-    ),
+    "demo": "Run the whole chain on a synthetic city, without downloads or GPU.",
+    "city": "Draw a synthetic city: data sets, and a drive as a video.",
+    "data": "Check data sets against papers' protocols, and convert photos.",
+    "models": "List networks with their cost, or import a published checkpoint.",
+    "embed": "Describe the images of a folder with a network.",
+    "train": "Train a gallery network, or a query network into its space.",
+    "eval": "Measure Recall@K of a model by exact search in the full space.",
+    "explain": "Show where networks look and which places look alike.",
+    "index": "Build a gallery: projection, index, measured operating points.",
+    "gallery": "Add images to a gallery, remove some, compact it, roll it back.",
+    "compile": "Compile a model for a target: graph, engine or recipe, evidence.",
+    "build": "Build a bundle's engine on this device and check its descriptors.",
     "bundle": "Show what is in a bundle, check it, sign it.",
-    "run": "Say where each frame was taken: one JSON line a frame, a summary on stderr.",
-    "profile": "Measure a bundle with a gallery: latency of every stage, and recall.",
-    "report": "Draw one or more profiles as one HTML page, which opens without network.",
-    "doctor": "Say what is installed, and which targets can be built and run here, or why not.",
-    "devices": (
-        "List compile targets and boards. A ? marks a number nobody has verified on a board."
-    ),
+    "run": "Say where each frame was taken, one JSON line a frame.",
+    "profile": "Measure latency of every stage, and recall, on this device.",
+    "report": "Draw profiles as one HTML page that opens without network.",
+    "doctor": "Say what is installed, and which targets build and run here.",
+    "devices": "List compile targets and boards, or show one in detail.",
 }
 
 
