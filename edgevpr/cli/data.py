@@ -82,8 +82,8 @@ def check_data(
         console.note(f"positives: {found.rule}")
     if found.problems:
         raise DataError(
-            f"found {path} unlike {name} ({'; '.join(found.problems)}), expected its images: complete "
-            "the data set, or name another protocol (edgevpr data list)"
+            f"found {path} unlike {name} ({'; '.join(found.problems)}), expected its images: "
+            "complete it, or name another protocol (edgevpr data list)"
         )
 
 
