@@ -1,9 +1,9 @@
-"""Every error a user can meet, and the exit code it ends the process with.
+"""Tree of the errors a user can meet, their exit codes, and the grammar of their messages.
 
 ::
 
     EdgeVPRError                  1
-    |-- UsageError                2   a flag or a combination of flags
+    |-- UsageError                2   a parameter, or a combination of parameters
     |   `-- UnknownTargetError    2
     |-- DataError                 3   images, data sets, video
     |-- ArtifactError             4   a folder written by another verb
@@ -17,8 +17,18 @@
     |-- ResourceError             7   disk, memory, permissions
     `-- NumericsError             8   NaN, a failed parity gate
 
-A message says what was found, what was expected, and the next command to type.
 Interrupted runs end with 130.
+
+A message is one sentence of three parts, *found X, expected Y: do Z*::
+
+    found `top` 0, expected 1 or more: pass `top` 5
+    found images/a.jpg of 0 bytes, expected an image: replace it
+    found no engine for sm_87 in bundle, expected one: run edgevpr build BUNDLE
+
+A parameter is named in backticks by its Python name, and nothing else is in backticks. The
+command line prints it as the verb's flag (``edgevpr.cli.spelling``): `top` as --top, `radius_m` as
+--radius, the argument `source` as SOURCE. Outside ``edgevpr.cli`` a message spells a flag only in
+a command of the next step, ``edgevpr VERB ... --flag``, or of another program.
 """
 
 
@@ -29,7 +39,7 @@ class EdgeVPRError(Exception):
 
 
 class UsageError(EdgeVPRError):
-    """A flag, or a combination of flags, that makes no sense."""
+    """A parameter out of range, or parameters that exclude each other."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""How long work reports its progress without knowing who is watching."""
+"""Protocol by which long work reports its progress, and the silent default."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar

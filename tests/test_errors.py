@@ -1,5 +1,6 @@
 """The exception tree, and that every sentence says found, expected, and what to do next."""
 
+import ast
 import inspect
 import re
 from collections.abc import Callable
@@ -32,13 +33,13 @@ def drawn() -> list[tuple[str, int, int]]:
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    """Catches an error added, moved or renumbered without the drawing that users read."""
+    """Classes, exit codes and depths are those of the drawing that users read."""
     real = [(kind.__name__, kind.exit_code, len(kind.__mro__) - 4) for kind in CLASSES]
     assert sorted(drawn()) == sorted(real)
 
 
 def test_every_class_derives_from_one_and_says_when() -> None:
-    """Catches an error that main() would report as unexpected."""
+    """The command line reports every other class as unexpected."""
     for kind in CLASSES:
         assert issubclass(kind, EdgeVPRError)
         assert kind.__doc__
@@ -125,7 +126,7 @@ STEPS = (
 
 @pytest.mark.parametrize("case", WRONG)
 def test_every_sentence_says_found_expected_and_next(tmp_path: Path, case: str) -> None:
-    """Catches a message that leaves the user without what was found, expected, or what to do."""
+    """A message says what was found, what was expected and what to do."""
     (tmp_path / "here").mkdir()
     with pytest.raises(EdgeVPRError) as caught:
         WRONG[case](tmp_path / "here")
@@ -137,6 +138,64 @@ def test_every_sentence_says_found_expected_and_next(tmp_path: Path, case: str) 
 
 
 def test_a_missing_package_gives_the_command() -> None:
-    """Catches the one sentence whose next step is a command to paste."""
+    """Its next step is a command to paste."""
     with pytest.raises(EdgeVPRError, match=r"run pip install 'edgevpr\[train\]'"):
         require("not_installed_anywhere", extra="train")
+
+
+PACKAGE = Path(errors.__file__).parent
+#: Rooms whose messages do not keep to the grammar yet; the list only gets shorter.
+NOT_YET: set[str] = set()
+ROOMS = sorted(
+    {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")} - {"cli"} - NOT_YET
+)
+#: Commands whose flags a message may spell: our own verbs, and other programs.
+COMMANDS = re.compile(
+    r"edgevpr [a-z]+|\b(pip|apt|ssh|ray|venv|virtual environment|trtexec|nvpmodel|python3?)\b"
+)
+FLAG = re.compile(r"(?<![\w-])(--[a-z][\w-]*|-[a-z])(?![\w-])")
+
+
+def text_of(expression: ast.expr) -> str:
+    """All string parts of an expression in the order of the source, _ for what is put in."""
+    parts = [
+        node
+        for node in ast.walk(expression)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return "_".join(node.value for node in sorted(parts, key=lambda n: (n.lineno, n.col_offset)))
+
+
+def flags_in(message: str) -> list[str]:
+    """Flags that a message spells although no command stands before them."""
+    return [m[0] for m in FLAG.finditer(message) if not COMMANDS.search(message[: m.start()])]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_messages_name_parameters_not_flags(room: str) -> None:
+    """Flags are spelled by the command line only; a library user knows parameters."""
+    top = PACKAGE / room
+    wrong = []
+    for path in [top] if top.is_file() else sorted(top.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                message = text_of(node.exc)
+                named = re.findall("`([^`]*)`", message)
+                if flags_in(message) or not all(name.isidentifier() for name in named):
+                    wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {message}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("message", "flags"),
+    [
+        ("found `top` 0, expected 1 or more: pass `top` 5", []),
+        ("found 0, expected more: pass --top 5", ["--top"]),
+        ("found a file: choose another place with -o", ["-o"]),
+        ("no engine: run edgevpr compile MODEL --target cpu again", []),
+        ("no package: run pip install --upgrade onnxruntime", []),
+        ("found 8-d descriptors and a --flag", ["--flag"]),
+    ],
+)
+def test_flags_are_found(message: str, flags: list[str]) -> None:
+    assert flags_in(message) == flags

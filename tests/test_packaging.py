@@ -1,4 +1,4 @@
-"""What is shipped, and what the bare install can do: the promises that break without a sound."""
+"""Content of the wheel, dependencies, and the abilities of the bare install."""
 
 import re
 import subprocess
@@ -53,7 +53,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """Catches tests, notes or a stage twice in the wheel, and a data file left out of it."""
+    """No tests, no notes, no stage twice; every data file."""
     shipped = {n for n in wheel.namelist() if ".dist-info/" not in n}
     assert shipped == package_files()
     assert any(name.endswith("devices/jetson-orin.toml") for name in shipped)
@@ -65,13 +65,12 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> Non
 
 
 def test_wheel_holds_no_links(wheel: zipfile.ZipFile) -> None:
-    """Catches a symbolic link, which pip would install as a text file."""
+    """pip installs a symbolic link as a text file."""
     for info in wheel.infolist():
         assert (info.external_attr >> 16) & 0o170000 != 0o120000
 
 
 def test_wheel_carries_licence_and_command(wheel: zipfile.ZipFile) -> None:
-    """Catches a wheel without its licence text or without the edgevpr command."""
     (licence,) = (n for n in wheel.namelist() if n.endswith("/LICENSE"))
     assert "APPENDIX: How to apply the Apache License" in wheel.read(licence).decode()
     (points,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
@@ -82,7 +81,6 @@ def test_wheel_carries_licence_and_command(wheel: zipfile.ZipFile) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_root_links_are_relative(stage: str) -> None:
-    """Catches a copied folder or an absolute link where the stage is shown at the root."""
     link = ROOT / stage
     assert link.is_symlink()
     assert str(link.readlink()) == f"edgevpr/{stage}"
@@ -90,7 +88,7 @@ def test_root_links_are_relative(stage: str) -> None:
 
 
 def test_every_dependency_says_why() -> None:
-    """Catches a dependency that nobody can justify later."""
+    """A comment beside or above each dependency."""
     text = (ROOT / "pyproject.toml").read_text()
     section = text[text.index("dependencies = [") : text.index("[project.scripts]")]
     unexplained, explained = [], False
@@ -104,7 +102,7 @@ def test_every_dependency_says_why() -> None:
 
 
 def test_constraints_cover_what_is_asked_for() -> None:
-    """Catches a direct dependency that the tested set does not pin."""
+    """Every direct dependency is pinned."""
     text = (ROOT / "pyproject.toml").read_text()
     section = text[text.index("dependencies = [") : text.index("[project.scripts]")]
     asked = set(re.findall(r'"([A-Za-z][\w.-]*)\s*[><=]', section)) - {"python_version"}
@@ -115,7 +113,7 @@ def test_constraints_cover_what_is_asked_for() -> None:
 
 
 def test_constraints_pin_one_version_for_each_python() -> None:
-    """Catches two pins that both apply, which pip refuses to resolve, or none on 3.10."""
+    """pip refuses two pins that both apply."""
     found: dict[str, list[str]] = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -127,7 +125,7 @@ def test_constraints_pin_one_version_for_each_python() -> None:
 
 
 def test_text_names_no_machine() -> None:
-    """Catches a path of somebody's machine, or an index of wheels, in what everyone installs."""
+    """No local path and no index of wheels in the files that everyone installs from."""
     for name in ("pyproject.toml", "constraints.txt", "Makefile", "CONTRIBUTING.md", ".ci/run"):
         text = (ROOT / name).read_text()
         assert not re.search(r"--find-links|--extra-index-url|/home/|/root/|/opt/", text), name
@@ -135,7 +133,7 @@ def test_text_names_no_machine() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["devices"], ["doctor"], ["doctor", "--json"]])
 def test_bare_install_looks_around(arguments: list[str]) -> None:
-    """Catches a verb that only works with the extras installed, or imports them to say hello."""
+    """These verbs neither need nor import the extras."""
     code = f"{BLOCKER}\nimport sys\nsys.argv = ['edgevpr', *{arguments!r}]\n"
     code += "from edgevpr.cli.main import main\nmain()\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -144,7 +142,7 @@ def test_bare_install_looks_around(arguments: list[str]) -> None:
 
 
 def test_modules_import_without_the_extras() -> None:
-    """Catches a heavy import at the top of a module that a device loads.
+    """Every module outside the training room imports on the bare install.
 
     The training room is torch's own, and the parts behind the entries of the compile room import
     what ``edgevpr.optional.require`` has asked for there; everything else imports without extras.
@@ -185,7 +183,7 @@ print("\\n".join(failed))
     ids=lambda arguments: arguments[0],
 )
 def test_bare_install_names_the_extra(arguments: list[str], tmp_path: Path) -> None:
-    """Catches a verb that ends in a ModuleNotFoundError where its extra is not installed."""
+    """A verb whose extra is not installed gives the pip command."""
     code = f"{BLOCKER}\nimport sys\nsys.argv = ['edgevpr', *{arguments!r}]\n"
     code += "from edgevpr.cli.main import main\nmain()\n"
     done = subprocess.run(
@@ -198,7 +196,7 @@ def test_bare_install_names_the_extra(arguments: list[str], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("verb", ["--help", "devices"])
 def test_looking_around_loads_nothing_heavy(verb: str) -> None:
-    """Catches an import that makes every call of the command line slow."""
+    """Help and ``devices`` import none of the heavy packages."""
     heavy = (*OPTIONAL, "cv2", "faiss", "onnxruntime", "numpy")
     code = f"""
 import sys
@@ -215,7 +213,7 @@ print("LOADED", *[name for name in {heavy!r} if name in sys.modules])
 
 
 def test_makefile_says_which_python_it_needs(tmp_path: Path) -> None:
-    """Catches an old Python that ends in a page of pip errors instead of one sentence."""
+    """An old Python ends in one sentence."""
     old = tmp_path / "python3"
     pretend = 'import sys; sys.version_info = (3, 8, 10, "final", 0); exec(sys.argv[1])'
     old.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{pretend}' \"$2\"\n")

@@ -1,4 +1,4 @@
-"""``edgevpr build``."""
+"""Verb ``edgevpr build``: the engine of a bundle, built on this device."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +31,10 @@ def command(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print what was built.")] = False,
 ) -> None:
-    """Build a bundle's engine on this device and check it against the bundle's golden vectors."""
+    """Build a bundle's engine on this device and check its descriptors.
+
+    Descriptors of the golden images are compared with those that the bundle carries.
+    """
     if host is not None:
         from edgevpr.compile.engine.over_ssh import build_on_host
 
@@ -48,7 +51,7 @@ def command(
 
 
 def show(report: "BuildReport") -> None:
-    """What was built, as remarks."""
+    """Print a report of a build, as notes."""
     if report.host:
         console.note(f"built on {report.host}, brought back into {report.bundle}")
     for engine in report.engines:
@@ -62,7 +65,7 @@ def show(report: "BuildReport") -> None:
             counts = ", ".join(f"{n} {name}" for name, n in layers.precisions.items())
             console.note(f"{layers.layers} layers after fusion: {counts}")
     if report.fell_back:
-        console.note(f"{len(report.fell_back)} layers run on the GPU, DLA cannot: ")
+        console.note(f"{len(report.fell_back)} layers run on the GPU, as the DLA lacks them:")
         for name in report.fell_back:
             console.note(f"  {name}")
     if report.parity is not None:

@@ -1,4 +1,4 @@
-"""``edgevpr bundle``: what is in a bundle, and who vouches for it."""
+"""Verbs ``edgevpr bundle ...``: content, hashes and signature of a bundle."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
-    no_args_is_help=True,
+group = new_app(
     help="Show what is in a bundle, check it, sign it.",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

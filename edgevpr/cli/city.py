@@ -1,4 +1,4 @@
-"""``edgevpr city``."""
+"""Verb ``edgevpr city``: a synthetic city as data sets and a video."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from edgevpr.cli import console
 
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the city to.")],
-    seed: Annotated[int, typer.Option(help="Draws everything: the same seed, the same files.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     train_cities: Annotated[int, typer.Option(help="Training districts, 1 to 6.")] = 3,
     train_places: Annotated[int, typer.Option(help="Places in each training district.")] = 150,
     val_places: Annotated[int, typer.Option(help="Validation places.")] = 80,
@@ -19,7 +19,7 @@ def command(
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
 ) -> None:
-    """Draw a synthetic city: data sets to train and test on, and a drive as a video.
+    """Draw a synthetic city: data sets, and a drive as a video.
 
     Training places in the GSV-Cities layout, validation and test places with @utm names, all of
     different districts. Also prints what a nearest neighbour over 32 x 32 thumbnails scores on

@@ -1,4 +1,4 @@
-"""``edgevpr compile``."""
+"""Verb ``edgevpr compile``: a bundle from a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,9 +38,7 @@ def command(
             "By default the gallery's own images, if they are where its records say."
         ),
     ] = None,
-    images: Annotated[
-        int, typer.Option("--images", "-n", help="How many of them to calibrate with.", min=8)
-    ] = 128,
+    count: Annotated[int, typer.Option(help="How many of them to calibrate with.", min=8)] = 128,
     calibrator: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +56,7 @@ def command(
     max_recall_drop: Annotated[
         float, typer.Option(help="auto: points of R@1 that may be lost.")
     ] = 0.5,
-    auto_minutes: Annotated[
+    max_minutes: Annotated[
         float, typer.Option(help="auto: minutes after which nothing more is tried.")
     ] = 10.0,
     radius: Annotated[
@@ -74,7 +72,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the bundle's record.")] = False,
 ) -> None:
-    """Compile a model for a target: a bundle with the graph, engines or a recipe, and evidence.
+    """Compile a model for a target: graph, engine or recipe, evidence.
 
     For an RTX target the engine is built here, without a GPU. For a Jetson the bundle carries a
     recipe; copy it to the board and run edgevpr build there.
@@ -92,11 +90,11 @@ def command(
         precision=precision,
         gallery=gallery,
         calibration=calibration,
-        count=images,
+        count=count,
         calibrator=calibrator,  # type: ignore[arg-type]  # checked there
         tuning=tuning,
         max_recall_drop=max_recall_drop,
-        max_minutes=auto_minutes,
+        max_minutes=max_minutes,
         radius_m=radius,
         seed=seed,
         cache=cache,

@@ -1,17 +1,20 @@
-"""What every verb prints with: data on stdout, bars and remarks on stderr."""
+"""Output of the verbs: data on stdout, notes and progress bars on stderr."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
+from edgevpr.cli.spelling import spell
+
 T = TypeVar("T")
 
 
 def note(message: str) -> None:
-    """A remark for the person at the terminal, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """A remark on stderr; `name` of a parameter is printed as the verb's flag."""
+    print(spell(message), file=sys.stderr, flush=True)
 
 
 def emit_json(record: object) -> None:
@@ -50,39 +53,30 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 def table(title: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
-    """A table on stdout; text to the left, numbers to the right."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table on stdout; text to the left, numbers to the right, every number whole.
 
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(columns))
-    body = [["-" if cell is None else _cell(cell) for cell in row] for row in rows]
-    for i, name in enumerate(columns):
-        numeric = bool(body) and all(_is_number(row[i]) for row in body)
-        # The first column and numbers never break over lines: half a number is another number.
-        grid.add_column(
-            name,
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=numeric or i == 0,
-        )
-    for row in body:
-        # As Text: rich would take the [compile] of 'edgevpr[compile]' for markup.
-        grid.add_row(*(Text(cell) for cell in row))
-    Console().print(grid)
+    A terminal gets it in its width, a pipe or a file in one line a row.
+    """
+    from edgevpr.cli.tables import layout
+
+    lines = layout(columns, rows, _terminal_width())
+    heading = title
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        heading = f"\033[1m{title}\033[0m"
+    print("\n".join(["", heading, *lines]), flush=True)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _is_number(text: str) -> bool:
+def _terminal_width() -> int | None:
+    """Characters in a line of the terminal that stdout is; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    named = os.environ.get("COLUMNS", "")
+    if named.isdecimal() and int(named):
+        return int(named)
     try:
-        float(text)
-    except ValueError:
-        return text == "-"
-    return True
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 @contextlib.contextmanager

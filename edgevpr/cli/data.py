@@ -1,4 +1,4 @@
-"""``edgevpr data``: data sets and their protocols."""
+"""Verbs ``edgevpr data ...``: data sets and their protocols."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
-    no_args_is_help=True,
-    help="Check data sets against the protocols papers use, and convert photos.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+group = new_app(
+    help="Check data sets against papers' protocols, and convert photos.",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -34,8 +33,8 @@ def list_protocols(json: Json = False) -> None:
 def check_data(
     name: Annotated[str, typer.Argument(help="Protocol (edgevpr data list), or gsv-cities.")],
     path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    images: Annotated[
-        bool, typer.Option("--images", help="Open every image, too: finds damaged files.")
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode every image, too: finds damaged files.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -67,7 +66,7 @@ def check_data(
             "has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
         )
         return
-    found = check(name, path, unreadable=unreadable if images else None)
+    found = check(name, path, unreadable=unreadable if decode else None)
     if json:
         console.emit_json(found)
     else:
@@ -82,7 +81,10 @@ def check_data(
         )
         console.note(f"positives: {found.rule}")
     if found.problems:
-        raise DataError(f"{path} is not {name}: {'; '.join(found.problems)}")
+        raise DataError(
+            f"found {path} unlike {name} ({'; '.join(found.problems)}), expected its images: "
+            "complete it, or name another protocol (edgevpr data list)"
+        )
 
 
 @group.command("convert")
@@ -93,8 +95,9 @@ def convert_photos(
         Path | None,
         typer.Option(help=".csv, .gpx or .kml; without it the photos' EXIF or images.csv."),
     ] = None,
-    clock_offset: Annotated[
-        float, typer.Option(help="Seconds from the camera's clock to UTC, for .gpx.")
+    clock_offset_s: Annotated[
+        float,
+        typer.Option("--clock-offset", help="Seconds from the camera's clock to UTC, for .gpx."),
     ] = 0.0,
     json: Json = False,
 ) -> None:
@@ -102,7 +105,7 @@ def convert_photos(
     from edgevpr.data.convert import convert
 
     made = convert(
-        source, output, positions=positions, clock_offset_s=clock_offset, track=console.track
+        source, output, positions=positions, clock_offset_s=clock_offset_s, track=console.track
     )
     if json:
         console.emit_json(made)

@@ -1,4 +1,4 @@
-"""``edgevpr demo``."""
+"""Verb ``edgevpr demo``: the whole chain on a synthetic city."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "demo-out"
     ),
-    seed: Annotated[int, typer.Option(help="Of the city and of both trainings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the city and of both trainings.")] = 0,
     from_scratch: Annotated[
         bool,
         typer.Option(
@@ -22,7 +22,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
 ) -> None:
-    """Run the whole chain on a synthetic city: no download, no GPU, a report at the end.
+    """Run the whole chain on a synthetic city, without downloads or GPU.
 
     Draws the city, trains a gallery and a query network, indexes the map, compiles for three
     targets, answers a drive and measures four configurations. Prints each command line.

@@ -1,4 +1,4 @@
-"""``edgevpr devices``: the targets and what is known about each."""
+"""Verb ``edgevpr devices``: compile targets and boards."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 
 def command(name: Name = None, json: Json = False) -> None:
-    """List compile targets and boards. A ? marks a number nobody has verified on a board."""
+    """List compile targets and boards, or show one in detail.
+
+    A ? marks a number that no document and no board confirms.
+    """
     from edgevpr.device.targets import all_targets, load_target
 
     if name is not None:

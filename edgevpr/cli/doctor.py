@@ -1,4 +1,4 @@
-"""``edgevpr doctor``: what is installed here and which targets that is enough for."""
+"""Verb ``edgevpr doctor``: what is installed, and the targets it is enough for."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 
 def command(json: Json = False) -> None:
-    """Say what is installed, and which targets can be built and run here, or why not."""
+    """Say what is installed, and which targets build and run here.
+
+    A target that does neither says why, and the command that helps.
+    """
     from edgevpr.profiles.doctor import examine
 
     report = examine()
@@ -51,7 +54,7 @@ def command(json: Json = False) -> None:
 
 
 def _extras(packages: list[Any]) -> list[list[str]]:
-    """One row an extra: complete or what it lacks, and the versions found."""
+    """One row an extra: complete, or the packages it lacks; and the versions found."""
     rows = []
     for extra in dict.fromkeys(p.extra for p in packages):
         here = [p for p in packages if p.extra == extra]
@@ -64,7 +67,7 @@ def _extras(packages: list[Any]) -> list[list[str]]:
 
 
 def _grouped(states: list[Any]) -> list[list[str]]:
-    """One row a target; boards that fare like their family are counted beside it."""
+    """One row a target; boards with the same state as their family are counted beside it."""
     from edgevpr.device.targets import load_target
 
     rows: dict[tuple[str, ...], list[str]] = {}

@@ -1,4 +1,4 @@
-"""``edgevpr embed``."""
+"""Verb ``edgevpr embed``: descriptors of a folder of images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,9 +35,9 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was made.")] = False,
 ) -> None:
-    """Describe every image of a folder with a network: the features artifact.
+    """Describe the images of a folder with a network.
 
-    Interrupted, the same command goes on where it stopped.
+    Writes a features artifact. Interrupted, the same command goes on where it stopped.
     """
     from edgevpr.optional import require
 

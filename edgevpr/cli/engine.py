@@ -1,4 +1,4 @@
-"""The first run on a device builds the engine that its bundle lacks."""
+"""Build of the engine that a bundle lacks, before a first run on a device."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``edgevpr eval``."""
+"""Verb ``edgevpr eval``: Recall@K of models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,10 @@ def command(
         list[Path] | None,
         typer.Option(help="A further model for the same table; repeatable."),
     ] = None,
-    radius: Annotated[float, typer.Option(help="Positives lie within this many metres.")] = 25.0,
+    radius_m: Annotated[
+        float,
+        typer.Option("--radius", help="Metres within which a database image answers a query."),
+    ] = 25.0,
     per_query: Annotated[
         Path | None, typer.Option(help="CSV to write: a line a query, of the first model.")
     ] = None,
@@ -40,7 +43,7 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Recall@K of a model by exact search in the full descriptor space."""
+    """Measure Recall@K of a model by exact search in the full space."""
     from edgevpr.files import write_atomic
     from edgevpr.optional import require
 
@@ -52,7 +55,7 @@ def command(
     results = []
     for path in (model, *(compare or [])):
         done = evaluate(
-            path, data, features=features, protocol=protocol, radius_m=radius,
+            path, data, features=features, protocol=protocol, radius_m=radius_m,
             batch_size=batch_size, track=console.track,
         )  # fmt: skip
         results.append((path, done.recall))
@@ -76,7 +79,7 @@ def command(
         )
     else:
         print(recall.line())
-    rule = f"within {radius:g} m" if protocol is None else f"by the rule of {protocol}"
+    rule = f"within {radius_m:g} m" if protocol is None else f"by the rule of {protocol}"
     console.note(
         f"#database: {recall.database}, #queries: {recall.queries}, "
         f"{recall.without_positives} of them without a positive {rule} (left out)"

@@ -1,4 +1,4 @@
-"""``edgevpr explain``."""
+"""Verb ``edgevpr explain``: pictures of what networks look at."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,10 +24,11 @@ def command(
     ] = "pca",
     json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
 ) -> None:
-    """Show where networks look, which places look alike, and a map of them.
+    """Show where networks look and which places look alike.
 
     Grad-CAM with the memory bank as classifier: a row an image, a column a network.
     """
+    map_method = layout
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

@@ -1,4 +1,4 @@
-"""``edgevpr gallery``: a map that changes."""
+"""Verbs ``edgevpr gallery ...``: changes of a gallery."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,11 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.verbs import new_app
 
-group = typer.Typer(
-    no_args_is_help=True,
-    help="Add images to a gallery, remove some, compact it, go back, look at it.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+group = new_app(
+    help="Add images to a gallery, remove some, compact it, roll it back.",
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -23,7 +22,8 @@ def add(
         Path, typer.Argument(help="Features of the new images, by the gallery network.")
     ],
     replace: Annotated[
-        bool, typer.Option(help="Take out images of the same path that are in the gallery.")
+        bool,
+        typer.Option("--replace", help="Take out images of the same path that are in the gallery."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -42,14 +42,15 @@ def add(
 def remove(
     gallery: Gallery,
     place: Annotated[
-        list[int] | None, typer.Option(help="Place id; all its images go. Repeatable.")
+        list[int] | None, typer.Option(help="Place id; all its images go; repeatable.")
     ] = None,
-    images: Annotated[
+    path: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of image paths: * ? [a-z], * across folders too. Repeatable."),
+        typer.Option(help="Pattern of image paths: * ? [a-z], * across folders too; repeatable."),
     ] = None,
     near: Annotated[
-        str | None, typer.Option(help="lat,lon,radius: degrees, degrees, metres.")
+        str | None,
+        typer.Option(help="lat,lon,radius in degrees and metres: all images taken there go."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -58,7 +59,7 @@ def remove(
     from edgevpr.places.near import Near
 
     point = Near.parse(near) if near else None
-    change = remove(gallery, place=place or (), path=images or (), near=point)
+    change = remove(gallery, place=place or (), path=path or (), near=point)
     if json:
         console.emit_json(change)
     console.note(f"removed {change.images} images from {gallery}")
@@ -71,7 +72,7 @@ def compact(
         list[Path] | None,
         typer.Option(
             help="Features that hold every image of the gallery: learn new codebooks from them. "
-            "The projection stays, so compiled bundles do too. Repeatable."
+            "The projection stays, so compiled bundles stay valid; repeatable."
         ),
     ] = None,
     keep: Annotated[int, typer.Option(min=0, help="Earlier generations to keep for rollback.")] = 1,

@@ -1,4 +1,4 @@
-"""``edgevpr index``."""
+"""Verb ``edgevpr index``: a gallery from features."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,8 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.options import takes
+from edgevpr.compile.index.index_options import IndexOptions
 
 
+@takes(IndexOptions)
 def command(
     features: Annotated[
         list[Path],
@@ -23,84 +26,23 @@ def command(
             "with. Without them a sample of the map stands in, which is weaker evidence."
         ),
     ] = None,
-    dim: Annotated[int, typer.Option(help="Width of the index at most.")] = 256,
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="ivfpq, opq-ivfpq, pq-fastscan, rabitq, sq8 or flat. Left out: ivfpq, or with "
-            "one of the four goals below every kind is built and measured."
-        ),
-    ] = "",
-    refine: Annotated[
-        str,
-        typer.Option(
-            help="Store that ranks candidates again: none, fp16 or sq8; fp16 if left out."
-        ),
-    ] = "",
-    factory: Annotated[
-        str, typer.Option(help="FAISS factory string, verbatim; wins over --kind and --refine.")
-    ] = "",
-    target_agreement: Annotated[
-        float,
-        typer.Option(help="Percent of queries whose exact first image should be found first."),
-    ] = 99.0,
-    target_recall: Annotated[
-        float | None,
-        typer.Option(
-            help="Goal: points of R@1 that may be lost against exact search in the full space."
-        ),
-    ] = None,
-    max_memory: Annotated[
-        float | None, typer.Option(help="Goal: megabytes of the index at most.")
-    ] = None,
-    max_search_ms: Annotated[
-        float | None,
-        typer.Option(help="Goal: milliseconds of one search on one thread at most (median)."),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(help="Board that --max-search-ms is meant for; its times are predicted."),
-    ] = "",
-    time_limit: Annotated[
-        float | None,
-        typer.Option(help="Minutes after which no further kind is begun; the best so far is kept."),
-    ] = None,
-    radius: Annotated[
-        float, typer.Option(help="Metres within which a gallery image answers a query.")
-    ] = 25.0,
-    known_precision: Annotated[
-        float,
-        typer.Option(help="Percent of the answers called known that must be right (--queries)."),
-    ] = 99.0,
-    seed: Annotated[int, typer.Option(help="Of samples and clusterings.")] = 0,
+    *,
+    options: IndexOptions,
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="Share the projecting over a Ray cluster: the address of its head, auto, or "
+            help="Share the projection over a Ray cluster: the address of its head, auto, or "
             "local. Machines see the features under the same path."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Build the map a robot searches: projection, index, measured operating points."""
-    from edgevpr.compile.index.build_index import build_gallery
-    from edgevpr.compile.index.index_options import IndexOptions
+    """Build a gallery: projection, index, measured operating points.
 
-    options = IndexOptions(
-        dim=dim,
-        kind=kind,
-        refine=refine,
-        factory=factory,
-        min_agreement=target_agreement,
-        max_recall_drop=target_recall,
-        max_memory_mb=max_memory,
-        max_search_ms=max_search_ms,
-        target=target,
-        max_minutes=time_limit,
-        radius_m=radius,
-        known_precision=known_precision,
-        seed=seed,
-    )
+    A robot searches it with the descriptors of its query network.
+    """
+    from edgevpr.compile.index.build_index import build_gallery
+
     record = build_gallery(
         features, output, queries=queries, options=options, cluster=cluster, track=console.track,
         say=console.note,
@@ -109,7 +51,7 @@ def command(
         console.emit_json(record)
     else:
         _show(record)
-    _remarks(record, target_agreement, asked=target_recall is None)
+    _remarks(record, options.min_agreement, asked=options.max_recall_drop is None)
     console.note(f"wrote {output}")
 
 

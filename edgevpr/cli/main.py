@@ -1,42 +1,18 @@
-"""The ``edgevpr`` command: assembles the verbs and turns errors into one sentence."""
+"""The ``edgevpr`` command: assembly of the verbs, exit codes, errors as one sentence."""
 
 import errno
-import importlib
 import os
 import sys
 
 import typer
 
 from edgevpr import __version__
+from edgevpr.cli.usage import is_usage_error, usage_sentence
+from edgevpr.cli.verbs import Verbs, new_app
 from edgevpr.errors import EdgeVPRError
 
-#: One module a verb, in the order a user meets them.
-VERBS = (
-    "demo",
-    "city",
-    "data",
-    "models",
-    "embed",
-    "train",
-    "eval",
-    "explain",
-    "index",
-    "gallery",
-    "compile",
-    "build",
-    "bundle",
-    "run",
-    "profile",
-    "report",
-    "doctor",
-    "devices",
-)
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_app(
+    cls=Verbs,
     epilog="Exit codes: 0 done, 1 error, 2 usage, 3 data, 4 artifact, 5 missing package, "
     "6 target, 7 disk or memory, 8 numerics, 130 interrupted.",
 )
@@ -60,28 +36,30 @@ def options(
     """Tell a robot where it is from one camera frame, on the board it carries."""
 
 
-for verb in VERBS:
-    module = importlib.import_module(f"edgevpr.cli.{verb.replace('-', '_')}")
-    if hasattr(module, "group"):
-        app.add_typer(module.group, name=verb)
-    else:
-        app.command(verb)(module.command)
+def run(words: list[str]) -> None:
+    """Run a command line, without the leading ``edgevpr``; raises what its verb raises."""
+    code = app(words, standalone_mode=False, prog_name="edgevpr")
+    if code == 130:  # typer catches Ctrl-C and says nothing
+        raise KeyboardInterrupt
+    if code:
+        sys.exit(code)
 
 
 def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
     try:
-        app(standalone_mode=True)
+        run(sys.argv[1:])
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code == 130:
-            error = KeyboardInterrupt()  # typer catches Ctrl-C and says nothing
-        elif debug or isinstance(error, SystemExit | GeneratorExit):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        if isinstance(error, SystemExit) or (debug and not is_usage_error(error)):
             raise
         code, sentence = explain(error)
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
         if isinstance(error, BrokenPipeError):
-            # The reader of stdout went away: nothing more can be said there.
+            # The reader of stdout is gone; flushing it at exit would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(code)
 
@@ -90,23 +68,28 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and sentence for an exception that reached the top."""
     if isinstance(error, EdgeVPRError):
         return error.exit_code, str(error)
+    if is_usage_error(error):
+        return 2, usage_sentence(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted; nothing half-written is left, run the same command again"
+        return 130, "interrupted: nothing half-written is left, run the same command again"
     if isinstance(error, MemoryError):
-        return 7, "out of memory; close other programs or take a smaller batch with --batch-size"
+        return 7, "found no free memory, expected some: close other programs or lower --batch-size"
     if isinstance(error, BrokenPipeError):
         return 1, "the program reading the output has closed it"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the output"
-        return 7, f"no space left on the disk of {where}; free some and run the command again"
+        return 7, f"found no space left on the disk of {where}: free some, run the command again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         where = error.filename or "the output"
-        return 7, f"{where} is not writable or readable by this user; choose another place with -o"
+        return (
+            7,
+            f"found {where} closed to this user, expected access: choose another --output",
+        )
     if (
         isinstance(error, OSError)
         and error.errno in (errno.ENOTDIR, errno.EEXIST)
         and error.filename
     ):
-        return 2, f"{error.filename}: found a file where a folder is expected; correct the path"
+        return 2, f"{error.filename}: found a file where a folder is expected: correct the path"
     kind = type(error).__name__
-    return 1, f"unexpected {kind}: {error}; run again with 'edgevpr --debug ...' and report it"
+    return 1, f"unexpected {kind} ({error}): run again with edgevpr --debug and report it"

@@ -1,4 +1,4 @@
-"""``edgevpr models``."""
+"""Verb ``edgevpr models``: networks and their cost; published checkpoints."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,10 +24,11 @@ def command(
     image_size: Annotated[int, typer.Option(help="Side in pixels to count at.")] = 322,
     json: Annotated[bool, typer.Option("--json", help="Print what was found.")] = False,
 ) -> None:
-    """List networks with what they cost, or turn a published checkpoint into a model artifact.
+    """List networks with their cost, or import a published checkpoint.
 
     Multiply-adds are those of matrix products, convolutions and attention for one image.
     """
+    gallery, weights = published, checkpoint
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

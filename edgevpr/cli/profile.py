@@ -1,4 +1,4 @@
-"""``edgevpr profile``."""
+"""Verb ``edgevpr profile``: latency and recall of a bundle with a gallery."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +15,11 @@ def command(
     bundle: Annotated[Path, typer.Option(help="Bundle artifact (edgevpr compile).")],
     gallery: Annotated[Path, typer.Option(help="Gallery artifact (edgevpr index).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Profile artifact to write.")],
-    exact: Annotated[
+    features: Annotated[
         Path | None,
         typer.Option(
-            help="Features of the gallery images: also measure the engine with exact search."
+            help="Gallery-network features of the gallery's images: also measure the "
+            "engine with exact search."
         ),
     ] = None,
     name: Annotated[
@@ -27,19 +28,22 @@ def command(
     exact_name: Annotated[
         str, typer.Option(help="Name of the one with exact search; NAME-exact by default.")
     ] = "",
-    frames: Annotated[
-        int, typer.Option(min=0, help="Frames to time, spread over the source; 0: all.")
+    count: Annotated[
+        int, typer.Option(min=0, help="Frames to time, spread over the source; 0 is all.")
     ] = 300,
     warmup: Annotated[int, typer.Option(min=0, help="Frames before those, not timed.")] = 20,
-    radius: Annotated[
-        float, typer.Option(min=0, help="Positives lie within this many metres.")
+    radius_m: Annotated[
+        float,
+        typer.Option(
+            "--radius", min=0, help="Metres within which a gallery image answers a query."
+        ),
     ] = 25.0,
     threads: Annotated[
-        int, typer.Option(min=0, help="Threads of one inference on the CPU; 0: one per core.")
+        int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure a bundle with a gallery: latency of every stage, and recall.
+    """Measure latency of every stage, and recall, on this device.
 
     End to end runs from a decoded frame to ranked places: preprocessing, engine, search. Decoding
     a file is timed by itself and left out. Every sample is kept, with the machine it came from.
@@ -54,20 +58,20 @@ def command(
         bundle,
         gallery,
         source,
-        features=exact,
+        features=features,
         name=name,
         exact_name=exact_name,
-        count=frames,
+        count=count,
         warmup=warmup,
-        radius_m=radius,
+        radius_m=radius_m,
         threads=threads,
         track=console.track,
     )
     config = {
         "source": str(source), "bundle": str(bundle), "gallery": str(gallery),
-        "exact": None if exact is None else str(exact), "name": name,
-        "exact_name": exact_name, "frames": frames,
-        "warmup": warmup, "radius_m": radius, "threads": threads,
+        "exact": None if features is None else str(features), "name": name,
+        "exact_name": exact_name, "frames": count,
+        "warmup": warmup, "radius_m": radius_m, "threads": threads,
     }  # fmt: skip
     drawn = write_profile(output, record, config)
     if not record.queries:
@@ -75,7 +79,7 @@ def command(
     elif record.without_positives:
         console.note(
             f"{record.without_positives} of {record.queries} queries have no gallery image within "
-            f"{radius:g} m and are not counted"
+            f"{radius_m:g} m and are not counted"
         )
     if not drawn:
         console.note("no report.html: run pip install 'edgevpr[report]', then edgevpr report")

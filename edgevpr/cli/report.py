@@ -1,4 +1,4 @@
-"""``edgevpr report``."""
+"""Verb ``edgevpr report``: profiles as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def command(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Latency and recall",
     json: Annotated[bool, typer.Option("--json", help="Print the closing table as JSON.")] = False,
 ) -> None:
-    """Draw one or more profiles as one HTML page, which opens without network."""
+    """Draw profiles as one HTML page that opens without network."""
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import ProfileRecord
     from edgevpr.files import write_atomic

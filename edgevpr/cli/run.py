@@ -1,4 +1,4 @@
-"""``edgevpr run``."""
+"""Verb ``edgevpr run``: places of the frames of a stream."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from edgevpr.cli import console
 
-#: edgevpr.runtime.Backend, which would have to be imported for --help.
+#: As edgevpr.runtime.Backend, which --help must not import.
 Backend = Literal["auto", "opencv", "gstreamer"]
 
 
@@ -78,11 +78,11 @@ def command(
     shadow: Annotated[
         int, typer.Option(min=0, help="Frames a new bundle or gallery is compared on first.")
     ] = 30,
-    agreement: Annotated[
+    min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of them that both must answer with one place."),
-    ] = 0.8,
-    slowdown: Annotated[
+        typer.Option(min=0, max=100, help="Percent of them that both must answer with one place."),
+    ] = 80.0,
+    max_slowdown: Annotated[
         float, typer.Option(min=0, help="Work a frame the new one may take, times the old one's.")
     ] = 1.5,
     parameters: Annotated[
@@ -103,8 +103,8 @@ def command(
         typer.Option(
             min=0,
             max=1,
-            help="Least confidence of an answer that is a fix (known: true); the gallery's own "
-            "threshold without it.",
+            help="Least confidence, a probability, of an answer that is a fix (known: true); the "
+            "gallery's own threshold without it.",
         ),
     ] = None,
     sequence: Annotated[
@@ -124,12 +124,13 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Say where each frame was taken: one JSON line a frame, a summary on stderr.
+    """Say where each frame was taken, one JSON line a frame.
 
-    A frame that cannot be read gets a line with "error" and the run goes on; "known": false is an
-    answer that is no fix. Ctrl-C or SIGTERM answers what is already decoded and ends: with code 0
-    for a live camera, 130 for files; a live camera that does not come back ends it with 3. SIGHUP
-    opens a new bundle or gallery beside the running one, compares them, and swaps or keeps.
+    A summary goes to stderr at the end. A frame that cannot be read gets a line with "error" and
+    the run goes on; "known": false is an answer that is no fix. Ctrl-C or SIGTERM answers what is
+    already decoded and ends: with code 0 for a live camera, 130 for files; a live camera that does
+    not come back ends it with 3. SIGHUP opens a new bundle or gallery beside the running one,
+    compares them, and swaps or keeps.
     """
     from edgevpr import runtime
     from edgevpr.cli.engine import build_if_missing
@@ -145,7 +146,9 @@ def command(
         )  # fmt: skip
 
     build_if_missing(bundle)
-    limits = runtime.Limits(shadow=shadow, min_agreement=100 * agreement, max_slowdown=slowdown)
+    limits = runtime.Limits(
+        shadow=shadow, min_agreement=min_agreement, max_slowdown=max_slowdown
+    )
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None
     if pipeline_scale:

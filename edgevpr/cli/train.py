@@ -1,4 +1,4 @@
-"""``edgevpr train``."""
+"""Verb ``edgevpr train``: a gallery or query network."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,7 +68,7 @@ def command(
     cities: Annotated[
         list[str] | None, typer.Option("--city", help="Only this city of GSV-Cities; repeatable.")
     ] = None,
-    places: Annotated[
+    places_from: Annotated[
         str, typer.Option(help="ids, or gps: cells of a grid with bins of heading.")
     ] = "ids",
     cell: Annotated[float, typer.Option(help="Side of a cell in metres, for gps.")] = 10.0,
@@ -129,7 +129,7 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the training record.")] = False,
 ) -> None:
-    """Train a gallery network, or a query network into a gallery network's descriptor space.
+    """Train a gallery network, or a query network into its space.
 
     The defaults are the paper's: AdamW 5e-4 to 1e-4, 15 epochs, batch 64, 322 px, tau 0.05,
     gamma 15.
@@ -159,7 +159,7 @@ def command(
         backbone_weights=backbone_weights,
         aggregator_from=aggregator_from,
         cities=tuple(cities or ()),
-        places_from=_one_of("places_from", places, ("ids", "gps")),
+        places_from=_one_of("places_from", places_from, ("ids", "gps")),
         cell_m=cell,
         heading_deg=heading_bin,
         image_size=image_size,

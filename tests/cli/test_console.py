@@ -1,4 +1,4 @@
-"""What verbs print with."""
+"""Notes, JSON, tables and progress bars of the verbs."""
 
 import json
 
@@ -8,31 +8,29 @@ from edgevpr.cli import console
 
 
 def test_table_keeps_square_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches rich taking the extra of a pip command for markup and dropping it."""
+    """The extra of a pip command is text, no markup."""
     console.table("T", ["a", "b"], [["x", "pip install 'edgevpr[compile]'"], ["y", None]])
     out = capsys.readouterr().out
     assert "edgevpr[compile]" in out
-    assert "-" in out.splitlines()[-2]
+    assert "-" in out.splitlines()[-1]
 
 
 def test_table_keeps_the_first_column_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches names broken in the middle on a narrow terminal."""
     monkeypatch.setenv("COLUMNS", "50")
     console.table("T", ["target", "why"], [["jetson-orin-nano-8gb", "word " * 30]])
     assert "jetson-orin-nano-8gb" in capsys.readouterr().out
 
 
 def test_track_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a bar that loses items or draws on stdout."""
+    """Items pass through unchanged and stdout stays empty."""
     assert list(console.track([1, 2, 3], "counting")) == [1, 2, 3]
     assert list(console.track(iter("ab"), "unknown length")) == ["a", "b"]
     assert capsys.readouterr().out == ""
 
 
 def test_track_ends_with_the_error_of_its_loop() -> None:
-    """Catches a bar that hides an interrupt."""
 
     def loop() -> None:
         for _ in console.track([1, 2], "interrupted"):
@@ -43,7 +41,7 @@ def test_track_ends_with_the_error_of_its_loop() -> None:
 
 
 def test_remarks_and_data_part_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a remark on stdout, which would break `edgevpr ... --json | jq`."""
+    """Notes and bars never mix into the JSON on stdout."""
     console.note("a remark")
     console.emit_json({"a": 1.5, "b": None})
     captured = capsys.readouterr()

@@ -31,7 +31,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 class Gpu:
-    """An Orin's, with a TensorRT: what is asked of the two before an engine is loaded."""
+    """Stand-in for TensorRT and CUDA on an Orin: version and compute capability."""
 
     __version__ = "10.3.0"
 
@@ -41,7 +41,7 @@ class Gpu:
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The bundles that were built, on a machine with a GPU."""
+    """Bundles that were built, on a machine with a GPU."""
 
     class Cuda:
         Device = staticmethod(lambda _: Gpu())
@@ -74,7 +74,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_the_first_run_builds(
     bundle: Path, built: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A robot's first start must not end with a command to type; it says why it takes long."""
+    """The first run builds the engine in place of asking for edgevpr build, and says so."""
     build_if_missing(bundle)
     assert built == [bundle]
     said = capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_the_first_run_builds(
 def test_what_cannot_run_here_is_not_built(
     bundle: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a GPU or TensorRT, minutes of building would help nobody."""
+    """Without a GPU or TensorRT nothing is built."""
 
     def refuse(*_: object) -> None:
         raise TargetError("no GPU")

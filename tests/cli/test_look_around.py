@@ -1,4 +1,4 @@
-"""``edgevpr devices`` and ``edgevpr doctor``: the verbs that only look around."""
+"""``edgevpr devices`` and ``edgevpr doctor``."""
 
 import json
 
@@ -10,14 +10,13 @@ from edgevpr.errors import UnknownTargetError
 
 
 def test_devices_lists_every_target(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a target that is known and not shown."""
     devices.command()
     out = capsys.readouterr().out
     assert all(target.name in out for target in all_targets())
 
 
 def test_devices_marks_what_is_not_verified(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a number from memory shown as a fact."""
+    """A number that no document or board confirms has a question mark."""
     devices.command("jetson-orin-nx-8gb")
     captured = capsys.readouterr()
     assert "765 ?" in captured.out
@@ -28,7 +27,7 @@ def test_devices_marks_what_is_not_verified(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_devices_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches JSON that is not one document, or lacks the marks."""
+    """One document, with the list of unverified numbers."""
     devices.command(json=True)
     listed = json.loads(capsys.readouterr().out)
     assert [t["name"] for t in listed] == [t.name for t in all_targets()]
@@ -37,13 +36,13 @@ def test_devices_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_devices_refuses_an_unknown_name() -> None:
-    """Catches an empty answer to a misspelt name."""
+    """A misspelt name is an error that names near ones."""
     with pytest.raises(UnknownTargetError, match="jetson-orin-nano-8gb"):
         devices.command("orin-nano")
 
 
 def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a doctor that says nothing of Python, packages or a target."""
+    """Python, packages and targets are listed."""
     doctor.command()
     out = capsys.readouterr().out
     for word in ("Python", "numpy", "cpu", "jetson-orin", "rtx-ada"):
@@ -51,7 +50,7 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a report that other programs cannot read."""
+    """Each target that does not run gives its reason."""
     doctor.command(json=True)
     report = json.loads(capsys.readouterr().out)
     states = {state["target"]: state for state in report["targets"]}

@@ -1,4 +1,4 @@
-"""The command line as a whole: what a user sees when something goes wrong."""
+"""The command line as a whole: exit codes, error sentences, help."""
 
 import errno
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from edgevpr.cli import main as cli
+from edgevpr.cli.verbs import VERBS, load
 from edgevpr.errors import (
     CorruptArtifactError,
     DataError,
@@ -77,7 +78,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
 def test_one_sentence_and_the_code_of_its_class(run: Run, error: BaseException, code: int) -> None:
-    """Catches a traceback shown to a user, a wrong exit code, an error that says nothing."""
+    """No traceback, one line on stderr, the exit code of the class."""
     found, out, err = run(error)
     assert found == code
     assert out == ""
@@ -87,14 +88,13 @@ def test_one_sentence_and_the_code_of_its_class(run: Run, error: BaseException, 
 
 
 def test_full_disk_is_named(run: Run) -> None:
-    """Catches "unexpected OSError" where the user has to free space."""
     _, _, err = run(OSError(errno.ENOSPC, "No space left on device", "/data/out/index.faiss"))
     assert "no space left on the disk of /data/out/index.faiss" in err
 
 
 @pytest.mark.parametrize("below", ["x", "x/y"])
 def test_an_output_below_a_file(tmp_path: Path, below: str) -> None:
-    """Catches "unexpected FileExistsError" for a path that only has to be corrected."""
+    """A path below a file is a usage error, and the file stays."""
     (tmp_path / "notes").write_text("kept")
     done = edgevpr("city", "-o", str(tmp_path / "notes" / below))
     assert done.returncode == 2
@@ -103,14 +103,12 @@ def test_an_output_below_a_file(tmp_path: Path, below: str) -> None:
 
 
 def test_interrupt_says_that_nothing_is_broken(run: Run) -> None:
-    """Catches the typer that swallows Ctrl-C without a word."""
     code, _, err = run(KeyboardInterrupt())
     assert code == 130
     assert "nothing half-written" in err
 
 
 def test_missing_extra_gives_the_pip_command(run: Run) -> None:
-    """Catches an ImportError that leaves the user to search for the package's name."""
     with pytest.raises(MissingExtraError) as caught:
         require("no_such_package_at_all", extra="train")
     _, _, err = run(caught.value)
@@ -118,23 +116,21 @@ def test_missing_extra_gives_the_pip_command(run: Run) -> None:
 
 
 def test_debug_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a --debug that hides what a bug report needs."""
     with pytest.raises(DataError, match="the cause"):
         run(DataError("the cause"), "--debug")
 
 
 def test_unexpected_error_asks_for_a_report(run: Run) -> None:
-    """Catches a bug that looks like the user's mistake."""
+    """An error outside the tree names its class and --debug."""
     _, _, err = run(ZeroDivisionError("division by zero"))
     assert "unexpected ZeroDivisionError" in err
     assert "--debug" in err
 
 
 def test_help_lists_every_verb() -> None:
-    """Catches a verb that was written and never shown."""
     done = edgevpr("--help")
     assert done.returncode == 0
-    for verb in cli.VERBS:
+    for verb in VERBS:
         assert f" {verb} " in done.stdout
     assert "Exit codes" in done.stdout
 
@@ -142,7 +138,8 @@ def test_help_lists_every_verb() -> None:
 def commands() -> dict[str, Any]:
     """Every command by its words, those of a group too."""
     found = {}
-    for verb, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+    for verb in VERBS:
+        command = load(verb)
         below = getattr(command, "commands", None) or {"": command}
         found |= {f"{verb} {name}".strip(): each for name, each in below.items()}
     return found
@@ -150,7 +147,7 @@ def commands() -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", commands())
 def test_verbs_keep_the_common_options(verb: str) -> None:
-    """Catches a verb without --json, without help, or with a parameter that says nothing."""
+    """Every verb has --json and help, every parameter has help."""
     command = commands()[verb]
     options = {name for parameter in command.params for name in parameter.opts}
     assert "--json" in options
@@ -166,7 +163,6 @@ def test_verbs_keep_the_common_options(verb: str) -> None:
 
 
 def test_usage_error_ends_with_two() -> None:
-    """Catches a misspelt option that ends like a crash."""
     done = edgevpr("devices", "--no-such-option")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -174,14 +170,13 @@ def test_usage_error_ends_with_two() -> None:
 
 
 def test_unknown_target_on_the_real_command_line() -> None:
-    """Catches the whole way from main to an error of a room that prints a traceback."""
+    """The error of a room below reaches stderr as one sentence."""
     done = edgevpr("devices", "jetson-nano-2gb")
     assert done.returncode == 2
     assert done.stderr.startswith("edgevpr: found no target named 'jetson-nano-2gb'")
 
 
 def test_version() -> None:
-    """Catches --version that needs a verb."""
     from edgevpr import __version__
 
     assert edgevpr("--version").stdout == f"edgevpr {__version__}\n"

@@ -1,4 +1,4 @@
-"""The pages that show each verb's help are the help."""
+"""Pages of docs/verbs against the help of the verbs."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_pages_are_current() -> None:
-    """Catches an option that was added or reworded and not written into docs/verbs."""
+    """docs/generate.py would write the pages as they are."""
     pinned = re.findall(r"^typer==([\d.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     if version("typer") not in pinned:
         pytest.skip(f"typer {version('typer')} sets help otherwise than {' and '.join(pinned)}")

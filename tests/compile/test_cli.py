@@ -238,7 +238,7 @@ def test_auto_through_the_real_gallery(model: Path, mapped: Path, tmp_path: Path
     out = tmp_path / "bundle"
     text = edgevpr(
         "compile", model, "-t", "cpu", "--precision", "auto", "--gallery", mapped, "-o", out,
-        "--max-recall-drop", 2, "-n", 16, "--auto-minutes", 0.1, "--json",
+        "--max-recall-drop", 2, "--count", 16, "--max-minutes", 0.1, "--json",
     )  # fmt: skip
     record = json.loads(text)
     assert record["precision"] in ("fp32", "int8")

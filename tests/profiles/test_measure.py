@@ -154,7 +154,7 @@ def test_verbs_write_and_draw(
 ) -> None:
     """The artifact holds samples and configuration; stdout holds JSON only."""
     out = tmp_path / "profile"
-    profile_verb.command(world.drive, world.bundle, world.gallery, out, frames=4, warmup=1,
+    profile_verb.command(world.drive, world.bundle, world.gallery, out, count=4, warmup=1,
                          name="tiny", threads=1, json=True)  # fmt: skip
     captured = capsys.readouterr()
     printed = json.loads(captured.out)

@@ -212,7 +212,7 @@ def patched(assignment: str, args: list[str]) -> list[str]:
 def test_swap_while_it_runs(world: World, long_drive: Path, tmp_path: Path, asked: str) -> None:
     """On SIGHUP, and by itself with --watch."""
     bundle = write_bundle(tmp_path / "b")
-    options = ["--shadow", "3", "--slowdown", "1000", *(["--watch"] * (asked == "--watch"))]
+    options = ["--shadow", "3", "--max-slowdown", "1000", *(["--watch"] * (asked == "--watch"))]
     args = patched("swap.POLL_S = 0.0", command(world, long_drive, *options, bundle=bundle))
     with subprocess.Popen(
         args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

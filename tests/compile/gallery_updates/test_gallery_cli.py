@@ -31,7 +31,7 @@ def test_a_life_of_a_gallery(folder: Path) -> None:
 
     change = json.loads(gallery("add", folder / "new", "--json"))
     assert (change["verb"], change["images"]) == ("add", 30)
-    assert gallery("remove", "--place", 3, "--place", 31, "--images", "new/00032-*") == ""
+    assert gallery("remove", "--place", 3, "--place", 31, "--path", "new/00032-*") == ""
     stats = json.loads(gallery("stats", "--json"))
     assert {k: stats[k] for k in ("images", "indexed", "added", "removed", "generation")} == {
         "images": 111, "indexed": 90, "added": 30, "removed": 9, "generation": 3,
