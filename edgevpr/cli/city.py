@@ -5,17 +5,16 @@ from typing import Annotated
 
 import typer
 
+from edgevpr.city.size import CitySize
 from edgevpr.cli import console
+from edgevpr.cli.options import takes
 
 
+@takes(CitySize)
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the city to.")],
+    size: CitySize,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
-    train_cities: Annotated[int, typer.Option(help="Training districts, 1 to 6.")] = 3,
-    train_places: Annotated[int, typer.Option(help="Places in each training district.")] = 150,
-    val_places: Annotated[int, typer.Option(help="Validation places.")] = 80,
-    test_places: Annotated[int, typer.Option(help="Test places.")] = 250,
-    drive_frames: Annotated[int, typer.Option(help="Frames of the drive, 10 a second.")] = 300,
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
 ) -> None:
@@ -25,16 +24,9 @@ def command(
     different districts. Also prints what a nearest neighbour over 32 x 32 thumbnails scores on
     the test places, which any network has to beat.
     """
-    from edgevpr.city.dataset import CitySize, write_city
+    from edgevpr.city.dataset import write_city
     from edgevpr.city.thumbnail import thumbnail_recall
 
-    size = CitySize(
-        train_cities=train_cities,
-        train_places=train_places,
-        val_places=val_places,
-        test_places=test_places,
-        drive_frames=drive_frames,
-    )
     summary = write_city(output, seed=seed, size=size, workers=workers, track=console.track)
     score = thumbnail_recall(output / "images" / "test")
     if json:
@@ -44,6 +36,6 @@ def command(
     counts = summary["images"]
     print(
         f"{output}: {counts['train']} training, {counts['val']} validation and {counts['test']} "
-        f"test images, a drive of {drive_frames} frames"
+        f"test images, a drive of {size.drive_frames} frames"
     )
     print(f"32 x 32 thumbnails on the test places: {score.line()}")

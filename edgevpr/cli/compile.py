@@ -6,66 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.cli.options import takes
+from edgevpr.compile.options import CompileOptions
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
 
 
+@takes(CompileOptions, short={"target": "-t"})
 def command(
     model: Annotated[Path, typer.Argument(help="Model artifact (edgevpr train).")],
-    target: Annotated[
-        str, typer.Option("--target", "-t", help="cpu, rtx-ada, jetson-orin, ...: edgevpr devices.")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle artifact to write.")],
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="fp32, fp16, int8, or auto: the fastest that keeps the recall. The default is "
-            "fp32 for cpu, fp16 for GPUs."
-        ),
-    ] = None,
-    gallery: Annotated[
-        Path | None,
-        typer.Option(
-            help="Gallery artifact: its projection is fused into the graph; auto measures recall "
-            "in it."
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of gallery or training images: INT8 ranges, parity and golden vectors. "
-            "By default the gallery's own images, if they are where its records say."
-        ),
-    ] = None,
-    count: Annotated[int, typer.Option(help="How many of them to calibrate with.", min=8)] = 128,
-    calibrator: Annotated[
-        str | None,
-        typer.Option(
-            help="How INT8 ranges are set: entropy, max or percentile; the default is percentile "
-            "for cpu, entropy for GPUs."
-        ),
-    ] = None,
-    tuning: Annotated[
-        Path | None,
-        typer.Option(
-            help="auto: folder of images with places to measure recall on, never the evaluation "
-            "queries. By default of --calibration, each left out of its own search."
-        ),
-    ] = None,
-    max_recall_drop: Annotated[
-        float, typer.Option(help="auto: points of R@1 that may be lost.")
-    ] = 0.5,
-    max_minutes: Annotated[
-        float, typer.Option(help="auto: minutes after which nothing more is tried.")
-    ] = 10.0,
-    radius: Annotated[
-        float, typer.Option(help="auto: metres within which a gallery image answers.")
-    ] = 25.0,
-    cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Use and keep what compilations made.")
-    ] = True,
-    seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
+    options: CompileOptions,
     explain_precision: Annotated[
         bool,
         typer.Option("--explain-precision", help="List every node kept in FP32, and why."),
@@ -81,24 +33,9 @@ def command(
 
     for package, extra in (("onnx", "compile"), ("onnxslim", "compile"), ("torch", "train")):
         require(package, extra=extra)
-    from edgevpr.compile.options import CompileOptions
     from edgevpr.compile.pipeline import compile_artifact
     from edgevpr.train.networks.export import export_onnx
 
-    options = CompileOptions(
-        target=target,
-        precision=precision,
-        gallery=gallery,
-        calibration=calibration,
-        count=count,
-        calibrator=calibrator,  # type: ignore[arg-type]  # checked there
-        tuning=tuning,
-        max_recall_drop=max_recall_drop,
-        max_minutes=max_minutes,
-        radius_m=radius,
-        seed=seed,
-        cache=cache,
-    )
     record = compile_artifact(model, options, out=output, export=export_onnx, track=console.track)
     if json:
         console.emit_json(record)
@@ -132,7 +69,7 @@ def command(
     for warning in record.evidence["warnings"]:
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")
-    console.note(f"next: {_next(record.runtime, output, gallery)}")
+    console.note(f"next: {_next(record.runtime, output, options.gallery)}")
 
 
 def _explain(record: "BundleRecord") -> None:

@@ -28,7 +28,6 @@ def command(
 
     Grad-CAM with the memory bank as classifier: a row an image, a column a network.
     """
-    map_method = layout
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

@@ -28,7 +28,6 @@ def command(
 
     Multiply-adds are those of matrix products, convolutions and attention for one image.
     """
-    gallery, weights = published, checkpoint
     from edgevpr.errors import UsageError
     from edgevpr.optional import require
 

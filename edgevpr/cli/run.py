@@ -146,9 +146,7 @@ def command(
         )  # fmt: skip
 
     build_if_missing(bundle)
-    limits = runtime.Limits(
-        shadow=shadow, min_agreement=min_agreement, max_slowdown=max_slowdown
-    )
+    limits = runtime.Limits(shadow=shadow, min_agreement=min_agreement, max_slowdown=max_slowdown)
     swap = runtime.Swap(open_pair, [bundle, gallery], console.note, limits=limits, watch=watch)
     size = None
     if pipeline_scale:
