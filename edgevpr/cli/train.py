@@ -35,9 +35,7 @@ def command(
 
     name = config.architecture.backbone
     try:
-        with console.training_bar(
-            f"training {config.architecture.backbone} ({config.role})"
-        ) as on_step:
+        with console.training_bar(f"training {name} ({config.role})") as on_step:
             record = fit(
                 config, output, resume=resume, tensorboard=tensorboard, on_step=on_step,
                 track=console.track,
