@@ -251,9 +251,9 @@ def print_age(sink: Timed) -> None:
 def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> None:
     copy = out / "gallery"
     shutil.copytree(gallery, copy)
-    told: list[str] = []
+    lines: list[str] = []
     swap = runtime.Swap(
-        lambda: localizer(gallery=copy), [copy], told.append, limits=runtime.Limits(max_slowdown=9)
+        lambda: localizer(gallery=copy), [copy], lines.append, limits=runtime.Limits(max_slowdown=9)
     )
     count, changed_at = 400, 100
 
@@ -264,7 +264,7 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
                 manifest = copy / "manifest.json"
                 write_atomic(manifest, manifest.read_bytes() + b"\n")
                 swap.request()
-            if told and not self.swapped_at:
+            if lines and not self.swapped_at:
                 self.swapped_at = len(self.engine_ms)
 
         swapped_at = 0
@@ -277,7 +277,7 @@ def print_swap(images: list[Any], localizer: Any, gallery: Path, out: Path) -> N
         sink = Changing(file)
         runtime.run(source, worker, sink, swap=swap)
     at, ages = sink.swapped_at, sink.end_to_end_ms
-    print("\nSwap: " + ("; ".join(told).replace(str(copy), "gallery") or "none, too slow here"))
+    print("\nSwap: " + ("; ".join(lines).replace(str(copy), "gallery") or "none, too slow here"))
     parts = {"before": ages[:changed_at], "meanwhile": ages[changed_at:at], "after": ages[at:]}
     print("\n| frame age, ms | frames | p50 | largest |\n|---|---|---|---|")
     for name, part in parts.items():

@@ -135,19 +135,19 @@ def judge(
     mapped = np.array([len(rows) > 0 for rows in good])
     depth = min(SEARCH_DEPTH + int(gone.sum()), len(images))
     by_all = SequenceFilter(images, confidence_model=calibration)
-    told: dict[str, list[tuple[float, bool]]] = {"single frame": [], "sequence": []}
+    answers: dict[str, list[tuple[float, bool]]] = {"single frame": [], "sequence": []}
     for i, at in enumerate(stream.times):
         scores, rows = (x[0] for x in gallery.search(stream.vectors[i : i + 1], depth))
         kept = ~gone[rows] & (rows >= 0)
         scores, rows = scores[kept][:SEARCH_DEPTH], rows[kept][:SEARCH_DEPTH]
         sure = float(probability(calibration, evidence(scores, rows, images, RADIUS_M)))
-        told["single frame"].append((sure, rows[0] in good[i]))
+        answers["single frame"].append((sure, rows[0] in good[i]))
         place = by_all.step(scores, rows, time=at, confidence=sure)
         assert place is not None
         row_good = place.row in good[i] and not gone[place.row]
-        told["sequence"].append((place.confidence, row_good))
+        answers["sequence"].append((place.confidence, row_good))
     lines = []
-    for how, pairs in told.items():
+    for how, pairs in answers.items():
         sure_all, right = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], bool)
         f = figures(sure_all, sure_all >= calibration.threshold, right, mapped)
         precision = f"{f.precision_known:.1f}" if (sure_all >= calibration.threshold).any() else "-"

@@ -1,4 +1,4 @@
-"""What doctor says about live cameras, on machines that lack one thing or another."""
+"""Camera backends of machines that lack GStreamer, elements of it, or OpenCV."""
 
 import pytest
 

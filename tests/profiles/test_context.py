@@ -1,4 +1,4 @@
-"""The machine a number carries with it."""
+"""Device context: processor names, clock, this machine."""
 
 from pathlib import Path
 

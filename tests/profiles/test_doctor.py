@@ -1,4 +1,4 @@
-"""What doctor concludes from a machine; machines are made up here, the conclusions are not."""
+"""Targets that doctor reports as possible, for constructed machines and this one."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""A real bundle and a real gallery, measured end to end: what ``edgevpr profile`` writes."""
+"""Profiles of a real bundle and a real gallery, measured end to end."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The timing of stages: what is counted, what is left out, what is kept."""
+"""Timing of stages: samples kept, decoding left out, percentiles."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""What goes wrong around a run: nothing lost, nothing hangs, one clear line each.
+"""Faults around a run: no answer is lost, nothing hangs, one sentence each.
 
-Beside these: unreadable images and NaN in ``test_pipeline``, damaged videos and cameras that come
-back in ``test_sources``, a reader that goes away and signals of a whole process in
-``test_run_cli``, a new map under a running loop in ``test_swap``.
+Beside these: unreadable images and NaN in ``test_loop``, damaged videos and cameras that come back
+in ``sources``, a reader that goes away and signals of a whole process in ``test_run_cli``, a new
+map under a running loop in ``test_swap``.
 """
 
 import json
@@ -179,7 +179,7 @@ def test_clock_that_goes_backwards(
     answers = [a for a in sink.all if isinstance(a, Answer)]
     assert [a.frame for a in answers] == [0, 1, 2, 3, 4]
     times = [a.time for a in answers if a.time is not None]
-    assert times == sorted(times, reverse=True), "told as they were, for whoever logs them"
+    assert times == sorted(times, reverse=True), "unchanged, the wall clock included"
     assert all(0 <= a.frame_age_ms < 60_000 for a in answers)
     assert 0 <= summary.seconds < 60
 
@@ -293,7 +293,7 @@ def test_two_runs_on_one_gallery_that_is_replaced(world: World, tmp_path: Path) 
         subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    # Both are running, and held up by pipes that nobody reads on from.
+    # Both are running, and blocked by full pipes.
     first = [process.stdout.readline() for process in both]
     shutil.rmtree(gallery)
     shutil.rmtree(bundle)

@@ -1,4 +1,4 @@
-"""Imports of the public face and of the runtime: what a device must not need."""
+"""Imports of the public face and of the runtime: packages that a device does not need."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Answers of a run whose gallery was calibrated: confidences, and what is no fix."""
+"""Answers of a run whose gallery has a confidence model: confidences and fixes."""
 
 import json
 import subprocess

@@ -239,7 +239,7 @@ def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        # Nobody reads on: the pipe fills, and the first signal cannot drain.
+        # No one reads on: the pipe fills, and the first signal cannot drain.
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         stderr = process.stderr.read()

@@ -44,10 +44,10 @@ CROSSING = street(
 )
 
 
-def dense_motion(made: SequenceFilter, leaving: float) -> np.ndarray:
+def dense_motion(bayes: SequenceFilter, leaving: float) -> np.ndarray:
     """(C, C) one step between squares, from positions alone: column is from, row is to."""
-    cells = made.cells
-    at = np.floor(made.images.xy[cells.row] / cells.side_m)
+    cells = bayes.cells
+    at = np.floor(bayes.images.xy[cells.row] / cells.side_m)
     touch = (np.abs(at[:, None] - at[None]).max(axis=2) <= 1) & ~np.eye(len(at), dtype=bool)
     degree = touch.sum(axis=1)
     step = np.where(touch, leaving / np.maximum(np.maximum(degree[:, None], degree), 1), 0.0)
@@ -58,9 +58,9 @@ def dense_motion(made: SequenceFilter, leaving: float) -> np.ndarray:
 def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same model, dense, in float64, to 1e-12 over 40 frames at odd times."""
     monkeypatch.setattr(sequence, "_LEAST_BELIEF", 0.0)
-    made = SequenceFilter(CROSSING, confidence_model=MODEL if calibrated else None)
+    bayes = SequenceFilter(CROSSING, confidence_model=MODEL if calibrated else None)
     draw = np.random.default_rng(0)
-    count = len(made.cells)
+    count = len(bayes.cells)
     assert count == 14
     belief = np.full(count + 1, (0.5 if calibrated else 1.0) / count)
     belief[-1] = 0.5 if calibrated else 0.0
@@ -74,39 +74,39 @@ def test_the_filter_is_the_forward_pass(calibrated: bool, monkeypatch: pytest.Mo
         confidence = float(draw.uniform(0.02, 0.98)) if calibrated else None
         weight = 1.0
         if frame:
-            hops = made.max_speed * passed / made.cells.side_m
+            hops = bayes.max_speed * passed / bayes.cells.side_m
             steps = min(math.ceil(hops), 8)
-            motion = dense_motion(made, 1.0 - math.exp(-min(hops, 8.0) / steps))
+            motion = dense_motion(bayes, 1.0 - math.exp(-min(hops, 8.0) / steps))
             belief[:-1] = np.linalg.matrix_power(motion, steps) @ belief[:-1]
             lost = max(1.0 - math.exp(-passed / sequence.LOST_S), 1.0 - 8.0 / hops)
             belief = (1.0 - lost) * belief + lost * anew
             weight = min(1.0, passed / sequence.INDEPENDENT_S)
-        squares, odds, elsewhere = made.observe(scores, rows, confidence)
+        squares, odds, elsewhere = bayes.observe(scores, rows, confidence)
         likelihood = np.full(count + 1, elsewhere)
         likelihood[squares] = odds
         belief *= likelihood**weight
         belief /= belief.sum()
-        place = made.step(scores, rows, time=time, confidence=confidence)
-        told = np.full(count + 1, made.uniform / count)
-        told[-1] = made.off_map
-        told[made.tracked] += made.belief
-        np.testing.assert_allclose(told, belief, rtol=0, atol=1e-12)
+        place = bayes.step(scores, rows, time=time, confidence=confidence)
+        placed = np.full(count + 1, bayes.uniform / count)
+        placed[-1] = bayes.off_map
+        placed[bayes.tracked] += bayes.belief
+        np.testing.assert_allclose(placed, belief, rtol=0, atol=1e-12)
         assert place is not None
-        assert made.cells.of[place.row] == np.argmax(belief[:-1])
+        assert bayes.cells.of[place.row] == np.argmax(belief[:-1])
 
 
 def test_one_frame_keeps_its_confidence() -> None:
     """After one frame the belief is the posterior it was given."""
     long = street([30.0 * i for i in range(400)])
     for confidence in (0.2, 0.6, 0.9):
-        made = SequenceFilter(long, confidence_model=MODEL)
+        bayes = SequenceFilter(long, confidence_model=MODEL)
         rows, scores = np.array([3, 80, 120]), np.array([0.8, 0.7, 0.6], np.float32)
-        made.step(scores, rows, time=0.0, confidence=confidence)
-        at = {int(s): float(b) for s, b in zip(made.tracked, made.belief, strict=True)}
-        even = made.uniform / len(made.cells)
-        square = int(made.cells.of[3])
+        bayes.step(scores, rows, time=0.0, confidence=confidence)
+        at = {int(s): float(b) for s, b in zip(bayes.tracked, bayes.belief, strict=True)}
+        even = bayes.uniform / len(bayes.cells)
+        square = int(bayes.cells.of[3])
         assert at[square] + even == pytest.approx(confidence, abs=1e-9)
-        others = [at[int(made.cells.of[r])] + even for r in (80, 120)]
+        others = [at[int(bayes.cells.of[r])] + even for r in (80, 120)]
         worth = confidence * np.exp(-np.array([0.1, 0.2]) / 0.05)
         share = 0.2 * (1 - confidence) * worth / worth.sum()
         assert others == pytest.approx(np.minimum(share, worth).tolist(), abs=1e-6)
@@ -122,10 +122,10 @@ def frames(path: list[int], wrong: dict[int, int]) -> list[tuple[np.ndarray, np.
     return found
 
 
-def answers(made: SequenceFilter, searches: list, times: list[float]) -> list[int]:
+def answers(bayes: SequenceFilter, searches: list, times: list[float]) -> list[int]:
     rows = []
     for (scores, found), time in zip(searches, times, strict=True):
-        place = made.step(scores, found, time=time, confidence=0.8)
+        place = bayes.step(scores, found, time=time, confidence=0.8)
         assert place is not None
         assert 0 <= place.confidence <= 1 + 1e-9
         rows.append(place.row)
@@ -135,50 +135,50 @@ def answers(made: SequenceFilter, searches: list, times: list[float]) -> list[in
 def test_a_wrong_frame_does_not_move_the_robot() -> None:
     """Place 0 is 180 m from place 6; 2 s of driving at 15 m/s are 30 m."""
     path = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    made = SequenceFilter(CROSSING, confidence_model=MODEL)
-    told = answers(made, frames(path, {6: 0}), [2.0 * i for i in range(10)])
-    assert told[:6] == path[:6]
-    assert told[6] in (5, 6, 7)
-    assert told[7:] == path[7:]
+    bayes = SequenceFilter(CROSSING, confidence_model=MODEL)
+    placed = answers(bayes, frames(path, {6: 0}), [2.0 * i for i in range(10)])
+    assert placed[:6] == path[:6]
+    assert placed[6] in (5, 6, 7)
+    assert placed[7:] == path[7:]
 
 
 def test_a_kidnapped_robot_is_found_again() -> None:
     """Carried off after ten frames, believed on the third (measured: the second)."""
     path = [0] * 10 + [13] * 6
-    made = SequenceFilter(CROSSING, confidence_model=MODEL)
-    told = answers(made, frames(path, {}), [2.0 * i for i in range(16)])
-    assert told[:10] == [0] * 10
-    assert told[12:] == [13] * 4
+    bayes = SequenceFilter(CROSSING, confidence_model=MODEL)
+    placed = answers(bayes, frames(path, {}), [2.0 * i for i in range(16)])
+    assert placed[:10] == [0] * 10
+    assert placed[12:] == [13] * 4
 
 
 def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
     """The belief in a place that misleads every frame grows (measured 0.89); the confidence stays
     below what the frames' own allow (measured 0.25)."""
     long = street([30.0 * i for i in range(400)])
-    made = SequenceFilter(long, confidence_model=MODEL)
+    bayes = SequenceFilter(long, confidence_model=MODEL)
     scores, rows = np.array([0.8, 0.6], np.float32), np.array([7, 200])
     for second in range(30):
-        place = made.step(scores, rows, time=float(second), confidence=0.05)
+        place = bayes.step(scores, rows, time=float(second), confidence=0.05)
     assert place is not None
     assert place.row == 7
-    assert made.belief.max() > 0.6
+    assert bayes.belief.max() > 0.6
     assert place.confidence == pytest.approx(1 - 0.95 ** (0.5 * 11), abs=1e-6)
     # frames that are sure themselves make it sure
     for second in range(30, 40):
-        place = made.step(scores, rows, time=float(second), confidence=0.7)
+        place = bayes.step(scores, rows, time=float(second), confidence=0.7)
     assert place is not None
     assert place.confidence > 0.9
 
 
 def test_a_clock_that_goes_back() -> None:
     """It counts as standing still."""
-    made = SequenceFilter(CROSSING, confidence_model=MODEL)
-    told = answers(made, frames([2, 2, 2, 2], {}), [1000.0, 1001.0, 3.0, 4.0])
-    assert told == [2, 2, 2, 2]
-    before = made.belief.sum() + made.uniform + made.off_map
+    bayes = SequenceFilter(CROSSING, confidence_model=MODEL)
+    placed = answers(bayes, frames([2, 2, 2, 2], {}), [1000.0, 1001.0, 3.0, 4.0])
+    assert placed == [2, 2, 2, 2]
+    before = bayes.belief.sum() + bayes.uniform + bayes.off_map
     assert before == pytest.approx(1.0)
     # a clock that stands still: the frames still count a little, and the robot stays
-    assert answers(made, frames([2] * 3, {}), [4.0] * 3) == [2] * 3
+    assert answers(bayes, frames([2] * 3, {}), [4.0] * 3) == [2] * 3
 
 
 def test_maps_without_positions() -> None:
@@ -188,11 +188,11 @@ def test_maps_without_positions() -> None:
     assert len(cells) == 5
     assert cells.of[0] == cells.of[2] != cells.of[3]
     assert (cells.touching == -1).all()
-    made = SequenceFilter(images, confidence_model=MODEL)
+    bayes = SequenceFilter(images, confidence_model=MODEL)
     scores = np.array([0.8, 0.5], np.float32)
-    found = [made.step(scores, np.array(r), time=None, confidence=0.8) for r in ([0, 3], [1, 6])]
+    found = [bayes.step(scores, np.array(r), time=None, confidence=0.8) for r in ([0, 3], [1, 6])]
     assert [images.place[f.row] for f in found if f] == [0, 0]
-    assert made.step(scores, np.array([-1, -1]), time=None, confidence=0.0) is not None
+    assert bayes.step(scores, np.array([-1, -1]), time=None, confidence=0.0) is not None
 
 
 def test_squares_of_a_map() -> None:

@@ -58,7 +58,7 @@ class Drive:
         more = 8
         end = time.monotonic() + PATIENCE_S
         for i in itertools.count():
-            assert time.monotonic() < end, "nothing was told"
+            assert time.monotonic() < end, "no line in time"
             self._at.get(i, lambda: None)()
             yield Frame(i, "drive", place_image(i % PLACES), time.monotonic(), None, 0.0)
             more -= self._done()
@@ -127,7 +127,7 @@ class Pair:
         )
 
     def new_gallery(self, *, space: str = SPACE, name: str = "new", start_m: float = 5e5) -> None:
-        """The same places seen from the same descriptors, told under another name."""
+        """The same places seen from the same descriptors, under another name."""
         views = [place_image(p, v) for p in range(PLACES) for v in range(1, VIEWS + 1)]
         features = self.root / f"features-{name}"
         descriptors = describe(views, self.world.bundle)
@@ -137,7 +137,7 @@ class Pair:
     def drive(
         self, swapper: Swap, at: dict[int, Callable[[], object]], lines: int = 1
     ) -> tuple[RunSummary, list[str]]:
-        """Run until so many lines were told, and a little on: summary, and which map answered."""
+        """Run until there are so many lines, and a little on: summary, and which map answered."""
         sink = Kept()
         with (
             Drive(lambda: len(self.lines) >= lines, at) as source,
@@ -203,12 +203,12 @@ def test_bundle_and_gallery_of_a_new_space_arrive_together(pair: Pair) -> None:
     at = {3: bundle}
     after = pair.lines.append
 
-    def told(line: str) -> None:
+    def on_line(line: str) -> None:
         after(line)
         if len(pair.lines) == 1:
             gallery()
 
-    swapper._notify = told
+    swapper._notify = on_line
     summary, maps = pair.drive(swapper, at, lines=2)
     assert summary.swaps == 1
     assert maps[-1] == "new"

@@ -1,4 +1,4 @@
-"""A search for a precision as the report shows it."""
+"""Figure and tables of a precision search in the report."""
 
 import msgspec
 

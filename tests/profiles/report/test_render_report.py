@@ -1,4 +1,4 @@
-"""The page: one file, no network, every number of the record, readable without seeing it."""
+"""The report page: one file, no network, every number of the record, descriptions of pictures."""
 
 import itertools
 import re

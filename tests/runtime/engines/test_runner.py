@@ -1,4 +1,4 @@
-"""Engine runners: ONNX Runtime for real, TensorRT by its names and by what it refuses."""
+"""Engine runners: ONNX Runtime, the names used of TensorRT, the choice of an engine."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""The TensorRT runner on a GPU made of Python: order, ownership, release; and on a real one."""
+"""The TensorRT runner on a simulated GPU (order, ownership, release) and on a real one."""
 
 import gc
 import threading

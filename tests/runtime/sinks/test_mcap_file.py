@@ -21,7 +21,7 @@ from edgevpr.runtime.sources import cut_mcap
 from ..answers import LAT, LON, UNREADABLE, answer
 
 
-def told(path: Path) -> list[tuple[str, int, Any]]:
+def messages_in(path: Path) -> list[tuple[str, int, Any]]:
     """(topic, log time, message) of every message."""
     with path.open("rb") as stream:
         reader = make_reader(stream, decoder_factories=[DecoderFactory()])
@@ -44,7 +44,7 @@ def test_messages_hold_the_answer(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out.mcap"
     near = ((LAT + 0.0001, LON, 0.9),)
     write(f"mcap:{path}", answer(0.9, others=near, confidence=0.5, known=True))
-    messages = told(path)
+    messages = messages_in(path)
     assert [topic for topic, _, _ in messages] == ["/edgevpr/fix", "/edgevpr/pose", "/diagnostics"]
     assert {at for _, at, _ in messages} == {1_700_000_000_250_000_000}
     fix, pose, diagnostics = (message for _, _, message in messages)
@@ -71,7 +71,7 @@ def test_an_answer_that_is_no_fix(tmp_path: Path) -> None:
     """An answer that is no fix gives no pose and a NaN position."""
     path = tmp_path / "out.mcap"
     write(f"mcap:{path}?min_score=0.5", answer(known=False), answer(0.4), UNREADABLE)
-    messages = told(path)
+    messages = messages_in(path)
     assert [topic for topic, _, _ in messages] == ["/edgevpr/fix", "/diagnostics"] * 3
     for topic, _, message in messages:
         if topic == "/edgevpr/fix":
@@ -91,7 +91,7 @@ def test_options_and_times(tmp_path: Path) -> None:
         answer(time=2.5),
         answer(time=None, age_ms=40_000),
     )
-    messages = told(path)
+    messages = messages_in(path)
     fixes = [(at, m) for topic, at, m in messages if topic == "/edgevpr/fix"]
     poses = [m for topic, _, m in messages if topic == "/edgevpr/pose"]
     assert fixes[0][1].header.frame_id == "front"
@@ -120,7 +120,7 @@ def test_interrupted_run_leaves_a_readable_part(tmp_path: Path) -> None:
     path = tmp_path / "out.mcap"
     write(f"mcap:{path}", answer(), answer(), complete=False)
     assert not path.exists()
-    assert len(told(tmp_path / "out.mcap.part")) == 6
+    assert len(messages_in(tmp_path / "out.mcap.part")) == 6
 
 
 def test_power_cut_loses_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def _connected(server: NmeaServer) -> socket.socket:
 def test_clients_come_and_go() -> None:
     """A client that leaves ends neither the run nor the other streams."""
     with NmeaServer(port=0, min_score=0.5) as server:
-        server.write(_answer(0.9))  # nobody listens yet
+        server.write(_answer(0.9))  # no client yet
         first, second = _connected(server), _connected(server)
         server.write(_answer(0.9))
         assert b",1,00," in second.recv(4096)

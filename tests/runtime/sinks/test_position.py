@@ -1,4 +1,4 @@
-"""When an answer is a fix, how wide it is, and its metres."""
+"""Fixes of answers, their covariance, and their metres."""
 
 import math
 

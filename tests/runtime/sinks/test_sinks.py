@@ -1,4 +1,4 @@
-"""Sinks through ``edgevpr run``: a bag in, everything out, and a disk that is full."""
+"""Sinks through ``edgevpr run``: every kind from one bag, part files, a full disk."""
 
 import csv
 import fcntl

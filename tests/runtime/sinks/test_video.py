@@ -1,4 +1,4 @@
-"""The annotated video: every frame, at its own speed, readable whatever ended the run."""
+"""The annotated video: every frame, at its own speed, readable after interrupted runs."""
 
 import contextlib
 from collections.abc import Sequence
