@@ -30,7 +30,7 @@ from edgevpr.compile.index.held_out import (
     MAX_QUERIES,
     HeldOut,
     Quality,
-    held_out,
+    choose_queries,
     judge,
     nearest,
 )
@@ -48,6 +48,13 @@ from edgevpr.retrieval.projection import Projection
 
 #: Below so many images every step takes seconds, and no forecast is made for one index.
 _WORTH_A_PREDICTION = 20_000
+
+#: Options whose name in ``config.json`` is not their field's.
+_CONFIG_NAMES = {
+    "min_agreement": "target_agreement",
+    "max_recall_drop": "target_recall",
+    "max_minutes": "time_limit_min",
+}
 
 Points = dict[IndexCandidate, list[OperatingPoint]]
 
@@ -229,7 +236,7 @@ def _index_space(
 ) -> _IndexSpace:
     """Search the held-out queries exactly, fit the projection, project the gallery."""
     gallery = inputs.gallery
-    held, tuned_on = held_out(
+    held, tuned_on = choose_queries(
         gallery, inputs.queries, resume, options.radius_m, options.seed, track
     )
     projection = projection_to(gallery, inputs.width, options.seed, resume)
@@ -383,7 +390,10 @@ def _config(inputs: _Inputs, options: IndexOptions) -> dict[str, Any]:
         "features": str(parts[0]) if len(parts) == 1 else [str(part) for part in parts],
         "features_digest": inputs.gallery.artifact.digest,
         "queries": None if queries is None else str(queries.artifact.path),
-        "options": msgspec.to_builtins(options),
+        "options": {
+            _CONFIG_NAMES.get(name, name): value
+            for name, value in dataclasses.asdict(options).items()
+        },
         "versions": {
             "edgevpr": __version__,
             "faiss": faiss.__version__,

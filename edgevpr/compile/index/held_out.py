@@ -120,7 +120,7 @@ def _similarity(
     return np.asarray(np.einsum("qd,qd->q", queries, picked), np.float32)
 
 
-def held_out(
+def choose_queries(
     gallery: Features,
     queries: Features | None,
     resume: ResumeFolder,

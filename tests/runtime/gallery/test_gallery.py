@@ -162,12 +162,3 @@ def test_search_parameters_verbatim(world: World) -> None:
     assert faiss.extract_index_ivf(one._index).nprobe == 1
     with pytest.raises(UsageError, match="nprob=3"):
         Gallery(world.gallery, parameters="nprob=3")
-
-
-@pytest.mark.parametrize(
-    ("newer", "older"), [("1.15.1", "1.9.0"), ("2.0", "1.99.9"), ("1.8.0.post1", "1.7.4")]
-)
-def test_versions_compare_as_numbers(newer: str, older: str) -> None:
-    from edgevpr.retrieval.read_index import _version
-
-    assert _version(newer) > _version(older)
