@@ -76,7 +76,7 @@ WORDS = {
     "--known-precision": Word(NUMBER, "percent", "least share of known answers that are right"),
     "--max-recall-drop": Word(NUMBER, "points of R@1", "that may be lost against the reference"),
     "--max-minutes": Word(NUMBER, "minutes", "after which a search begins nothing new"),
-    "--max-memory-mb": Word(NUMBER, "megabytes", "of the index"),
+    "--max-memory": Word(NUMBER, "megabytes", "of the index"),
     "--max-search-ms": Word(NUMBER, "milliseconds", "of one search, median"),
     "--max-slowdown": Word(
         NUMBER, "times the old one's", "work a frame of a new bundle or gallery"

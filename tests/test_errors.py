@@ -151,7 +151,7 @@ ROOMS = sorted(
 )
 #: Commands whose flags a message may spell: our own verbs, and other programs.
 COMMANDS = re.compile(
-    r"edgevpr [a-z]+|\b(pip|apt|ssh|ray|venv|virtual environment|trtexec|nvpmodel|python3?)\b"
+    r"edgevpr [a-z]+|\b(pip|apt|ssh|ray|venv|virtual environment|trtexec|nvpmodel|ls|python3?)\b"
 )
 FLAG = re.compile(r"(?<![\w-])(--[a-z][\w-]*|-[a-z])(?![\w-])")
 

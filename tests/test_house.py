@@ -192,9 +192,10 @@ def test_every_room_has_a_map() -> None:
         if not folder.is_dir() or name == "edgevpr":
             continue
         text = ast.get_docstring(tree) or ""
-        below = {
-            p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
-        }
+        below = {p.stem for p in folder.glob("*.py")}
+        below |= {p.parent.name for p in folder.glob("*/__init__.py")}
+        if name == "edgevpr.cli":  # the module of a verb has the verb's name
+            below -= {verb.replace("-", "_") for verb in VERBS}
         missing += [f"{name}: {stem}" for stem in sorted(below - {"__init__"}) if stem not in text]
     assert not missing
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 #: Districts whose images make the training set: one GSV-Cities city each.
 TRAIN_CITIES = ("Aldermoor", "Brackwater", "Corvendale", "Dunhollow", "Eastmere", "Farrowgate")

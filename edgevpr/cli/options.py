@@ -10,7 +10,7 @@ import typer
 
 from edgevpr.cli.spelling import spell
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 Verb = Callable[..., Any]
 

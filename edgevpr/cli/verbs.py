@@ -32,7 +32,7 @@ VERBS = {
 }
 
 
-class Group(TyperGroup):
+class VerbGroup(TyperGroup):
     """A group whose help wraps the first line of each command, where click would cut it."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -45,7 +45,7 @@ class Group(TyperGroup):
 
 
 def new_app(
-    cls: type[TyperGroup] = Group, no_args_is_help: bool = True, **settings: Any
+    cls: type[TyperGroup] = VerbGroup, no_args_is_help: bool = True, **settings: Any
 ) -> typer.Typer:
     """Typer app with plain help, as in docs/verbs; importing rich for its panels takes 0.1 s."""
     return typer.Typer(
@@ -76,7 +76,7 @@ def load(verb: str) -> Any:
     return command
 
 
-class Verbs(Group):
+class Verbs(VerbGroup):
     """All verbs by their line of help; the module of one is imported when it is called."""
 
     def __init__(self, **settings: Any) -> None:

@@ -19,8 +19,7 @@ from edgevpr.compile.engine.parity import Parity
 from edgevpr.compile.engine.sidecars import EngineDevice, EngineGraph, write_engine
 from edgevpr.compile.evidence import latency_evidence, node_evidence, parity_evidence
 from edgevpr.compile.graph.signature import signature
-from edgevpr.compile.options import Precision
-from edgevpr.compile.precision.range_methods import usual_method
+from edgevpr.compile.precision.choices import Precision, usual_method
 from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.compile.request import CompileRequest
 from edgevpr.compile.steps import Steps

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from edgevpr.compile.precision.range_methods import METHODS, Method
+from edgevpr.compile.precision.choices import METHODS, Method, Precision, PrecisionOrAuto
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 if TYPE_CHECKING:
     from edgevpr.device.targets import Target
@@ -80,11 +80,6 @@ class CompileOptions:
                 "choose one of those, or leave it out"
             )
 
-
-Precision = Literal["fp32", "fp16", "int8"]
-
-#: A precision, or "auto": found by search, see ``edgevpr.compile.auto``.
-PrecisionOrAuto = Literal["fp32", "fp16", "int8", "auto"]
 
 #: Precisions that a target's engine computes in, its default first.
 OFFERED: dict[str, tuple[Precision, ...]] = {

@@ -22,7 +22,7 @@ from edgevpr.compile.cache import Cache
 from edgevpr.compile.engine.compatibility import check_target
 from edgevpr.compile.engine.parity import check_finite, compare, gate
 from edgevpr.compile.graph.signature import load_graph, signature
-from edgevpr.compile.options import CompileOptions, Precision, resolve_precision
+from edgevpr.compile.options import CompileOptions, resolve_precision
 from edgevpr.compile.precision.calibration import (
     CalibrationImages,
     extremes,
@@ -30,6 +30,7 @@ from edgevpr.compile.precision.calibration import (
     read_calibration,
     synthetic_images,
 )
+from edgevpr.compile.precision.choices import Precision
 from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 from edgevpr.compile.request import CompileRequest, RecallGoal, check_gallery
 from edgevpr.compile.source import ModelSource, read_source

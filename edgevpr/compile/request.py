@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from edgevpr.compile.auto.search import Goal
 from edgevpr.compile.auto.tuning_images import GallerySearcher, TuningImages
-from edgevpr.compile.options import PrecisionOrAuto, resolve_precision
+from edgevpr.compile.options import resolve_precision
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.precision.range_methods import Method
+from edgevpr.compile.precision.choices import Method, PrecisionOrAuto
 from edgevpr.compile.precision.typed import check_calibration
 from edgevpr.compile.source import ModelSource
 from edgevpr.device.targets import Target, load_target

@@ -18,11 +18,11 @@ from edgevpr.compile.auto.search import Search
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.reference import describe
+from edgevpr.compile.precision.choices import Method
 from edgevpr.compile.precision.cpu_graph import quantize_cpu, to_int8_cpu
 from edgevpr.compile.precision.gpu_graph import to_fp16, to_int8
 from edgevpr.compile.precision.modelopt import quantize_gpu
 from edgevpr.compile.precision.qdq import quantized_layers
-from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import int8_layers
 from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.compile.request import RecallGoal

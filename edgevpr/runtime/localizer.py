@@ -14,7 +14,7 @@ from edgevpr.places.near import Near
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
-from edgevpr.runtime.arguments import Color, NearLike, as_near, check_image
+from edgevpr.runtime.check_arguments import Color, NearLike, as_near, check_image
 from edgevpr.runtime.engines.runner import Runner
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge

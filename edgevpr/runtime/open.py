@@ -11,7 +11,7 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import UsageError
-from edgevpr.runtime.arguments import NearLike
+from edgevpr.runtime.check_arguments import NearLike
 from edgevpr.runtime.engines.runner import runner_from_bundle
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import judge_for

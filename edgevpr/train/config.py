@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 from edgevpr.train.losses.arguments import (
     GALLERY_LOSSES,
     QUERY_LOSSES,

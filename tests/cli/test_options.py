@@ -12,7 +12,7 @@ from edgevpr.cli.options import named_values, takes
 from edgevpr.cli.verbs import load
 from edgevpr.compile.index.index_options import IndexOptions
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 
 @dataclass(frozen=True)

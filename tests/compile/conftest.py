@@ -13,9 +13,9 @@ import pytest
 
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.signature import load_graph
-from edgevpr.compile.options import Precision
 from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
+from edgevpr.compile.precision.choices import Precision
 from edgevpr.compile.request import request_for
 from edgevpr.compile.source import ModelSource
 from edgevpr.preprocess import Preprocess

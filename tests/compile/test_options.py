@@ -10,7 +10,7 @@ import pytest
 
 from edgevpr.compile.options import CompileOptions
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 
 def test_importing_the_options_loads_nothing_heavy() -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.losses.arguments import ARGUMENTS, QUERY_LOSSES
 from edgevpr.train.networks.architecture import Architecture

@@ -19,7 +19,7 @@ from edgevpr.compile.auto.roofline import gpu_limits, predict_ms
 from edgevpr.compile.graph.latency import BUDGET_S, latencies
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import name_nodes
-from edgevpr.compile.options import Precision
+from edgevpr.compile.precision.choices import Precision
 from edgevpr.compile.precision.gpu_graph import kept_in_fp32
 from edgevpr.compile.precision.half import rounded_to_half
 from edgevpr.compile.precision.modelopt import autocast

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from edgevpr.compile.options import Precision
+from edgevpr.compile.precision.choices import Precision
 
 
 class GroupError(msgspec.Struct, frozen=True):

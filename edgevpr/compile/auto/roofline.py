@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from edgevpr.compile.auto.groups import multiply_adds
-from edgevpr.compile.options import Precision
+from edgevpr.compile.precision.choices import Precision
 from edgevpr.compile.precision.structure import GraphIndex
 from edgevpr.device.targets import Target, all_targets
 

@@ -23,7 +23,7 @@ from edgevpr.compile.auto.decision import AssignmentResult, Decision, GroupError
 from edgevpr.compile.auto.groups import Group
 from edgevpr.compile.auto.measurements import Measurements
 from edgevpr.compile.engine.parity import GATES
-from edgevpr.compile.options import Precision
+from edgevpr.compile.precision.choices import Precision
 from edgevpr.progress import Track, silent
 
 #: Faster or smaller by less than this share is neither; of two within ``EQUAL`` of the base's

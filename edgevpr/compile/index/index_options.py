@@ -6,7 +6,7 @@ from typing import Annotated
 from edgevpr.compile.index.goals import Goals
 from edgevpr.device.targets import load_target
 from edgevpr.errors import UsageError
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """FP16 and INT8 typing of graphs.
 
-* calibration: images that set INT8 ranges; range_methods: how they set them.
+* choices: names of precisions, and of methods that set INT8 ranges.
+* calibration: images that set INT8 ranges.
 * structure: nodes that stay in FP32, layers worth INT8.
 * cpu_graph: INT8 for ONNX Runtime; gpu_graph, modelopt: FP16 and INT8 for TensorRT.
 * qdq: Q/DQ pairs taken away again; half: rounding to FP16 in an FP32 graph.

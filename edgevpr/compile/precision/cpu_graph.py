@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edgevpr.compile.graph.signature import name_nodes, signature
+from edgevpr.compile.precision.choices import Method
 from edgevpr.compile.precision.qdq import release_bystanders
-from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import int8_layers
 from edgevpr.compile.precision.typed import check_calibration
 from edgevpr.device.cpu import has_int8_dot_product

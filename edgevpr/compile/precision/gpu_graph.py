@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from edgevpr.compile.graph.reference import activation_peaks
 from edgevpr.compile.graph.signature import name_nodes
 from edgevpr.compile.precision.calibration import extremes
+from edgevpr.compile.precision.choices import Method
 from edgevpr.compile.precision.modelopt import autocast, quantize_gpu
 from edgevpr.compile.precision.qdq import release_bystanders
-from edgevpr.compile.precision.range_methods import Method
 from edgevpr.compile.precision.structure import fp32_islands, int8_layers
 from edgevpr.compile.precision.typed import TypedGraph, check_calibration
 

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgevpr.compile.graph.signature import name_nodes, signature
-from edgevpr.compile.precision.range_methods import Method
+from edgevpr.compile.precision.choices import Method
 from edgevpr.errors import NumericsError
 from edgevpr.quiet import quiet
 

@@ -23,7 +23,7 @@ from edgevpr.files import alone
 from edgevpr.places.table import ImageTable
 
 
-class Plan(msgspec.Struct, frozen=True):
+class EmbedPlan(msgspec.Struct, frozen=True):
     """Identity of unfinished descriptors; a run goes on from those of the same plan only."""
 
     model_digest: str
@@ -34,9 +34,9 @@ class Plan(msgspec.Struct, frozen=True):
     shards: int
 
 
-def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -> Plan:
+def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -> EmbedPlan:
     """The plan of describing the images of ``table`` below ``images`` with ``model``."""
-    return Plan(
+    return EmbedPlan(
         model_digest=model.digest,
         source=str(images),
         paths_digest=hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
@@ -46,7 +46,7 @@ def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -
     )
 
 
-def open_staging(folder: Path, plan: Plan) -> "np.memmap[Any, np.dtype[np.float16]]":
+def open_staging(folder: Path, plan: EmbedPlan) -> "np.memmap[Any, np.dtype[np.float16]]":
     """(N, D) descriptors at ``folder``, writable: those of the same plan, or new ones.
 
     Several processes may open the same folder at once.
@@ -63,9 +63,9 @@ def open_staging(folder: Path, plan: Plan) -> "np.memmap[Any, np.dtype[np.float1
     return np.lib.format.open_memmap(folder / "descriptors.npy", "r+")
 
 
-def _is_of(folder: Path, plan: Plan) -> bool:
+def _is_of(folder: Path, plan: EmbedPlan) -> bool:
     with contextlib.suppress(EdgeVPRError):
-        return read_json(folder / "plan.json", Plan) == plan
+        return read_json(folder / "plan.json", EmbedPlan) == plan
     return False
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edgevpr.options import Option
+from edgevpr.option import Option
 
 
 @dataclass(frozen=True)

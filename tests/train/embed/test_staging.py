@@ -8,9 +8,9 @@ import pytest
 
 from edgevpr.artifacts.manifest import write_json
 from edgevpr.errors import NumericsError
-from edgevpr.train.embed.staging import Plan, check_descriptors, open_staging
+from edgevpr.train.embed.staging import EmbedPlan, check_descriptors, open_staging
 
-PLAN = Plan(model_digest="m", source="images", paths_digest="p", count=4, dim=3, shards=1)
+PLAN = EmbedPlan(model_digest="m", source="images", paths_digest="p", count=4, dim=3, shards=1)
 
 
 def test_the_same_plan_goes_on_with_the_rows_on_disk(tmp_path: Path) -> None:
