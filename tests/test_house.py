@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgevpr.cli.verbs import VERBS
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edgevpr"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
 
 
-@takes(CompileOptions, short={"target": "-t"})
+@takes(CompileOptions, short={"target": "-t", "count": "-n"})
 def command(
     model: Annotated[Path, typer.Argument(help="Model artifact (edgevpr train).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle artifact to write.")],
