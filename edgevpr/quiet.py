@@ -23,16 +23,16 @@ def quiet() -> Iterator[list[str]]:
     Yields:
         a list that holds the captured text, in one piece, once the block has ended.
     """
-    said: list[str] = []
+    captured: list[str] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(_no_logging())
         stack.enter_context(_no_tqdm())
-        stack.enter_context(_captured_stdout(said))
-        yield said
+        stack.enter_context(_captured_stdout(captured))
+        yield captured
 
 
 @contextlib.contextmanager
-def _captured_stdout(said: list[str]) -> Iterator[None]:
+def _captured_stdout(captured: list[str]) -> Iterator[None]:
     """Python's stdout to a string, the process's descriptor 1 to a temporary file."""
     text = io.StringIO()
     with contextlib.suppress(ValueError, OSError):
@@ -46,7 +46,7 @@ def _captured_stdout(said: list[str]) -> Iterator[None]:
             os.dup2(saved, 1)
             os.close(saved)
             sink.seek(0)
-            said.append(text.getvalue() + sink.read().decode(errors="replace"))
+            captured.append(text.getvalue() + sink.read().decode(errors="replace"))
 
 
 @contextlib.contextmanager

@@ -43,11 +43,18 @@ class Assignment:
 class Executor(Protocol):
     """Graphs, descriptors and latency of assignments on one kind of target."""
 
+    #: the FP32 graph, and the same with every candidate layer in Q/DQ.
+    clean: onnx.ModelProto
+    quantized: onnx.ModelProto
     #: the precision without INT8: fp32 on a CPU, fp16 on a GPU.
     base: Precision
     provenance: Provenance
     #: device, or figures that latency is predicted from, in words.
     basis: str
+
+    def named(self, groups: Sequence[str]) -> list[str]:
+        """Names of the nodes of some groups."""
+        ...
 
     def graph(self, assignment: Assignment) -> onnx.ModelProto:
         """FP32 types and Q/DQ, for descriptor errors."""

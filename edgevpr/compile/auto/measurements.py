@@ -69,12 +69,10 @@ class Measurements:
     fp32_r1: float = field(init=False)
 
     def __post_init__(self) -> None:
-        graphs: Any = self.executor
-        self._clean, self._named = graphs.clean, graphs.named
         self._made = 0
         self._key: dict[str, Any] = {
-            "clean": graph_digest(graphs.clean),
-            "quantized": graph_digest(graphs.quantized),
+            "clean": graph_digest(self.executor.clean),
+            "quantized": graph_digest(self.executor.quantized),
             "basis": self.executor.basis,
             "calibration": array_digest(self.calibration),
             "tuning": array_digest(self.tuning.images),
@@ -83,12 +81,15 @@ class Measurements:
         }
         key = {"graph": self._key["clean"], "images": self._key["tuning"]}
         found = self.cache.array(
-            "descriptors", key, lambda: describe(graphs.clean, self.tuning.images), self._into()
+            "descriptors",
+            key,
+            lambda: describe(self.executor.clean, self.tuning.images),
+            self._into(),
         )
         self.fp32 = np.asarray(found, np.float32)
         self.fp32_right = self.tuning.right(self.gallery, self.fp32)
         self.fp32_r1 = 100.0 * float(self.fp32_right.mean())
-        self._reference = describe(graphs.clean, self.calibration[:ERROR_IMAGES])
+        self._reference = describe(self.executor.clean, self.calibration[:ERROR_IMAGES])
 
     def alone(self, group: Group) -> GroupError:
         """One group in INT8 (and, for a GPU, in FP16), all others in FP32."""
@@ -147,10 +148,13 @@ class Measurements:
 
     def megabytes(self, assignment: Assignment) -> float:
         """Weights: one byte in INT8, four in FP32, two in FP16."""
-        sizes = {t.name: int(np.prod(t.dims)) for t in self._clean.graph.initializer}
-        int8, fp32 = set(self._named(assignment.int8)), set(self._named(assignment.fp32))
+        sizes = {t.name: int(np.prod(t.dims)) for t in self.executor.clean.graph.initializer}
+        int8, fp32 = (
+            set(self.executor.named(assignment.int8)),
+            set(self.executor.named(assignment.fp32)),
+        )
         base, total = 4 if self.executor.base == "fp32" else 2, 0
-        for node in self._clean.graph.node:
+        for node in self.executor.clean.graph.node:
             width = 1 if node.name in int8 else 4 if node.name in fp32 else base
             total += width * sum(sizes.pop(name, 0) for name in node.input)
         return total / 1e6

@@ -1,5 +1,6 @@
 """Search for a precision: its limit, its evidence, its interruption."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -274,6 +275,27 @@ def test_an_interrupted_search_goes_on(
     assert third.asked == 0
     assert [found.candidates, found.groups] == [again.candidates, again.groups]
     assert found.reason == again.reason
+
+
+def test_other_answers_to_the_same_images_are_measured_anew(
+    clean: onnx.ModelProto,
+    quantized: onnx.ModelProto,
+    groups: list[Group],
+    images: CalibrationImages,
+    tuning: TuningImages,
+    gallery: ExactMap,
+    tmp_path: Path,
+) -> None:
+    """Another radius changes what counts as right, and no descriptor."""
+    r1 = []
+    for positives in (tuning.positives, [np.array([], np.int64) for _ in tuning.positives]):
+        asked = dataclasses.replace(tuning, positives=positives)
+        decision, _ = search(
+            timed(clean, quantized, groups[2:3], images, {groups[2].name: 1.0}), groups[2:3],
+            images, asked, gallery, tmp_path, cache=tmp_path / "cache",
+        )  # fmt: skip
+        r1.append(decision.candidates[0].r1)
+    assert r1[0] > r1[1] == 0
 
 
 def test_groups_left_out_for_time_are_remarked(
