@@ -1,4 +1,4 @@
-"""Whole or not at all: killed writers, two writers, file systems without the swap."""
+"""Atomic writes: killed writers, two writers, file systems without the swap."""
 
 import os
 import signal

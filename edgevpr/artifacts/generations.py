@@ -1,10 +1,10 @@
 """Generations of a gallery that changes while robots read it, their history, the writers' lock.
 
 Every change publishes a new generation of the whole folder with one rename; files that stay are
-hard links, so the cost is that of the changed files. The
-generation before is first linked into a hidden folder beside the gallery, ``.NAME.generations``,
-where it stays for ``rollback`` until the gallery is compacted. A generation names its parent by
-the digest of the parent's manifest; only parents are ever rolled back to.
+hard links, so the cost is that of the changed files. The generation before is first linked into a
+hidden folder beside the gallery, ``.NAME.generations``, where it stays for ``rollback`` until the
+gallery is compacted. A generation names its parent by the digest of the parent's manifest;
+rollback goes to parents alone.
 
 A killed process leaves the old generation or the new one. A reader keeps what it has opened.
 """

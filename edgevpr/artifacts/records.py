@@ -128,7 +128,7 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     exact_r1: float | None
     exact_r5: float | None
     device: str
-    #: what the points were measured with: "queries", held-out images described by the query
+    #: queries that the points were measured with: "queries", held-out images described by the query
     #: network ("queries by the gallery network": by the other one), or "gallery", a sample of the
     #: map itself, each left out of its own search.
     tuned_on: str = ""
@@ -143,7 +143,7 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     #: operating points of the other indexes that were built and measured, none of which another
     #: point beats in time, agreement and memory. Their parameters do not fit this index.
     others: list[OperatingPoint] = []
-    #: what was asked for: target_agreement, target_recall, max_memory_mb, max_search_ms.
+    #: goals of the index: target_agreement, target_recall, max_memory_mb, max_search_ms.
     goals: dict[str, float] = {}
     #: board that ``predicted_ms_p50`` is for, and how the prediction is made.
     target: str = ""
@@ -254,7 +254,7 @@ class ProfileRow(msgspec.Struct, frozen=True):
     provenance: Provenance
     #: every sample taken after the warm-up, in ms, by stage, in order.
     samples_ms: dict[str, list[float]]
-    #: what it is: target, precision, index, network and the like.
+    #: description of the configuration: target, precision, index, network and the like.
     facts: dict[str, str]
     #: where the gallery has a confidence model for this network and the images have positions:
     #: right answers told more surely than every wrong one, and answers called known, as shares of

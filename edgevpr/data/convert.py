@@ -29,7 +29,7 @@ GAP_S = 30.0
 
 @dataclass(frozen=True)
 class Fix:
-    """Where one photo was taken: degrees, degrees clockwise from north, ISO 8601."""
+    """Position of one photo in degrees, heading in degrees clockwise from north, ISO 8601 time."""
 
     lat: float
     lon: float

@@ -204,7 +204,7 @@ class Check:
     without_positives: int
     #: protocols whose counts these are.
     matches: list[str]
-    #: what is wrong, in sentences; empty: all is as it should be.
+    #: deviations from the protocol, in sentences.
     problems: list[str]
 
 

@@ -35,6 +35,6 @@ def read_split(root: Path, queries: str = "queries") -> tuple[ImageTable, ImageT
 
 
 def _hint(root: Path, queries: str) -> str:
-    """Where a split was found one folder further down, as in ``images/{train,val,test}``."""
+    """Hint at a split one folder further down, as in ``images/{train,val,test}``."""
     below = sorted(p.parent.name for p in root.glob("*/database") if (p.parent / queries).is_dir())
     return f" (found in {', '.join(f'{root}/{name}' for name in below)})" if below else ""

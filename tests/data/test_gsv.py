@@ -54,7 +54,7 @@ def test_rows_become_images(tmp_path: Path, ext: str) -> None:
 
 
 def test_places_are_unique_across_cities_and_stable(tmp_path: Path) -> None:
-    """Whichever cities are read."""
+    """Ids do not depend on the cities that are read."""
     city(tmp_path, LONDON)
     city(tmp_path, BOSTON)
     table = read_gsv_cities(tmp_path)

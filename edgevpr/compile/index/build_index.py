@@ -186,7 +186,7 @@ def _forecast(inputs: _Inputs) -> str:
 
 
 def _identity(inputs: _Inputs, options: IndexOptions) -> list[Any]:
-    """What the finished steps of an earlier run must have been computed from, to be reused."""
+    """Inputs of the steps of a run; those of an earlier run with the same ones are reused."""
     import faiss
 
     return [

@@ -31,10 +31,10 @@ FACTORIES = {
     "sq8": "IVF{lists},SQ8",
     "flat": "Flat",
 }
-#: refine store -> what it appends.
+#: refine store -> end of the factory string.
 REFINE_STORES = {"none": "", "fp16": ",Refine(SQfp16)", "sq8": ",Refine(SQ8)"}
 
-#: What is tried, in this order, when goals are set and no kind is named: the usual best first.
+#: Kinds and stores tried, in this order, when goals are set and no kind is named.
 SEARCHED = [
     ("ivfpq", "fp16"),
     ("ivfpq", "sq8"),
@@ -82,7 +82,7 @@ def factory_of(kind: str, refine: str, count: int, width: int) -> str:
 def candidates(
     kind: str, refine: str, factory: str, count: int, width: int, *, search: bool, narrower: bool
 ) -> list[IndexCandidate]:
-    """What to build and measure, the likeliest first.
+    """Indexes to build and measure, the likeliest first.
 
     Args:
         kind, refine: names above, or the empty string for "any".

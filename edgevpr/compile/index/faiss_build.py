@@ -22,7 +22,7 @@ from edgevpr.files import release
 from edgevpr.progress import Track, silent
 
 _CHUNK = 65536
-#: What the training sample may take in memory, float32; never fewer than 39 points a list.
+#: Memory of the training sample, float32; never fewer than 39 points a list.
 SAMPLE_BYTES = 1 << 28
 #: Rounds of OPQ training; FAISS does 50, which takes minutes at 256 dimensions.
 _OPQ_ROUNDS = 10

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgevpr.optional import require
 from edgevpr.retrieval.projection import Projection
 
-#: What the fitting sample may take in memory, float32: 10,900 descriptors of 12288 numbers.
+#: Memory of the fitting sample, float32: 10,900 descriptors of 12288 numbers.
 SAMPLE_BYTES = 1 << 29
 #: Up to here a D x D matrix is small (16 MB) and its eigenvectors are exact; above, randomized
 #: SVD (Halko et al., 2011) needs only N x d.

@@ -105,7 +105,7 @@ def measure_rate() -> float:
 
 
 def search_factor(target: Target) -> tuple[float, str]:
-    """How much slower a search is on ``target`` than here, predicted, and how that is found.
+    """Predicted time of a search on ``target`` over that on this machine, and how it is predicted.
 
     FAISS's kernels work in vector registers: the ratio of their widths, times that of the clocks.
     1 on the board itself, and for targets whose processor is this machine's own kind.

@@ -12,7 +12,7 @@ EQUALLY_FAST_MS = 0.02
 
 @dataclass(frozen=True)
 class Goals:
-    """What an index must keep and may cost; None: no such goal."""
+    """Accuracy that an index must keep, and limits on its cost; None: no such goal."""
 
     #: percent of queries whose exact first image must be found first; as near as can be.
     min_agreement: float = 99.0

@@ -30,7 +30,7 @@ def write_index(index: Any, path: Path) -> None:
 
 @contextmanager
 def writing_index(path: Path) -> Iterator[None]:
-    """What fails inside, by FAISS or by the system, raises ResourceError."""
+    """Failures of FAISS or the system inside become a ResourceError."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -11,7 +11,7 @@ from edgevpr.option import Option
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """How a gallery is built; the defaults suit a map of a thousand to a million images."""
+    """Options of building a gallery; the defaults suit a thousand to a million images."""
 
     dim: Annotated[int, Option("Width of the index at most.", min=1)] = 256
     kind: Annotated[
@@ -90,7 +90,7 @@ class IndexOptions:
 
     @property
     def goals(self) -> Goals:
-        """What the index must keep and may cost."""
+        """Accuracy that the index must keep, and limits on its cost."""
         return Goals(
             self.min_agreement, self.max_recall_drop, self.max_memory_mb, self.max_search_ms
         )

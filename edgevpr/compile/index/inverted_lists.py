@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from edgevpr.compile.index.index_file import read_mapped, write_index, writing_index
 from edgevpr.retrieval.faiss_layers import innermost, layers
 
-#: What the codes and ids of one shard may take in memory.
+#: Memory of the codes and ids of one shard.
 SHARD_BYTES = 1 << 28
 
-#: What the file of an index with empty plain lists ends with: this, the number of lists and the
+#: End of the file of an index with empty plain lists: this, the number of lists and the
 #: size of a code, "sprs", and that there are no pairs of list and length.
 _PLAIN, _END_BYTES = b"ilar", 32
 

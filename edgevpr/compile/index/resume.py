@@ -44,7 +44,7 @@ class ResumeFolder:
         return path
 
     def index(self, candidate: IndexCandidate) -> Path:
-        """Where the index of ``candidate`` is, or is to be written."""
+        """Path of the index of ``candidate``, whether or not it is there yet."""
         return self.folder / f"{_name(candidate)}.faiss"
 
     def measured(self, candidate: IndexCandidate) -> list[OperatingPoint] | None:

@@ -65,7 +65,7 @@ def gallery(root: Path, tmp_path: Path) -> Path:
 
 
 def content(path: Path) -> dict[int, str]:
-    """What a gallery answers with: stable id -> image found by that image's own descriptor."""
+    """Answers of a gallery: stable id -> image found by that image's own descriptor."""
     gallery = Gallery(path, parameters="nprobe=4,k_factor_rf=8")
     rows = np.flatnonzero(gallery.live)
     view = [int(gallery.images.paths[row][-5]) for row in rows]
