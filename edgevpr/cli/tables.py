@@ -3,6 +3,7 @@
 Three forms, the first that fits the width: a line a row; text columns and headers wrapped between
 words; a block a row, ``header value`` pairs under the row's first cell. Without a width (a pipe, a
 log) it is a line a row, as wide as it has to be. A single word wider than the room runs over.
+rich folds or cuts numbers where columns do not fit, and has no stacked form.
 """
 
 import re

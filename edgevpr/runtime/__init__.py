@@ -5,7 +5,7 @@ used::
 
     open                       bundle and gallery as one ``Localizer``: ``open_localizer``
     localizer, matches         one frame: preprocessing, engine, search, answer
-    arguments                  checks of frames and GPS priors
+    check_arguments            checks of frames and GPS priors
     judge                      confidence of an answer, and whether it is a fix
     sequence, sequence_cells   Bayes filter over the frames so far
     answers                    records of answers and of a run
