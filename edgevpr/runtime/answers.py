@@ -29,9 +29,12 @@ class StageTimes(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The place of one frame. ``place``, ``lat``, ``lon`` and ``score`` are those of the best match,
-    or with a sequence filter those of its place; ``top`` is always of this frame alone (``score`` is
-    None where this frame's search did not find the filter's place)."""
+    """The place of one frame.
+
+    ``place``, ``lat``, ``lon`` and ``score`` are those of the best match, or of the sequence
+    filter's place; ``top`` is always of this frame alone. ``score`` is None where this frame's
+    search did not find the filter's place.
+    """
 
     frame: int
     source: str
