@@ -5,10 +5,10 @@
 DEMO_OUT is the folder of a finished ``edgevpr demo``, REAL_OUT that of
 ``benchmarks/real_frames.py``.
 The confidence is fitted on the demo's tuning images, described by the engine of ``--bundle``, and
-judged on images it has not seen:
+measured on images it has not seen:
 
 * way: the test queries, one after the other, always on to the nearest not shown yet, at 7 m/s.
-  Held-out images of the same kind as the tuning images: what the calibration promises should hold.
+  Held-out images of the same kind as the tuning images: what the confidence promises should hold.
 * drive: the demo's video at 10 frames a second and at 1; another light, another view of the streets
   than any image of the map, so that confidences are carried to a domain they were not fitted on.
 * walks: held-out walks of REAL_OUT, 1 frame a second, one after the other: the robot is carried to
@@ -17,7 +17,7 @@ judged on images it has not seen:
 Each with the whole map, and with what lies within 50 m of the middle third of the frames taken out
 of it, so that these frames show places the map does not hold. R@1 is of frames whose place is in
 the map: answered within 25 m (walks: with the place id). Known: confidence at or above the
-calibration's threshold, chosen for 99 % precision on the tuning images.
+model's threshold, chosen for 99 % precision on the tuning images.
 
 Then the same confidences from another engine of the same network (``--other``), and what a step of
 the filter costs on maps of 1,000 to 100,000 places.
@@ -121,7 +121,7 @@ def every(stream: Stream, step: int) -> Stream:
 
 
 def judge(
-    name: str, stream: Stream, gallery: Gallery, calibration: ConfidenceModel, cut: bool
+    name: str, stream: Stream, gallery: Gallery, model: ConfidenceModel, cut: bool
 ) -> list[str]:
     """Two lines of the table: single frames, and the filter."""
     images = gallery.images
@@ -134,13 +134,13 @@ def judge(
     good = [rows[~gone[rows]] for rows in positives(stream.table, images, RADIUS_M)]
     mapped = np.array([len(rows) > 0 for rows in good])
     depth = min(SEARCH_DEPTH + int(gone.sum()), len(images))
-    by_all = SequenceFilter(images, confidence_model=calibration)
+    by_all = SequenceFilter(images, confidence_model=model)
     answers: dict[str, list[tuple[float, bool]]] = {"single frame": [], "sequence": []}
     for i, at in enumerate(stream.times):
         scores, rows = (x[0] for x in gallery.search(stream.vectors[i : i + 1], depth))
         kept = ~gone[rows] & (rows >= 0)
         scores, rows = scores[kept][:SEARCH_DEPTH], rows[kept][:SEARCH_DEPTH]
-        sure = float(probability(calibration, evidence(scores, rows, images, RADIUS_M)))
+        sure = float(probability(model, evidence(scores, rows, images, RADIUS_M)))
         answers["single frame"].append((sure, rows[0] in good[i]))
         place = by_all.step(scores, rows, time=at, confidence=sure)
         assert place is not None
@@ -149,8 +149,8 @@ def judge(
     lines = []
     for how, pairs in answers.items():
         sure_all, right = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], bool)
-        f = figures(sure_all, sure_all >= calibration.threshold, right, mapped)
-        precision = f"{f.precision_known:.1f}" if (sure_all >= calibration.threshold).any() else "-"
+        f = figures(sure_all, sure_all >= model.threshold, right, mapped)
+        precision = f"{f.precision_known:.1f}" if (sure_all >= model.threshold).any() else "-"
         r1 = 100.0 * right[mapped].mean() if mapped.any() else 0.0
         lines.append(
             f"| {name}{', part unmapped' if cut else ''} | {how} | {mapped.sum()} + "
@@ -163,12 +163,12 @@ def judge(
 def fit(bundle: Path, gallery: Gallery, tuning: Path) -> ConfidenceModel:
     files, table = folder(tuning)
     vectors = describe(bundle, gallery, files)
-    calibration = fit_vectors(
+    model = fit_vectors(
         gallery._index, gallery.parameters, vectors, table, gallery.images, radius_m=RADIUS_M
     )
-    if calibration is None:
+    if model is None:
         raise SystemExit(f"{tuning}: too few right or wrong answers to fit a confidence on")
-    return calibration
+    return model
 
 
 def cost(count: int) -> str:
@@ -214,12 +214,12 @@ def main() -> None:
         Gallery(out / "gallery"), out / "bundles" / args.bundle, out / "bundles" / args.other,
     )  # fmt: skip
     tests = out / "city" / "images" / "test"
-    calibration = fit(bundle, gallery, tests / "tuning")
+    model = fit(bundle, gallery, tests / "tuning")
     print(f"{platform.machine()}, {os.cpu_count()} cores, engine on one thread; map of "
-          f"{len(gallery.images):,} images; fitted on {calibration.mapped} mapped and "
-          f"{calibration.unmapped} unmapped frames: R@100P {calibration.r_at_100p:.1f}, coverage "
-          f"{calibration.coverage:.1f}, precision of known {calibration.precision_known:.1f}, "
-          f"calibration error {calibration.calibration_error:.3f}\n")  # fmt: skip
+          f"{len(gallery.images):,} images; fitted on {model.mapped} mapped and "
+          f"{model.unmapped} unmapped frames: R@100P {model.r_at_100p:.1f}, coverage "
+          f"{model.coverage:.1f}, precision of known {model.precision_known:.1f}, "
+          f"calibration error {model.calibration_error:.3f}\n")  # fmt: skip
     print("| frames | answered by | mapped + unmapped | R@1 | R@100P | known: coverage | "
           "precision | unmapped called known | calibration error |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
@@ -229,7 +229,7 @@ def main() -> None:
         ("way", queries), ("drive", video), ("drive, 1 a second", every(video, 10)),
     ):  # fmt: skip
         for cut in (False, True):
-            print("\n".join(judge(name, stream, gallery, calibration, cut)), flush=True)
+            print("\n".join(judge(name, stream, gallery, model, cut)), flush=True)
     if args.real:
         building = Gallery(args.real / "gallery")
         engine = args.real / "bundles" / args.real_bundle
@@ -245,14 +245,14 @@ def main() -> None:
     ours = describe(bundle, gallery, folder(tests / "queries")[0])
     sure = [
         np.array([
-            float(probability(calibration, evidence(s, r, gallery.images, RADIUS_M)))
+            float(probability(model, evidence(s, r, gallery.images, RADIUS_M)))
             for s, r in zip(*gallery.search(vectors), strict=True)
         ])
         for vectors in (ours, theirs)
     ]  # fmt: skip
     apart = np.abs(sure[0] - sure[1])
-    changed = 100.0 * ((sure[0] >= calibration.threshold) != (sure[1] >= calibration.threshold))
-    print(f"\n{args.other} beside {args.bundle}, the same calibration, {len(apart)} frames: "
+    changed = 100.0 * ((sure[0] >= model.threshold) != (sure[1] >= model.threshold))
+    print(f"\n{args.other} beside {args.bundle}, the same confidence model, {len(apart)} frames: "
           f"confidence differs by {apart.mean():.3f} (95 % below {np.percentile(apart, 95):.3f}), "
           f"known changes for {changed.mean():.1f} %\n")  # fmt: skip
     print("| places | opening s | step ms p50 | p95 | squares followed |\n|---|---|---|---|---|")

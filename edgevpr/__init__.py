@@ -13,10 +13,11 @@ nothing else::
     EdgeVPRError        base of all errors, and the classes below it (``edgevpr.errors``)
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+#: That of ``typing``, whose import would take longer than all else here; type checkers read it as
+#: true by its name.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.features import Features
@@ -82,6 +83,8 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'edgevpr' has no attribute {name!r}")
+        import importlib
+
         value = getattr(importlib.import_module(_HOME.get(name, "edgevpr.errors")), name)
         globals()[name] = value
         return value

@@ -1,4 +1,4 @@
-"""Measurement on devices, and what a device can do.
+"""Profiles: measurement on devices, and the report of a machine.
 
 ::
 

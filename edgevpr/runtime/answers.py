@@ -18,8 +18,8 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class StageTimes(msgspec.Struct, frozen=True):
-    """Milliseconds of work for one frame. ``total`` is their sum: waiting is not work, and shows
-    in ``frame_age_ms``."""
+    """Milliseconds of work for one frame; ``total`` is their sum, without the waiting that
+    ``frame_age_ms`` includes."""
 
     capture: float
     preprocess: float
@@ -29,15 +29,18 @@ class StageTimes(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where the robot is. By one frame, place, lat, lon and score are those of the best match; by
-    a sequence of frames, those of the filtered place, while ``top`` stays what this frame shows
-    (``score`` is None where this frame's search did not find the filtered place)."""
+    """The place of one frame.
+
+    ``place``, ``lat``, ``lon`` and ``score`` are those of the best match, or of the sequence
+    filter's place; ``top`` is always of this frame alone. ``score`` is None where this frame's
+    search did not find the filter's place.
+    """
 
     frame: int
     source: str
     #: seconds into the video, or Unix time for a live camera; None for image files.
     time: float | None
-    #: from the moment the pixels were there to the answer, waiting included.
+    #: milliseconds from the pixels being there to the answer, waiting included.
     frame_age_ms: float
     place: int | None
     lat: float | None
@@ -55,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class FrameError(msgspec.Struct, frozen=True):
-    """In place of an answer, for a frame that could not be read."""
+    """Stands for the answer to a frame that could not be read or described."""
 
     frame: int
     source: str
@@ -84,7 +87,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     engine_ms: LatencySpread | None
     search_ms: LatencySpread | None
     frame_age_ms: LatencySpread | None
-    #: a signal ended it before its source did.
+    #: a signal ended the run before its source did.
     interrupted: bool
     remarks: list[str]
     #: times a new bundle or gallery took the place of the one before.

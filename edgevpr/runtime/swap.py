@@ -55,13 +55,13 @@ class Swap:
         #: contents that run, and those tried last: each is tried once unless requested.
         self._running = self._tried = fingerprint(self._paths)
         self._seen = self._running
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         self._candidate: LocalizerThread | None = None
         #: the candidate is open.
         self._ready = False
         #: id of the frame submitted to the candidate, and the running localizer's answer to it.
         self._shadowed: int | None = None
-        self._ours: Answer | FrameError | None = None
+        self._answer: Answer | FrameError | None = None
         self._shadow = Shadow(self.limits)
 
     def request(self) -> None:
@@ -70,14 +70,14 @@ class Swap:
 
     def offer(self, frame: Frame) -> None:
         """Take a frame of the running localizer; an idle candidate gets it too."""
-        self._look()
+        self._check_paths()
         worker = self._candidate
         if worker is None or self._shadowed is not None:
             return
         try:
             self._ready = self._ready or worker.ready()
         except BaseException as error:
-            self._give_up(_sentence(error))
+            self._refuse(_sentence(error))
             return
         if self._ready and not self._shadow.complete():
             worker.submit(frame)
@@ -86,17 +86,17 @@ class Swap:
     def compare(self, item: Answer | FrameError) -> None:
         """Take an answer of the running localizer."""
         if self._shadowed is not None and item.frame == self._shadowed:
-            self._ours = item
-        self._match()
+            self._answer = item
+        self._compare_answers()
 
     def replacement(self) -> LocalizerThread | None:
         """The thread that takes over now, the caller's to close; None while there is none."""
-        self._match()
+        self._compare_answers()
         worker = self._candidate
         if worker is None or not self._ready or not self._shadow.complete():
             return None
         if not self._shadow.passed():
-            self._give_up(self._shadow.sentence())
+            self._refuse(self._shadow.sentence())
             return None
         self._notify(f"swapped to the new {self._names()}: {self._shadow.sentence()}")
         self._running = self._tried
@@ -107,16 +107,16 @@ class Swap:
     def close(self) -> None:
         """End a comparison that is not over; the running thread is the caller's."""
         if self._candidate is not None:
-            self._give_up("the run ended before the comparison did")
+            self._refuse("the run ended before the comparison did")
 
-    def _look(self) -> None:
+    def _check_paths(self) -> None:
         """Start to open what is at the paths, if there is a reason to."""
         requested = self._requested.is_set()
-        due = self._watch and time.monotonic() - self._looked > POLL_S
+        due = self._watch and time.monotonic() - self._checked > POLL_S
         if self._candidate is not None or not (requested or due):
             return
         self._requested.clear()
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         found = fingerprint(self._paths)
         # The same twice in a row: not in the middle of a copy.
         settled, self._seen = found == self._seen, found
@@ -143,20 +143,20 @@ class Swap:
             "expected them to stay for a moment: ask again with SIGHUP"
         )
 
-    def _match(self) -> None:
+    def _compare_answers(self) -> None:
         """Compare both answers to the same frame once they are there."""
         worker = self._candidate
-        if worker is None or self._ours is None or not worker.done():
+        if worker is None or self._answer is None or not worker.done():
             return
         try:
             theirs = worker.result()
         except BaseException as error:
-            self._give_up(_sentence(error))
+            self._refuse(_sentence(error))
             return
-        self._shadow.add(self._ours, theirs)
-        self._ours = self._shadowed = None
+        self._shadow.add(self._answer, theirs)
+        self._answer = self._shadowed = None
 
-    def _give_up(self, why: str) -> None:
+    def _refuse(self, why: str) -> None:
         if self._candidate is not None:
             self._candidate.close(wait=False)
         self._candidate = None
@@ -165,7 +165,7 @@ class Swap:
 
     def _clear(self) -> None:
         self._ready = False
-        self._shadowed = self._ours = None
+        self._shadowed = self._answer = None
         self._shadow = Shadow(self.limits)
 
     def _names(self) -> str:

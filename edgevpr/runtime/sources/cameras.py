@@ -118,8 +118,8 @@ def _opener(address: _Address, options: CameraOptions) -> Open:
     no_gst = gst.why_not() or lacks(address.kind)
     if options.backend == "gstreamer" and no_gst:
         raise TargetError(
-            f"found `backend` gstreamer for {address.name}, expected a GStreamer that opens it, "
-            f"and the one here {no_gst}"
+            f"found `backend` gstreamer, expected a GStreamer that opens {address.name}: the one "
+            f"here {no_gst}, or leave out `backend`"
         )
     if options.backend == "auto" and address.kind.startswith("rtsp") and not no_gst:
         no_gst = lacks_decoder()
