@@ -139,7 +139,7 @@ def test_every_sentence_says_found_expected_and_next(tmp_path: Path, case: str) 
 
 def test_a_missing_package_gives_the_command() -> None:
     """Its next step is a command to paste."""
-    with pytest.raises(EdgeVPRError, match=r"not installed; run: pip install 'edgevpr\[train\]'"):
+    with pytest.raises(EdgeVPRError, match=r"run:? pip install 'edgevpr\[train\]'"):
         require("not_installed_anywhere", extra="train")
 
 
@@ -154,7 +154,7 @@ ROOMS = sorted(
 )
 #: Commands whose flags a message may spell: our own verbs, and other programs.
 COMMANDS = re.compile(
-    r"edgevpr [a-z]+|\b(pip|apt|ssh|ray|venv|virtual environment|trtexec|nvpmodel|python3?)\b"
+    r"edgevpr [a-z]+|\b(pip|apt|ssh|ray|venv|virtual environment|trtexec|nvpmodel|ls|python3?)\b"
 )
 FLAG = re.compile(r"(?<![\w-])(--[a-z][\w-]*|-[a-z])(?![\w-])")
 
