@@ -63,7 +63,7 @@ def table(title: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
     heading = title
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         heading = f"\033[1m{title}\033[0m"
-    print("\n".join(["", heading, *lines]), flush=True)
+    print("\n".join([heading, *lines, ""]), flush=True)
 
 
 def _terminal_width() -> int | None:
