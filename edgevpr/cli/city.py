@@ -17,7 +17,7 @@ def command(
     test_places: Annotated[int, typer.Option(help="Test places.")] = 250,
     drive_frames: Annotated[int, typer.Option(help="Frames of the drive, 10 a second.")] = 300,
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
-    json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Draw a synthetic city: data sets, and a drive as a video.
 

@@ -71,7 +71,7 @@ def command(
         bool,
         typer.Option("--explain-precision", help="List every node kept in FP32, and why."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the bundle's record.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Compile a model for a target: graph, engine or recipe, evidence.
 

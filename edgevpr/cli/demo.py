@@ -20,7 +20,7 @@ def command(
             help="Train from random weights, not from the shipped ones (of other cities).",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run the whole chain on a synthetic city, without downloads or GPU.
 
