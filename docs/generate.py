@@ -1,4 +1,4 @@
-"""Write docs/verbs/<verb>.md: what ``edgevpr <verb> --help`` prints, as pages.
+"""Generator of docs/verbs: the help of each verb as a page, and the table of option words.
 
     python docs/generate.py [--check]
 

@@ -29,7 +29,7 @@ def command(
     host_edgevpr: Annotated[
         str, typer.Option(help="edgevpr on that board, where its PATH does not have it.")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print what was built.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Build a bundle's engine on this device and check its descriptors.
 

@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 @group.command("show")
 def show(bundle: Bundle, json: Json = False) -> None:
-    """Say what a bundle runs, on what, and what was measured of it."""
+    """Show a bundle's target, precision, sizes, engines and parity."""
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import BundleRecord
 
@@ -62,7 +62,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every file's hash and the signature."""
-    os.environ.pop("EDGEVPR_TRUSTED_KEYS", None)  # asked below, by name
+    os.environ.pop("EDGEVPR_TRUSTED_KEYS", None)  # checked below, with --trusted-keys
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.trust import SIGNATURE, check_trusted, signer
 

@@ -16,7 +16,7 @@ def command(
     size: CitySize,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
-    json: Annotated[bool, typer.Option("--json", help="Print what was drawn.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Draw a synthetic city: data sets, and a drive as a video.
 

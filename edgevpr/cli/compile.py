@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
 
 
-@takes(CompileOptions, short={"target": "-t", "count": "-n"})
+@takes(CompileOptions, short={"target": "-t"})
 def command(
     model: Annotated[Path, typer.Argument(help="Model artifact (edgevpr train).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle artifact to write.")],
@@ -22,7 +22,7 @@ def command(
         bool,
         typer.Option("--explain-precision", help="List every node kept in FP32, and why."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the bundle's record.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Compile a model for a target: graph, engine or recipe, evidence.
 

@@ -38,7 +38,7 @@ def check_data(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say what a folder holds, which protocol that is, and what is missing."""
+    """Compare a folder with a protocol: counts, positives, missing images."""
     from edgevpr.data.protocols import check, check_gsv
     from edgevpr.errors import DataError
     from edgevpr.preprocess import read_image
@@ -101,7 +101,7 @@ def convert_photos(
     ] = 0.0,
     json: Json = False,
 ) -> None:
-    """Copy photos to names that say where they were taken, as every verb reads them."""
+    """Copy photos to @utm names, which hold their positions and which every verb reads."""
     from edgevpr.data.convert import convert
 
     made = convert(

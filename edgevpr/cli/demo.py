@@ -20,7 +20,7 @@ def command(
             help="Train from random weights, not from the shipped ones (of other cities).",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run the whole chain on a synthetic city, without downloads or GPU.
 
@@ -34,14 +34,14 @@ def command(
         "onnx": "compile", "tensorrt_rtx": "rtx", "jinja2": "report", "matplotlib": "report",
     }.items():  # fmt: skip
         require(package, extra=extra)
-    from edgevpr.cli.main import app
+    from edgevpr.cli.main import run
     from edgevpr.demo.chain import run_demo
 
     summary = run_demo(
         output,
         seed=seed,
         from_scratch=from_scratch,
-        run_verb=lambda words: app(words, standalone_mode=False),
+        run_verb=run,
         print_line=console.note,
     )
     if json:

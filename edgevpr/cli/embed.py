@@ -33,7 +33,7 @@ def command(
             "see images and model under the same paths."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what was made.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Describe the images of a folder with a network.
 

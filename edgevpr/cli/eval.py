@@ -41,7 +41,7 @@ def command(
         Path | None, typer.Option(help="Folder to write the first model's descriptors to.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Measure Recall@K of a model by exact search in the full space."""
     from edgevpr.files import write_atomic

@@ -22,7 +22,7 @@ def command(
     layout: Annotated[
         str, typer.Option(help="Map of the places: pca or tsne (scikit-learn).")
     ] = "pca",
-    json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Show where networks look and which places look alike.
 

@@ -27,7 +27,7 @@ def add(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add images beside the index; says whether the index's codebook still fits."""
+    """Add images beside the index; say whether its codebook fits them."""
     from edgevpr.compile.gallery_updates.change import add
 
     change = add(gallery, features, replace=replace, track=console.track)
@@ -54,7 +54,7 @@ def remove(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Take images out of all answers; what any of the options names goes."""
+    """Take images out of all answers, by place, path or position."""
     from edgevpr.compile.gallery_updates.change import remove
     from edgevpr.places.near import Near
 
@@ -105,7 +105,7 @@ def rollback(gallery: Gallery, json: Json = False) -> None:
 
 @group.command("stats")
 def stats(gallery: Gallery, json: Json = False) -> None:
-    """Count images, bytes and generations; show the changes and the last drift measured."""
+    """Count images, bytes and generations; show changes and drift."""
     from edgevpr.compile.gallery_updates.stats import stats
 
     found = stats(gallery)

@@ -35,7 +35,7 @@ def command(
             "local. Machines see the features under the same path."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Build a gallery: projection, index, measured operating points.
 

@@ -22,7 +22,7 @@ def command(
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Digest to demand of the checkpoint.")] = None,
     image_size: Annotated[int, typer.Option(help="Side in pixels to count at.")] = 322,
-    json: Annotated[bool, typer.Option("--json", help="Print what was found.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List networks with their cost, or import a published checkpoint.
 

@@ -41,7 +41,7 @@ def command(
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads of an ONNX Runtime engine; 0 is every core.")
     ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Measure latency of every stage, and recall, on this device.
 

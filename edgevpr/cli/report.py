@@ -16,7 +16,7 @@ def command(
         "report.html"
     ),
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Latency and recall",
-    json: Annotated[bool, typer.Option("--json", help="Print the closing table as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Draw profiles as one HTML page that opens without network."""
     from edgevpr.artifacts.folder import open_artifact

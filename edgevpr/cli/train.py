@@ -20,7 +20,7 @@ def command(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's event files.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the training record.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Train a gallery network, or a query network into its space.
 
