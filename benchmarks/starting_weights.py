@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from edgevpr.artifacts.folder import write_atomic
+from edgevpr.files import write_atomic
 from edgevpr.train.networks.model import load_model
 
 
