@@ -101,6 +101,12 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     #: expected calibration error over ten bins, 0 to 1.
     calibration_error: float
     provenance: Provenance
+    #: where ``threshold`` is 1, so that nothing is known: the highest whole percent of right
+    #: answers that some threshold reaches, that threshold, and the percent of mapped images above
+    #: it; 0 where none does, and where ``threshold`` is below 1.
+    reachable_precision: float = 0.0
+    reachable_threshold: float = 0.0
+    reachable_coverage: float = 0.0
 
 
 class GalleryRecord(msgspec.Struct, frozen=True):
