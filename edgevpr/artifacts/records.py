@@ -94,9 +94,10 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     unmapped: int
     #: right answers of mapped images when the threshold just excludes every wrong answer.
     r_at_100p: float
-    #: of mapped images: answered as known. Of known answers: right. Of unmapped: called known.
+    #: of mapped images: answered as known. Of known answers: right, None without any. Of unmapped:
+    #: called known.
     coverage: float
-    precision_known: float
+    precision_known: float | None
     false_known: float
     #: expected calibration error over ten bins, 0 to 1.
     calibration_error: float

@@ -132,9 +132,13 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
     if (fitted := record.confidence) is not None and fitted.threshold >= 1:
         console.note(f"no answer will be known: {never_known(fitted)}")
     elif fitted is not None:
-        right = f"{fitted.precision_known:.1f}% of those right" if fitted.coverage else "none known"
+        right = (
+            "no answer known"
+            if fitted.precision_known is None
+            else f"{fitted.precision_known:.1f}% of those right"
+        )
         console.note(
-            f"known at confidence {fitted.threshold:.2f}: {fitted.coverage:.1f}% of the held-out "
+            f"known at confidence {fitted.threshold:.4g}: {fitted.coverage:.1f}% of the held-out "
             f"images, {right}; {fitted.false_known:.1f}% of images from outside the map called "
             f"known, R@100P {fitted.r_at_100p:.1f}"
         )

@@ -75,9 +75,15 @@ def no_fix_remark(judge: Judge | None, gallery: Path, *, assume_known: bool = Fa
             "network; run edgevpr index FEATURES --queries QUERIES with held-out images described "
             "by that network, or pass `assume_known` to take every answer as right"
         )
-    if judge.threshold < 1.0:
-        return ""
     model = judge.model
+    if judge.threshold < 1.0:
+        if model.coverage or judge.threshold < model.threshold:
+            return ""
+        return (
+            f"hardly an answer will be a fix: none of the {model.mapped} held-out images of "
+            f"{gallery} was known at confidence {model.threshold:.2f}; pass a lower "
+            "`min_confidence`, or run edgevpr index with a lower --known-precision"
+        )
     if model.threshold < 1.0:
         return (
             f"no answer will be a fix: `min_confidence` is {judge.threshold:g}; leave it out for "

@@ -34,7 +34,7 @@ MIN_RIGHT = 20
 #: Threshold that no confidence reaches.
 NEVER = 1.0
 #: Known answers on which a precision that is recommended was seen, at least.
-MIN_KNOWN = 10
+MIN_KNOWN = 20
 #: Precision of known answers that the threshold is chosen for, percent.
 KNOWN_PRECISION = 99.0
 #: Everything within so many radii is taken out of the map to make a place unmapped.
