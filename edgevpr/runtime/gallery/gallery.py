@@ -16,8 +16,8 @@ from edgevpr.errors import (
     NumericsError,
     UsageError,
 )
+from edgevpr.places.check_positions import check_positions
 from edgevpr.places.near import Near, Positions
-from edgevpr.places.wgs84 import on_earth
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.faiss_layers import innermost
 from edgevpr.retrieval.projection import Projection
@@ -70,7 +70,13 @@ class Gallery:
         self.artifact, self.record = files.artifact, files.record
         self.generation = files.generation
         self.images, self.ids, self.live = files.images, files.ids, files.live
-        self._check_positions()
+        check_positions(
+            self.images,
+            str(self.artifact.path),
+            "correct them and write the gallery again with edgevpr index",
+            ArtifactError,
+            self.live,
+        )
         self.parameters = self.record.chosen.parameters if parameters is None else parameters
         self.projection: Projection | None = None
         if files.projection_file is not None:
@@ -83,20 +89,6 @@ class Gallery:
         self._changed = added is not None or not self.live.all()
         self._positions: Positions | None = None
         self._near: tuple[Near, list[Selection]] | None = None
-
-    def _check_positions(self) -> None:
-        """Raise where an image was taken nowhere on Earth: it would be answered as a fix."""
-        lat, lon = self.images.lat, self.images.lon
-        known = ~np.isnan(lat) & ~np.isnan(lon)
-        wrong = ~on_earth(lat, lon) & known & self.live
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise ArtifactError(
-                f"found latitude {lat[row]:g}, longitude {lon[row]:g} for {self.images.paths[row]} "
-                f"in {self.artifact.path} ({wrong.sum()} of {len(wrong)} images are like it), "
-                "expected -90 to 90 and -180 to 180 degrees: correct the positions and write the "
-                "gallery again with edgevpr index"
-            )
 
     def _read_added(self, files: GalleryFiles) -> Any:
         """The index of added images, its parameters set; None without any."""
