@@ -218,7 +218,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, engine on one thread; map of "
           f"{len(gallery.images):,} images; fitted on {model.mapped} mapped and "
           f"{model.unmapped} unmapped frames: R@100P {model.r_at_100p:.1f}, coverage "
-          f"{model.coverage:.1f}, precision of known {model.precision_known:.1f}, "
+          f"{model.coverage:.1f}, precision of known {model.precision_known or 0:.1f}, "
           f"calibration error {model.calibration_error:.3f}\n")  # fmt: skip
     print("| frames | answered by | mapped + unmapped | R@1 | R@100P | known: coverage | "
           "precision | unmapped called known | calibration error |")  # fmt: skip

@@ -106,6 +106,7 @@ WORDS = {
     "--pipeline-scale": Word(SWITCH, "", "scale frames in the GStreamer pipeline"),
     "--watch": Word(SWITCH, "", "change to a new bundle or gallery when one appears"),
     "--shadow": Word(INTEGER, "frames", "that a new bundle or gallery is compared on"),
+    "--assume-known": Word(SWITCH, "", "take answers that nothing judged as known"),
     "--sequence": Word(SWITCH, "", "answer by all frames so far"),
     "--warmup": Word(INTEGER, "frames", "before the ones that are timed"),
     # gallery updates and signatures

@@ -1,4 +1,7 @@
-"""Atomic writes of files and folders, released memory maps, the cache folder.
+"""Outputs and atomic writes, released memory maps, the cache folder.
+
+``output_file`` decides what becomes of every file that is written: links are followed, devices and
+pipes are written as they are, only plain files are replaced, and never a file that is read.
 
 Files and folders appear whole or not at all: they are written to a hidden sibling and renamed. A
 folder's writer holds an advisory lock (flock) on its sibling until it ends. A sibling whose lock is
@@ -11,29 +14,167 @@ import ctypes
 import fcntl
 import mmap
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from edgevpr.errors import UsageError
+
 #: Seconds to wait for another run to finish its swap before going on without its lock.
 _PATIENCE_S = 10.0
 
 
+#: Links followed before a path is given up as a circle, as Linux does.
+_LINKS = 40
+#: A folder with one of these is one thing: an artifact, a recording. Nothing else goes into it.
+_SEALED = ("manifest.json", "metadata.yaml")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the bytes of one file go, as ``output_file`` decided."""
+
+    #: links followed, unless it is written through.
+    path: Path
+    #: a device, a pipe, or a file that this process has open: written as it is, never replaced.
+    through: bool = False
+
+    def open_through(self) -> int:
+        """A descriptor to write to; of a pipe, once somebody reads it."""
+        number = _own_descriptor(self.path)
+        if number is not None:
+            return os.dup(number)
+        return os.open(self.path, os.O_WRONLY | os.O_NOCTTY)
+
+
+def output_file(
+    path: Path | str, inputs: Iterable[Path | str] = (), *, name: str = "out"
+) -> Output:
+    """What writing a file to ``path`` means; nothing is written yet.
+
+    A link is followed to its end. Character devices, pipes and open files (/dev/stdout, /dev/fd/3)
+    are written through. Anything else is a plain file, there or not, to be replaced by a rename.
+
+    Args:
+        inputs: files and folders that are read, or just were.
+        name: parameter that an error names.
+
+    Raises:
+        UsageError: a folder, a disk or a socket; an input by whatever name, or a file inside an
+            input that is an artifact or a recording, or that is there already.
+    """
+    path = Path(path)
+    if _own_descriptor(path) is not None:
+        return Output(path, through=True)
+    found = _stat(path)
+    mode = found.st_mode if found else stat.S_IFREG
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return Output(path, through=True)
+    if not stat.S_ISREG(mode):
+        what = {stat.S_IFDIR: "folder", stat.S_IFBLK: "disk"}.get(stat.S_IFMT(mode), "socket")
+        raise UsageError(
+            f"found the {what} {path}, expected the name of a file to write: add one"
+            if what == "folder"
+            else f"found the {what} {path}, expected a file, a pipe or a character device to "
+            "write: choose another one"
+        )
+    target = Path(os.path.realpath(path))
+    for each in inputs:
+        if found and _is_same(found, each):
+            _refuse(path, f"which is the input {each}", name)
+        inside = _stat(Path(each)) and target.is_relative_to(os.path.realpath(each))
+        if inside and (found or any((Path(each) / sealed).exists() for sealed in _SEALED)):
+            _refuse(path, f"which lies inside the input {each}", name)
+    return Output(target)
+
+
+def check_output_folder(
+    path: Path | str, inputs: Iterable[Path | str] = (), *, name: str = "out"
+) -> None:
+    """Raise unless a folder may be written to ``path`` without touching what is read.
+
+    Raises:
+        UsageError: it is, contains or lies inside one of ``inputs``.
+    """
+    found, target = _stat(Path(path)), Path(os.path.realpath(path))
+    for each in inputs:
+        if not _stat(Path(each)):
+            continue
+        read = Path(os.path.realpath(each))
+        if target == read or (found and _is_same(found, each)):
+            _refuse(path, f"which is the input {each}", name)
+        if target.is_relative_to(read):
+            _refuse(path, f"which lies inside the input {each}", name)
+        if read.is_relative_to(target):
+            _refuse(path, f"which contains the input {each}", name)
+
+
+def _refuse(path: Path | str, why: str, name: str) -> None:
+    raise UsageError(
+        f"found `{name}` {path}, {why}, expected a place of its own, as what is read is never "
+        f"written over: choose another `{name}`"
+    )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Of what ``path`` leads to; None where there is nothing."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_same(found: os.stat_result, other: Path | str) -> bool:
+    """Whether it is one file or folder with ``other``, by whatever name."""
+    there = _stat(Path(other))
+    return there is not None and os.path.samestat(found, there)
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """Number of the open file of this process that ``path`` names; None for any other path."""
+    at = Path(os.path.abspath(path))
+    for _ in range(_LINKS):
+        folder = os.path.realpath(at.parent)
+        if at.name.isdecimal() and re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd", folder):
+            return int(at.name)
+        at = Path(folder, at.name)
+        if not at.is_symlink():
+            return None
+        at = Path(os.path.normpath(at.parent / at.readlink()))
+    return None
+
+
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write one file through a temporary sibling and a rename."""
+    """Write one file, through a temporary sibling and a rename where ``output_file`` allows it.
+
+    A file that is replaced hands on its permissions.
+
+    Raises:
+        UsageError: a folder, a disk or a socket is at ``path``.
+    """
+    out = output_file(path)
+    if out.through:
+        with os.fdopen(out.open_through(), "wb") as stream:
+            stream.write(data)
+        return
+    path = out.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    before = _stat(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(stat.S_IMODE(before.st_mode) if before else 0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -45,7 +186,7 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     """Yields a temporary folder to fill; at the end it takes the place of whatever is at ``path``.
 
     Args:
-        path: absolute, links resolved.
+        path: absolute, links resolved: a link at ``path`` itself would be replaced.
         check: raises if what is at ``path`` must not be replaced; asked before and after filling.
     """
     check()

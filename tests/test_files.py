@@ -1,16 +1,20 @@
-"""Atomic writes: killed writers, two writers, file systems without the swap."""
+"""Outputs and atomic writes: devices, links, inputs, killed writers, other file systems."""
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from edgevpr import files
 from edgevpr.artifacts.folder import open_artifact, write_artifact
-from edgevpr.files import write_atomic
+from edgevpr.errors import UsageError
+from edgevpr.files import check_output_folder, output_file, write_atomic
 
 #: Dies by SIGKILL at the point named by its second argument.
 KILLED = """
@@ -212,3 +216,100 @@ def test_write_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_atomic(file, b"new")
     assert file.read_bytes() == b"old"
     assert [p.name for p in file.parent.iterdir()] == ["a.json"]
+
+
+def null_device(folder: Path) -> Path:
+    """A node like /dev/null that a test may lose."""
+    try:
+        os.mknod(folder / "null", 0o020666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes device nodes")
+    return folder / "null"
+
+
+def test_a_device_stays_one(tmp_path: Path) -> None:
+    """Replaced by a rename, /dev/null would be a file and the machine broken."""
+    node = null_device(tmp_path)
+    (tmp_path / "link").symlink_to(node)
+    for path in (node, tmp_path / "link"):
+        write_atomic(path, b"gone")
+        assert stat.S_ISCHR(node.stat().st_mode)
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "null"]
+
+
+def test_a_pipe_is_written(tmp_path: Path) -> None:
+    """Its reader would wait for ever at a pipe that became a file."""
+    pipe, got = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_atomic(pipe, b"a line\n" * 20_000)
+    reader.join(30)
+    assert got == [b"a line\n" * 20_000]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    """To files that are there and to one that is not yet; permissions stay."""
+    (tmp_path / "far").mkdir()
+    real = tmp_path / "far" / "real"
+    real.write_text("old")
+    real.chmod(0o600)
+    (tmp_path / "link").symlink_to("far/real")
+    (tmp_path / "again").symlink_to("link")
+    (tmp_path / "dangling").symlink_to("far/new")
+    write_atomic(tmp_path / "again", b"new")
+    write_atomic(tmp_path / "dangling", b"made")
+    assert (real.read_text(), (tmp_path / "far" / "new").read_text()) == ("new", "made")
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    assert all((tmp_path / n).is_symlink() for n in ("link", "again", "dangling"))
+
+
+def test_open_files_of_this_process(tmp_path: Path) -> None:
+    """/dev/stdout and >(command): what was written there before stays."""
+    with (tmp_path / "log").open("wb", buffering=0) as stream:
+        stream.write(b"before ")
+        for name in (f"/dev/fd/{stream.fileno()}", f"/proc/self/fd/{stream.fileno()}"):
+            assert output_file(name).through
+            write_atomic(Path(name), b"after ")
+    assert (tmp_path / "log").read_bytes() == b"before after after "
+    assert output_file("/dev/stdout").through
+
+
+def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="found the folder"):
+        write_atomic(tmp_path, b"")
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_atomic(circle, b"")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # the names of sockets are short
+        listener.bind("s")
+        with pytest.raises(UsageError, match="found the socket"):
+            write_atomic(tmp_path / "s", b"")
+    try:
+        os.mknod(tmp_path / "disk", 0o060600, os.makedev(7, 250))
+    except PermissionError:
+        return
+    with pytest.raises(UsageError, match="found the disk"):
+        output_file(tmp_path / "disk")
+
+
+def test_an_output_that_is_read(tmp_path: Path) -> None:
+    """By its name, by a link, by a second name of the file, and inside an artifact."""
+    video, model = tmp_path / "v.mp4", tmp_path / "model"
+    video.write_bytes(b"film")
+    (tmp_path / "soft").symlink_to(video)
+    (tmp_path / "hard").hardlink_to(video)
+    write(model, "s")
+    (tmp_path / "m").symlink_to(model)
+    for out in (video, tmp_path / "soft", tmp_path / "hard", model / "who", tmp_path / "m" / "new"):
+        with pytest.raises(UsageError, match="expected a place of its own"):
+            output_file(out, [tmp_path / "nothing", video, model])
+    assert output_file(tmp_path / "other.mp4", [video, model]).path == tmp_path / "other.mp4"
+    for folder in (model, model / "deep" / "er", tmp_path, tmp_path / "m"):
+        with pytest.raises(UsageError, match="choose another `save`"):
+            check_output_folder(folder, [model], name="save")
+    check_output_folder(tmp_path / "model2", [model])

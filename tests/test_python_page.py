@@ -105,7 +105,12 @@ def test_ros_node(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "sensor_msgs", __path__=[])
     stand_in(monkeypatch, "sensor_msgs.msg", Image=object, NavSatFix=SimpleNamespace)
     node = execute("node")["Places"]()
-    for second in range(3):
+    # The first three frames are judged by nothing, the next by a stand-in.
+    for second in range(6):
+        if second == 3:
+            assert published == [], "without a confidence model nothing is a fix"
+            judge = SimpleNamespace(confidence=lambda *found: 0.9, known=lambda confidence: True)
+            node.localizer.judge = judge
         image = place_image(SHOWN)
         header = SimpleNamespace(stamp=SimpleNamespace(sec=second, nanosec=500_000_000))
         node.called["image"](
@@ -114,7 +119,7 @@ def test_ros_node(monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
     node.localizer.close()
     assert len(published) == 3
-    assert published[0].header.stamp.sec == 0
+    assert published[0].header.stamp.sec == 3
     with edgevpr.open_localizer("BUNDLE", "GALLERY") as localizer:
         alone = localizer.locate(place_image(SHOWN), color="bgr")
     assert (published[0].latitude, published[0].longitude) == (alone.lat, alone.lon)

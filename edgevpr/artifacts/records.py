@@ -94,13 +94,20 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     unmapped: int
     #: right answers of mapped images when the threshold just excludes every wrong answer.
     r_at_100p: float
-    #: of mapped images: answered as known. Of known answers: right. Of unmapped: called known.
+    #: of mapped images: answered as known. Of known answers: right, None without any. Of unmapped:
+    #: called known.
     coverage: float
-    precision_known: float
+    precision_known: float | None
     false_known: float
     #: expected calibration error over ten bins, 0 to 1.
     calibration_error: float
     provenance: Provenance
+    #: where ``threshold`` is 1, so that nothing is known: the highest whole percent of right
+    #: answers that some threshold reaches, that threshold, and the percent of mapped images above
+    #: it; 0 where none does, and where ``threshold`` is below 1.
+    reachable_precision: float = 0.0
+    reachable_threshold: float = 0.0
+    reachable_coverage: float = 0.0
 
 
 class GalleryRecord(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@
     options     options of a verb from a dataclass
     spelling    parameter names in messages as the verb's flags
     usage       sentences for what typer itself refuses
+    outputs     outputs of every verb, kept off its inputs
     console     notes, JSON, tables and progress bars
     tables      layout of a table in plain text
     engine      build of the engine that a bundle lacks, before a first run

@@ -116,6 +116,8 @@ def _show(record: Any) -> None:
 
 
 def _remarks(record: Any, target: float, *, asked: bool) -> None:
+    from edgevpr.runtime.judge import never_known
+
     if record.tuned_on == "gallery":
         console.note(
             f"tuned on {record.tuning_queries} images of the map itself, each left out of its own "
@@ -127,11 +129,18 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
             "the queries were described by the gallery network, not by the one a robot runs: "
             "embed them with the query network for evidence about it"
         )
-    if (fitted := record.confidence) is not None:
+    if (fitted := record.confidence) is not None and fitted.threshold >= 1:
+        console.note(f"no answer will be known: {never_known(fitted)}")
+    elif fitted is not None:
+        right = (
+            "no answer known"
+            if fitted.precision_known is None
+            else f"{fitted.precision_known:.1f}% of those right"
+        )
         console.note(
-            f"known at confidence {fitted.threshold:.2f}: {fitted.coverage:.1f}% of the held-out "
-            f"images, {fitted.precision_known:.1f}% of those right; {fitted.false_known:.1f}% of "
-            f"images from outside the map called known, R@100P {fitted.r_at_100p:.1f}"
+            f"known at confidence {fitted.threshold:.4g}: {fitted.coverage:.1f}% of the held-out "
+            f"images, {right}; {fitted.false_known:.1f}% of images from outside the map called "
+            f"known, R@100P {fitted.r_at_100p:.1f}"
         )
     elif record.tuned_on.startswith("queries"):
         console.note(

@@ -92,8 +92,13 @@ def command(
     console.table(record.device.name, list(table.columns), [list(row) for row in table.rows])
     for row in record.rows:
         if row.coverage is not None:
+            of_those = (
+                "no answer known"
+                if row.precision_known is None
+                else f"{row.precision_known:.1f} % of those right"
+            )
             console.note(
                 f"{row.configuration}: {row.coverage:.1f} % of the mapped queries answered as "
-                f"known, {row.precision_known:.1f} % of those right, R@100P {row.r_at_100p:.1f}"
+                f"known, {of_those}, R@100P {row.r_at_100p:.1f}"
             )
     console.note(f"wrote {output}")

@@ -117,6 +117,14 @@ def command(
     max_speed: Annotated[
         float, typer.Option(help="With --sequence: metres a second the robot cannot exceed.")
     ] = 15.0,
+    assume_known: Annotated[
+        bool,
+        typer.Option(
+            "--assume-known",
+            help="Let sinks take answers as fixes that nothing judged, because the gallery has no "
+            "confidence model: every frame is one then, right or wrong.",
+        ),
+    ] = False,
     json: Annotated[
         bool,
         typer.Option(
@@ -127,7 +135,7 @@ def command(
     """Say where each frame was taken, one JSON line a frame.
 
     A summary goes to stderr at the end. A frame that cannot be read gets a line with "error" and
-    the run goes on; "known": false is an answer that is no fix. Ctrl-C or SIGTERM answers what is
+    the run goes on; only "known": true is a fix. Ctrl-C or SIGTERM answers what is
     already decoded and ends: with code 0 for a live camera, 130 for files; a live camera that does
     not come back ends it with 3. SIGHUP opens a new bundle or gallery beside the running one,
     compares them, and swaps or keeps.
@@ -139,11 +147,19 @@ def command(
 
     prior = Near.parse(near) if near else None
 
+    remarked = set[str]()
+
     def open_pair() -> runtime.Localizer:
-        return runtime.open_localizer(
+        localizer = runtime.open_localizer(
             bundle, gallery, sequence=sequence, near=prior, min_confidence=min_confidence,
             threads=threads, top=top, parameters=parameters, max_speed=max_speed, live=feed.live,
         )  # fmt: skip
+        if localizer.judge is not None or any(map(runtime.gives_fixes, sink or [])):
+            remark = runtime.no_fix_remark(localizer.judge, gallery, assume_known=assume_known)
+            if remark and remark not in remarked:
+                remarked.add(remark)
+                console.note(remark)
+        return localizer
 
     build_if_missing(bundle)
     limits = runtime.Limits(shadow=shadow, min_agreement=min_agreement, max_slowdown=max_slowdown)
@@ -159,8 +175,14 @@ def command(
         frames = stack.enter_context(feed)
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
-        file = stack.enter_context(runtime.JsonLinesFile(output)) if output else None
-        others = [stack.enter_context(runtime.open_sink(uri)) for uri in sink or []]
+        reads = [bundle, gallery, *runtime.files_of(feed)]
+        file = None
+        if output:
+            file = stack.enter_context(runtime.JsonLinesFile(output, inputs=reads, name="output"))
+        others = [
+            stack.enter_context(runtime.open_sink(uri, inputs=reads, assume_known=assume_known))
+            for uri in sink or []
+        ]
         first = file or runtime.StandardOutput()
         sinks = runtime.SinkGroup([first, *others])
         summary = runtime.run(frames, worker, sinks, limit=limit, stop=stop, swap=swap)

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from edgevpr.cli.outputs import guarded
 from edgevpr.cli.spelling import spelt
 
 #: Verb -> first line of its help, in the order a user meets them. ``edgevpr --help`` prints this
@@ -72,6 +73,7 @@ def load(verb: str) -> Any:
         for parameter in each.params:
             if parameter.param_type_name == "argument" and parameter.metavar is None:
                 parameter.metavar = parameter.name.upper()
+        guarded(each)
         spelt(each)
     return command
 

@@ -26,6 +26,11 @@ def earth_centred(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.float64]:
     return np.stack([flat * np.cos(lam), flat * np.sin(lam), up])
 
 
+def on_earth(lat: ArrayLike, lon: ArrayLike) -> NDArray[np.bool_]:
+    """Which positions are some, any shape: -90 to 90 and -180 to 180 degrees; not NaN."""
+    return np.asarray((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
+
+
 def east_north(lat: float, lon: float, origin: tuple[float, float]) -> tuple[float, float]:
     """Metres east and north of ``origin`` (lat, lon), in the plane tangent to the ellipsoid."""
     phi0 = math.radians(origin[0])

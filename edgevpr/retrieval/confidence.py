@@ -74,7 +74,8 @@ class Figures:
 
     r_at_100p: float
     coverage: float
-    precision_known: float
+    #: None where no answer was known.
+    precision_known: float | None
     false_known: float
     calibration_error: float
 
@@ -92,14 +93,14 @@ def figures(
         right: whose best place is right.
         mapped: whose place is in the map; the others cannot be right.
 
-    Without mapped images their shares are 0; precision of no known answer at all is 100.
+    Without mapped images their shares are 0; no known answer at all has no precision.
     """
     wrong = confidence[~right]
     above = right & (confidence > (wrong.max() if len(wrong) else -1.0))
     return Figures(
         r_at_100p=_percent(above.sum(), mapped.sum()),
         coverage=_percent((known & mapped).sum(), mapped.sum()),
-        precision_known=_percent((known & right).sum(), known.sum(), none=100.0),
+        precision_known=_percent((known & right).sum(), known.sum()) if known.any() else None,
         false_known=_percent((known & ~mapped).sum(), (~mapped).sum()),
         calibration_error=calibration_error(confidence, right),
     )
@@ -114,5 +115,5 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def _percent(part: np.integer, whole: np.integer, none: float = 0.0) -> float:
-    return round(100.0 * int(part) / int(whole), 3) if whole else none
+def _percent(part: np.integer, whole: np.integer) -> float:
+    return round(100.0 * int(part) / int(whole), 3) if whole else 0.0

@@ -21,7 +21,7 @@ used::
 from edgevpr.runtime.answers import Answer, FrameError, Match, RunSummary, StageTimes
 from edgevpr.runtime.engines.runner import OnnxRunner, Runner, runner_from_bundle
 from edgevpr.runtime.gallery.gallery import Gallery
-from edgevpr.runtime.judge import Judge, judge_for
+from edgevpr.runtime.judge import Judge, judge_for, no_fix_remark
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.localizer_thread import LocalizerThread
 from edgevpr.runtime.loop import call_on_hangup, run, stop_on_signals
@@ -35,10 +35,11 @@ from edgevpr.runtime.sinks import (
     PartFile,
     SinkGroup,
     StandardOutput,
+    gives_fixes,
     open_sink,
 )
 from edgevpr.runtime.sources.cameras import Backend, CameraOptions, scaled_for
-from edgevpr.runtime.sources.frames import Frame, Source
+from edgevpr.runtime.sources.frames import Frame, Source, files_of
 from edgevpr.runtime.sources.live import LiveSource, ReconnectPolicy
 from edgevpr.runtime.sources.open_source import open_source
 from edgevpr.runtime.swap import Swap
@@ -72,7 +73,10 @@ __all__ = [
     "StandardOutput",
     "Swap",
     "call_on_hangup",
+    "files_of",
+    "gives_fixes",
     "judge_for",
+    "no_fix_remark",
     "open_bundle",
     "open_gallery",
     "open_localizer",

@@ -1,6 +1,7 @@
 """Judge of answers: the gallery's confidence model applied to one frame."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class Judge:
     """Confidence of one frame's answer, and whether it is high enough for a fix."""
 
     model: ConfidenceModel
-    #: least confidence of a known place.
+    #: least confidence of a known place; at 1 none is.
     threshold: float
 
     def confidence(
@@ -30,7 +31,8 @@ class Judge:
         return float(probability(self.model, numbers))
 
     def known(self, confidence: float) -> bool:
-        return confidence >= self.threshold
+        # Confidences are below 1, and are rounded.
+        return self.threshold < 1.0 and confidence >= self.threshold
 
 
 def judge_for(
@@ -60,4 +62,47 @@ def judge_for(
         f"found `min_confidence` {min_confidence:g} with {gallery.artifact.path}, which has "
         f"{found}, expected one of this bundle's network: leave out `min_confidence`, or run "
         "edgevpr index FEATURES --queries QUERIES with held-out images described by that network"
+    )
+
+
+def no_fix_remark(judge: Judge | None, gallery: Path, *, assume_known: bool = False) -> str:
+    """Why no answer will be a fix, and what would give some; "" where fixes are to be expected."""
+    if judge is None and assume_known:
+        return ""
+    if judge is None:
+        return (
+            f"no answer will be a fix: {gallery} has no confidence model of this bundle's "
+            "network; run edgevpr index FEATURES --queries QUERIES with held-out images described "
+            "by that network, or pass `assume_known` to take every answer as right"
+        )
+    model = judge.model
+    if judge.threshold < 1.0:
+        if model.coverage or judge.threshold < model.threshold:
+            return ""
+        return (
+            f"hardly an answer will be a fix: none of the {model.mapped} held-out images of "
+            f"{gallery} was known at confidence {model.threshold:.2f}; pass a lower "
+            "`min_confidence`, or run edgevpr index with a lower --known-precision"
+        )
+    if model.threshold < 1.0:
+        return (
+            f"no answer will be a fix: `min_confidence` is {judge.threshold:g}; leave it out for "
+            f"the gallery's own, {model.threshold:.2f}"
+        )
+    return f"no answer will be a fix: {never_known(model)}"
+
+
+def never_known(model: ConfidenceModel) -> str:
+    """Of a model whose threshold no confidence reaches: why, and what would give known answers."""
+    why = (
+        f"no confidence was found from which on {model.known_precision:g}% of the held-out "
+        "answers are right"
+    )
+    if not model.reachable_precision:
+        return f"{why}, nor for any share; describe the map with a stronger network"
+    return (
+        f"{why}; `min_confidence` {model.reachable_threshold:.2f} at edgevpr run gives answers of "
+        f"which {model.reachable_precision:g}% are right, on {model.reachable_coverage:.1f}% of "
+        f"the images, as edgevpr index --known-precision {model.reachable_precision:g} does for "
+        "good"
     )

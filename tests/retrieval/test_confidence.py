@@ -59,7 +59,7 @@ def test_figures_by_hand() -> None:
     assert found.precision_known == 60.0
     assert found.false_known == 50.0
     none = figures(confidence, confidence > 1, right, mapped)
-    assert (none.coverage, none.precision_known, none.false_known) == (0.0, 100.0, 0.0)
+    assert (none.coverage, none.precision_known, none.false_known) == (0.0, None, 0.0)
 
 
 def test_calibration_error() -> None:

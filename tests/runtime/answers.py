@@ -16,7 +16,7 @@ def answer(
     lon: float | None = LON,
     others: tuple[tuple[float, float, float], ...] = (),
     confidence: float | None = None,
-    known: bool | None = None,
+    known: bool | None = True,
     age_ms: float = 0.0,
     image: str = "a/7.jpg",
 ) -> Answer:

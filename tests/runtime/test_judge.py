@@ -1,6 +1,7 @@
 """Answers of a run whose gallery has a confidence model: confidences and fixes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.index.build_index import build_gallery
-from edgevpr.errors import UsageError
+from edgevpr.errors import ArtifactError, UsageError
+from edgevpr.places.table import ImageTable
 from edgevpr.runtime import Gallery, judge_for
 
 from .build import PLACES, World, describe, place_image, write_features
@@ -85,6 +87,34 @@ def test_a_gallery_without_a_confidence_model(world: World, drive: Path) -> None
     assert asked.returncode == 2
     assert "no confidence model" in asked.stderr
     assert "edgevpr index FEATURES --queries" in asked.stderr
+
+
+def test_runs_that_cannot_give_a_fix_say_so(world: World, gallery: Path, drive: Path) -> None:
+    """At the start, with what would; and no sink takes an answer that nothing judged."""
+    sink = ("--limit", "1", "--sink", "nmea-tcp://:0")
+    done = run(world, world.gallery, drive, *sink)
+    assert "no answer will be a fix" in done.stderr
+    assert "edgevpr index FEATURES --queries" in done.stderr
+    assert "--assume-known" in done.stderr
+    assert "no answer" not in run(world, world.gallery, drive, *sink, "--assume-known").stderr
+    assert "no answer" not in run(world, world.gallery, drive, "--limit", "1").stderr
+    assert "no answer" not in run(world, gallery, drive, *sink).stderr
+    strict = run(world, gallery, drive, "--limit", "1", "--min-confidence", "1")
+    assert "no answer will be a fix: --min-confidence is 1" in strict.stderr
+
+
+def test_positions_that_are_nowhere(world: World, tmp_path: Path) -> None:
+    """A map with a latitude of 91.5 is refused where it is opened."""
+    copy = shutil.copytree(world.gallery, tmp_path / "G")
+    table = ImageTable.load(copy / "images.csv")
+    table.lat[1], table.lon[2] = 91.5, 200.0
+    with write_artifact(copy, "gallery", space=Gallery(world.gallery).artifact.space) as folder:
+        for file in world.gallery.iterdir():
+            if file.is_file() and file.name not in ("manifest.json", "images.csv"):
+                shutil.copy(file, folder)
+        table.save(folder / "images.csv")
+    with pytest.raises(ArtifactError, match=r"latitude 91.5, .* \(2 of 120 images"):
+        Gallery(copy)
 
 
 def test_scores_of_another_network_are_not_judged(world: World, gallery: Path) -> None:

@@ -29,6 +29,7 @@ from edgevpr.compile.index.faiss_build import one_thread
 from edgevpr.compile.index.index_file import write_index
 from edgevpr.compile.index.vectors import check_finite
 from edgevpr.errors import DataError, UsageError
+from edgevpr.places.check_positions import check_positions
 from edgevpr.places.near import Near, Positions
 from edgevpr.places.table import concat
 from edgevpr.progress import Track, silent
@@ -228,6 +229,7 @@ def _known_already(
         raise DataError(
             f"found no images in {features}, expected some: run edgevpr embed on a folder of them"
         )
+    check_positions(new.table, str(features), "correct them and run edgevpr embed again", DataError)
     paths = set(new.table.paths)
     rows = [row for row in np.flatnonzero(now.live) if now.images.paths[row] in paths]
     if rows and not replace:

@@ -43,6 +43,7 @@ from edgevpr.compile.index.vectors import narrow, narrowed, project_gallery, pro
 from edgevpr.device.cpu import processor
 from edgevpr.device.targets import load_target
 from edgevpr.errors import DataError
+from edgevpr.places.check_positions import check_positions
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.projection import Projection
 
@@ -146,6 +147,7 @@ def _open_inputs(
         raise DataError(
             f"found no images in {named}, expected some: run edgevpr embed on a folder of them"
         )
+    check_positions(gallery.table, named, "correct them and run edgevpr embed again", DataError)
     width = index_width(count, dim, options.dim)
     tried = _candidates(options, count, dim, width)
     asked = None if queries is None else Features(queries)

@@ -31,6 +31,10 @@ from edgevpr.retrieval.projection import Projection
 #: Held-out images used at most, and right answers needed at least.
 MAX_QUERIES = 2000
 MIN_RIGHT = 20
+#: Threshold that no confidence reaches.
+NEVER = 1.0
+#: Known answers on which a precision that is recommended was seen, at least.
+MIN_KNOWN = 20
 #: Precision of known answers that the threshold is chosen for, percent.
 KNOWN_PRECISION = 99.0
 #: Everything within so many radii is taken out of the map to make a place unmapped.
@@ -140,11 +144,15 @@ def fit_frames(
         known[judged] = confidence[judged] >= at
     judged_figures = figures(confidence, known, frames.right, frames.mapped)
     weights, intercept = _logistic(frames.evidence, frames.right)
+    threshold = threshold_for(confidence, frames.right, known_precision)
+    within_reach = (0.0, 0.0, 0.0)
+    if threshold == NEVER:
+        within_reach = _within_reach(confidence, frames, known_precision)
     return ConfidenceModel(
         method="logistic",
         weights=[round(float(w), 6) for w in weights],
         intercept=round(float(intercept), 6),
-        threshold=round(threshold_for(confidence, frames.right, known_precision), 6),
+        threshold=_rounded(threshold),
         known_precision=known_precision,
         radius_m=radius_m,
         temperature=round(frames.temperature, 6),
@@ -158,7 +166,29 @@ def fit_frames(
         false_known=judged_figures.false_known,
         calibration_error=round(judged_figures.calibration_error, 4),
         provenance="measured",
+        reachable_precision=within_reach[0],
+        reachable_threshold=within_reach[1],
+        reachable_coverage=within_reach[2],
     )
+
+
+def _within_reach(
+    confidence: NDArray[np.float64], frames: LabelledFrames, precision: float
+) -> tuple[float, float, float]:
+    """Percent of right answers below ``precision`` that a threshold reaches with ``MIN_KNOWN``
+    answers, that threshold, and the percent of mapped images above it; zeros where none does."""
+    for percent in range(int(np.ceil(precision)) - 1, 0, -1):
+        at = threshold_for(confidence, frames.right, percent)
+        above = confidence >= at
+        if at < NEVER and above.sum() >= MIN_KNOWN:
+            share = 100.0 * (above & frames.mapped).sum() / max(frames.mapped.sum(), 1)
+            return float(percent), _rounded(at), round(float(share), 3)
+    return 0.0, 0.0, 0.0
+
+
+def _rounded(threshold: float) -> float:
+    """To six places, downwards, so that the confidence it was taken from reaches it."""
+    return float(np.floor(threshold * 1e6) / 1e6)
 
 
 def threshold_for(
@@ -169,7 +199,7 @@ def threshold_for(
     By count, and by the mean of the confidences to a tenth of a percent. The count alone flatters:
     among many thresholds it takes the one with the luckiest frames above it.
 
-    1.0, which no confidence reaches, where no such confidence is seen.
+    NEVER where no such confidence is seen.
     """
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
@@ -179,7 +209,7 @@ def threshold_for(
     # among equal confidences only the last: all of them pass or none
     ends = np.append(ranked[1:] < ranked[:-1], True)
     reached = np.flatnonzero((share >= precision) & (told >= precision) & ends)
-    return float(ranked[reached[-1]]) if len(reached) else 1.0
+    return float(ranked[reached[-1]]) if len(reached) else NEVER
 
 
 def _labelled_frames(

@@ -16,6 +16,7 @@ from edgevpr.errors import (
     NumericsError,
     UsageError,
 )
+from edgevpr.places.check_positions import check_positions
 from edgevpr.places.near import Near, Positions
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.faiss_layers import innermost
@@ -69,6 +70,13 @@ class Gallery:
         self.artifact, self.record = files.artifact, files.record
         self.generation = files.generation
         self.images, self.ids, self.live = files.images, files.ids, files.live
+        check_positions(
+            self.images,
+            str(self.artifact.path),
+            "correct them and write the gallery again with edgevpr index",
+            ArtifactError,
+            self.live,
+        )
         self.parameters = self.record.chosen.parameters if parameters is None else parameters
         self.projection: Projection | None = None
         if files.projection_file is not None:

@@ -14,17 +14,20 @@
 from edgevpr.runtime.sinks.base import PartFile, Sink, SinkGroup
 from edgevpr.runtime.sinks.lines import CSV_COLUMNS, CsvFile, JsonLinesFile, StandardOutput
 from edgevpr.runtime.sinks.mcap_file import McapFile
-from edgevpr.runtime.sinks.nmea import NmeaServer
+from edgevpr.runtime.sinks.nmea import NmeaOptions, NmeaServer
 from edgevpr.runtime.sinks.nmea_serial import NmeaSerial
+from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sinks.ros2 import Ros2Publisher
-from edgevpr.runtime.sinks.uri import open_sink
+from edgevpr.runtime.sinks.uri import gives_fixes, open_sink
 from edgevpr.runtime.sinks.video import VideoSink
 
 __all__ = [
     "CSV_COLUMNS",
     "CsvFile",
+    "FixRule",
     "JsonLinesFile",
     "McapFile",
+    "NmeaOptions",
     "NmeaSerial",
     "NmeaServer",
     "PartFile",
@@ -33,5 +36,6 @@ __all__ = [
     "SinkGroup",
     "StandardOutput",
     "VideoSink",
+    "gives_fixes",
     "open_sink",
 ]

@@ -1,6 +1,7 @@
 """Drawing of a frame with its answer: place, position, score, and the gallery image matched."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.sinks.position import fix_of
+from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sources.frames import Frame
 
 Image = NDArray[np.uint8]
@@ -28,12 +29,13 @@ class Annotator:
 
     Args:
         images: folder that the gallery's image paths are in; no thumbnails without.
-        min_score: similarity below which a place is drawn as unknown.
+        rule: what makes an answer a fix; any other place is drawn as unknown, and one that
+            nothing judged as that.
     """
 
-    def __init__(self, images: Path | None = None, min_score: float = 0.0) -> None:
+    def __init__(self, images: Path | None = None, rule: FixRule | None = None) -> None:
         self._images = images
-        self._min_score = min_score
+        self._rule = rule or FixRule()
         self._size: tuple[int, int] | None = None
         self._thumbnails: OrderedDict[str, Image | None] = OrderedDict()
 
@@ -62,11 +64,11 @@ class Annotator:
         head = (f"frame {answer.frame}  {_moment(answer.time)}", _WHITE)
         if isinstance(answer, FrameError):
             return _RED, [head, ("unreadable", _RED), (answer.error, _GREY)]
-        if fix_of(answer, self._min_score) is None:
+        if replace(self._rule, assume_known=True).fix(answer) is None:
             says, colour = "unknown: ", _RED
         else:
             # ``known`` is None without a confidence model.
-            says, colour = ("known: ", _GREEN) if answer.known else ("", _WHITE)
+            says, colour = ("known: ", _GREEN) if answer.known else ("not judged: ", _WHITE)
         place = "no place" if answer.place is None else f"place {answer.place}"
         score = "" if answer.score is None else f"  score {answer.score:.3f}"
         if answer.confidence is not None:

@@ -4,12 +4,14 @@ import abc
 import contextlib
 import fcntl
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, TypeVar
 
 from edgevpr.errors import ResourceError, UsageError
+from edgevpr.files import output_file
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sources.frames import Frame
 
@@ -46,13 +48,37 @@ class PartFile(abc.ABC):
 
     Until then it stands in ``part``. A run that breaks off leaves that file, and an older ``path``
     as it was. One run at a time writes to a name: ``part`` is locked for the length of the block.
+    Devices and pipes are written as they are; of a link, the file that it leads to
+    (``edgevpr.files.output_file``).
+
+    Args:
+        inputs: what the run reads, which is never written over.
+        name: parameter that an error names.
+
+    Raises:
+        UsageError: a folder, or an input of the run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.part = self.path.with_name(self.path.name + ".part")
+    def __init__(self, path: Path, *, inputs: Iterable[Path | str] = (), name: str = "out") -> None:
+        self._inputs, self._name = list(inputs), name
+        self._output = output_file(path, self._inputs, name=name)
+        self.path = self._output.path
+        self.part = self.path
+        if not self.through:
+            self.part = self.path.with_name(self.path.name + ".part")
         #: set in the block once nothing is missing.
         self.complete = False
+
+    @property
+    def through(self) -> bool:
+        """Whether it is a device or a pipe, which has no part file."""
+        return self._output.through
+
+    def stream(self) -> IO[bytes]:
+        """``part``, empty and unbuffered, or the device or pipe; of a pipe, once it is read."""
+        if self.through:
+            return os.fdopen(self._output.open_through(), "wb", buffering=0)
+        return self.part.open("wb", buffering=0)
 
     @abc.abstractmethod
     def open(self) -> None:
@@ -67,18 +93,29 @@ class PartFile(abc.ABC):
         """End ``part``, after an error too; all of it is on the disk then."""
 
     def __enter__(self: P) -> P:
-        if self.path.is_dir():
-            raise UsageError(
-                f"found the folder {self.path}, expected the name of a file to write: add one"
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.part, self.path)
+        self._lock: int | None = None
+        if not self.through:
+            self._check_part()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.part, self.path)
         try:
             self.open()
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         return self
+
+    def _check_part(self) -> None:
+        """Raise where ``part`` is read by this run, or would be written into something else."""
+        if self.part.is_symlink() or output_file(self.part, self._inputs, name=self._name).through:
+            raise UsageError(
+                f"found a link, a device or a pipe at {self.part}, expected a free place, as "
+                f"{self.path.name} stands there until the run ends: remove it"
+            )
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
 
     def __exit__(
         self,
@@ -94,10 +131,10 @@ class PartFile(abc.ABC):
                 # A disk that failed a write fails the close too: the first error is shown.
                 if kind is None:
                     raise
-            if kind is None and self.complete and self.part.exists():
+            if kind is None and self.complete and not self.through and self.part.exists():
                 self.part.replace(self.path)
         finally:
-            os.close(self._lock)
+            self._unlock()
 
 
 def _lock(part: Path, path: Path) -> int:
@@ -129,37 +166,44 @@ def _lock(part: Path, path: Path) -> int:
 
 
 class WholeRecords:
-    """A file of whole records, also when the disk was full in the middle of one."""
+    """A file of whole records, also when the disk was full in the middle of one.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        stream: unbuffered, so that a record has reached the system when ``write`` returns.
+        path: named by errors.
+    """
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
         self.path = path
-        # Unbuffered: a record has reached the system when ``write`` returns.
-        self._stream: IO[bytes] = path.open("wb", buffering=0)
+        self._stream = stream
+        # Counted here: a pipe and a device have no position.
+        self._end = 0
 
     def write(self, record: bytes) -> int:
         """Append a record and return its length.
 
         Raises:
-            OSError: it did not fit; the file holds the records before it.
+            OSError: it did not fit; a plain file holds the records before it.
         """
-        start = self._stream.tell()
         rest = memoryview(record)
         try:
             while rest:
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
             with contextlib.suppress(OSError):  # a device has no length
-                self._stream.truncate(start)
-                self._stream.seek(start)
+                self._stream.truncate(self._end)
+                self._stream.seek(self._end)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._end += len(record)
         return len(record)
 
     def tell(self) -> int:
-        return self._stream.tell()
+        return self._end
 
     def flush(self) -> None:
         """Nothing waits here."""
 
     def close(self) -> None:
         with self._stream as stream:
-            os.fsync(stream.fileno())
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                os.fsync(stream.fileno())

@@ -34,7 +34,7 @@ class _LinesFile(PartFile):
     """Whole lines, each handed to the system at once."""
 
     def open(self) -> None:
-        self._lines = WholeRecords(self.part)
+        self._lines = WholeRecords(self.stream(), self.part)
         self._lines.write(self.head())
 
     def head(self) -> bytes:

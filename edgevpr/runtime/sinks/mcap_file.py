@@ -1,6 +1,7 @@
 """Writer of answers to an MCAP bag without ROS, for Foxglove, ``ros2 bag`` and ``edgevpr``."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ class McapFile(PartFile):
         MissingExtraError: without ``mcap`` or ``rosbags``.
     """
 
-    def __init__(self, path: Path, options: RosOptions | None = None) -> None:
-        super().__init__(path)
+    def __init__(
+        self, path: Path, options: RosOptions | None = None, *, inputs: Iterable[Path | str] = ()
+    ) -> None:
+        super().__init__(path, inputs=inputs, name="sink")
         self._mcap = require("mcap.writer", extra="bags")
         typesys = require("rosbags.typesys", extra="bags")
         self._types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
@@ -36,7 +39,7 @@ class McapFile(PartFile):
     def open(self) -> None:
         self._broken = False
         self._flushed = time.monotonic()
-        self._stream = WholeRecords(self.part)
+        self._stream = WholeRecords(self.stream(), self.part)
         self._writer: Any = self._mcap.Writer(self._stream, chunk_size=_CHUNK_BYTES)
         self._writer.start(profile="ros2", library="edgevpr")
         self._channels = {topic: self._register(topic, kind) for topic, kind in TOPICS.items()}

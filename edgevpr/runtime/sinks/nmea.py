@@ -1,7 +1,7 @@
 """NMEA 0183 for autopilots: answers as the fixes of a GPS receiver, over TCP.
 
-Sentences GGA and RMC with talker GP, checksummed. A frame without a known place gives sentences
-without a fix (quality 0, status V), as from a receiver that sees no satellites.
+Sentences GGA and RMC with talker GP, checksummed. An answer that is no fix gives sentences without
+one (quality 0, status V), as from a receiver that sees no satellites.
 """
 
 import contextlib
@@ -9,16 +9,37 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
 
 from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.sinks.position import fix_of
+from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sources.frames import Frame
 
-#: Dilution of precision in GGA: a place is tens of metres wide, a receiver's usual value is 1.
-HDOP = 9.9
+
+@dataclass(frozen=True)
+class NmeaOptions:
+    """What makes an answer a fix, and what a receiver would know and a camera does not."""
+
+    rule: FixRule = field(default_factory=FixRule)
+    #: in GGA; none were seen, so more is a choice of whoever configures an autopilot. 0 to 99.
+    satellites: int = 0
+    #: metres above mean sea level in GGA; None leaves the field empty.
+    altitude: float | None = None
+    #: dilution of precision in GGA, 0.1 to 99.9: a place is tens of metres wide, a receiver's
+    #: usual value is 1.
+    hdop: float = 9.9
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("satellites", self.satellites, 0, 99),
+            ("altitude", self.altitude or 0.0, -1000, 20_000),
+            ("hdop", self.hdop, 0.1, 99.9),
+        ):
+            if not least <= value <= most:
+                raise ValueError(f"{name}={value:g} is not within {least:g} to {most:g}")
 
 
 def sentence(body: str) -> bytes:
@@ -36,32 +57,38 @@ def degrees_minutes(value: float, width: int) -> str:
     return f"{degrees:0{width}d}{rest // 10000:02d}.{rest % 10000:04d}"
 
 
-def fix(moment: float, lat: float | None, lon: float | None) -> bytes:
-    """GGA and RMC for a position in degrees, or without one.
+def fix(
+    moment: float, where: tuple[float, float] | None, options: NmeaOptions | None = None
+) -> bytes:
+    """GGA and RMC for a position, or without one.
 
     Args:
         moment: when the frame was taken, Unix seconds.
+        where: (lat, lon), degrees.
     """
+    options = options or NmeaOptions()
     when = datetime.fromtimestamp(moment, timezone.utc)
     clock, date = f"{when:%H%M%S}.{when.microsecond // 10000:02d}", f"{when:%d%m%y}"
-    if lat is None or lon is None:
+    if where is None:
         gga, rmc = f"GPGGA,{clock},,,,,0,00,,,M,,M,,", f"GPRMC,{clock},V,,,,,,,{date},,,N"
     else:
-        where = (
+        lat, lon = where
+        at = (
             f"{degrees_minutes(lat, 2)},{'S' if lat < 0 else 'N'},"
             f"{degrees_minutes(lon, 3)},{'W' if lon < 0 else 'E'}"
         )
-        gga = f"GPGGA,{clock},{where},1,00,{HDOP},,M,,M,,"
-        rmc = f"GPRMC,{clock},A,{where},,,{date},,,A"
+        height = "" if options.altitude is None else f"{options.altitude:.1f}"
+        gga = f"GPGGA,{clock},{at},1,{options.satellites:02d},{options.hdop:.1f},{height},M,,M,,"
+        rmc = f"GPRMC,{clock},A,{at},,,{date},,,A"
     return sentence(gga) + sentence(rmc)
 
 
-def fix_sentences(answer: Answer | FrameError, min_score: float = 0.0) -> bytes:
+def fix_sentences(answer: Answer | FrameError, options: NmeaOptions) -> bytes:
     """GGA and RMC for an answer, of the moment its frame's pixels were there."""
     moment = time.time()
     if isinstance(answer, Answer):
         moment -= answer.frame_age_ms / 1000
-    return fix(moment, *(fix_of(answer, min_score) or (None, None)))
+    return fix(moment, options.rule.fix(answer), options)
 
 
 class NmeaServer:
@@ -70,14 +97,16 @@ class NmeaServer:
     Args:
         host: address to listen on; loopback when left out.
         port: 0 takes a free one, see ``address``.
-        min_score: similarity below which a place is not a fix.
+        options: what makes an answer a fix, and what else the sentences say.
 
     Raises:
         ResourceError: the port is taken, or not this user's to open.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 10110, min_score: float = 0.0) -> None:
-        self.min_score = min_score
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 10110, options: NmeaOptions | None = None
+    ) -> None:
+        self.options = options or NmeaOptions()
         try:
             self._listener = socket.create_server((host, port))
         except OSError as error:
@@ -106,7 +135,7 @@ class NmeaServer:
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Send one fix; never waits for a client."""
-        self._send(fix_sentences(answer, self.min_score))
+        self._send(fix_sentences(answer, self.options))
 
     def _send(self, data: bytes) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any
 from edgevpr.errors import ResourceError
 from edgevpr.optional import require
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.sinks.nmea import fix_sentences
+from edgevpr.runtime.sinks.nmea import NmeaOptions, fix_sentences
 from edgevpr.runtime.sources.frames import Frame
 
 #: The rate of NMEA 0183-HS, for GGA and RMC up to 25 times a second; plain NMEA 0183 has 4800.
@@ -27,8 +27,8 @@ class NmeaSerial:
         ResourceError: no such device, or not this user's to open.
     """
 
-    def __init__(self, device: str, baud: int = BAUD, min_score: float = 0.0) -> None:
-        self.min_score = min_score
+    def __init__(self, device: str, baud: int = BAUD, options: NmeaOptions | None = None) -> None:
+        self.options = options or NmeaOptions()
         #: fixes left out because the line was busy.
         self.skipped = 0
         self._serial = require("serial", extra="serial")
@@ -54,7 +54,7 @@ class NmeaSerial:
         try:
             # Bytes still waiting for a slow line are an old position.
             if not self._rest and self._line.out_waiting == 0:
-                self._rest = fix_sentences(answer, self.min_score)
+                self._rest = fix_sentences(answer, self.options)
             else:
                 self.skipped += 1
             # Checked first: pyserial's write loops until the line has room.

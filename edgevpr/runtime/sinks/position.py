@@ -1,12 +1,13 @@
 """Answers as positions: whether one is a fix, its covariance, and metres in a plane."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.places.utm import FALSE_NORTHING, to_utm, to_zone
-from edgevpr.places.wgs84 import east_north
+from edgevpr.places.wgs84 import east_north, on_earth
 from edgevpr.runtime.answers import Answer, FrameError
 
 #: Standard deviation of a fix that all places agree on, metres: with it 96 of 100 fixes lie within
@@ -18,14 +19,30 @@ SCORE_SCALE = 0.05
 LEAST_CONFIDENCE = 0.01
 
 
-def fix_of(answer: Answer | FrameError, min_score: float = 0.0) -> tuple[float, float] | None:
-    """(lat, lon) in degrees; None where the answer is no fix: unreadable, not in the map
-    (``known`` is False), less similar than ``min_score``, or a place without a position."""
-    if isinstance(answer, FrameError) or answer.known is False:
-        return None
-    if answer.score is None or answer.score < min_score:
-        return None
-    return None if answer.lat is None or answer.lon is None else (answer.lat, answer.lon)
+@dataclass(frozen=True)
+class FixRule:
+    """What makes an answer a fix.
+
+    No fix: a frame that could not be read, a place that is not ``known``, one less similar than
+    ``min_score``, and one without a position on Earth.
+    """
+
+    #: similarity below which a place is no fix, -1 to 1.
+    min_score: float = 0.0
+    #: take answers that nothing judged (``known`` None, no confidence model) as known.
+    assume_known: bool = False
+
+    def fix(self, answer: Answer | FrameError) -> tuple[float, float] | None:
+        """(lat, lon) in degrees; None where the answer is no fix."""
+        if isinstance(answer, FrameError) or answer.known is False:
+            return None
+        if answer.known is None and not self.assume_known:
+            return None
+        if answer.score is None or not answer.score >= self.min_score:
+            return None
+        if answer.lat is None or answer.lon is None or not on_earth(answer.lat, answer.lon):
+            return None
+        return answer.lat, answer.lon
 
 
 def covariance(answer: Answer) -> NDArray[np.float64]:
@@ -39,7 +56,7 @@ def covariance(answer: Answer) -> NDArray[np.float64]:
         raise ValueError("an answer without a position has no covariance")
     spread, total = np.zeros((2, 2)), 0.0
     for match in answer.top:
-        if match.lat is not None and match.lon is not None:
+        if match.lat is not None and match.lon is not None and on_earth(match.lat, match.lon):
             weight = math.exp((match.score - score) / SCORE_SCALE)
             offset = np.array(east_north(match.lat, match.lon, (lat, lon)))
             spread += weight * np.outer(offset, offset)

@@ -6,13 +6,13 @@ Message classes are those of rclpy or of a bag; both are constructed by field na
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edgevpr.runtime.answers import Answer, FrameError
-from edgevpr.runtime.sinks.position import Plane, covariance, fix_of
+from edgevpr.runtime.sinks.position import FixRule, Plane, covariance
 
 FIX = "sensor_msgs/msg/NavSatFix"
 POSE = "geometry_msgs/msg/PoseWithCovarianceStamped"
@@ -26,12 +26,12 @@ _UNIX = 1e8
 
 @dataclass(frozen=True)
 class RosOptions:
-    """Frame, threshold and origin of the messages."""
+    """Frame, rule of a fix and origin of the messages."""
 
     #: the frame that the fix is of.
     frame_id: str = "camera"
-    #: similarity below which a place is no fix.
-    min_score: float = 0.0
+    #: what makes an answer a fix.
+    rule: FixRule = field(default_factory=FixRule)
     #: (lat, lon) that poses count from, frame ``map``; UTM, frame ``utm``, without.
     origin: tuple[float, float] | None = None
     #: metres above the ellipsoid; the definition of NavSatFix asks for NaN where it is unknown.
@@ -70,7 +70,7 @@ class RosMessages:
 
     def fix(self, answer: Answer | FrameError, stamp: int) -> Any:
         """NavSatFix, with STATUS_NO_FIX and NaN where there is none."""
-        where = fix_of(answer, self._options.min_score)
+        where = self._options.rule.fix(answer)
         around = np.zeros((3, 3))
         if where is not None and isinstance(answer, Answer):
             around[:2, :2] = covariance(answer)
@@ -93,7 +93,7 @@ class RosMessages:
     def pose(self, answer: Answer | FrameError, stamp: int) -> Any | None:
         """PoseWithCovarianceStamped, without an orientation; None without a fix: a filter
         would take it for a pose."""
-        where = fix_of(answer, self._options.min_score)
+        where = self._options.rule.fix(answer)
         if where is None or not isinstance(answer, Answer):
             return None
         east, north = self._plane.metres(*where)
@@ -115,7 +115,7 @@ class RosMessages:
             values: dict[str, object] = {"frame": answer.frame}
             level, says = 2, answer.error
         else:
-            fix = fix_of(answer, self._options.min_score) is not None
+            fix = self._options.rule.fix(answer) is not None
             level, says = (0, f"at place {answer.place}") if fix else (1, "not a known place")
             values = {
                 "frame": answer.frame,

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,7 @@ from edgevpr.errors import ResourceError, TargetError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sinks.annotate import Annotator, Image
 from edgevpr.runtime.sinks.base import PartFile
+from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sources.frames import Frame
 
 #: suffix -> codec that every build of OpenCV brings.
@@ -39,10 +41,11 @@ class VideoSink(PartFile):
     Args:
         fps: pictures a second; None takes the rate of the first frames.
         images: folder that the gallery's image paths are in, for thumbnails.
-        min_score: similarity below which a place is drawn as unknown.
+        rule: what makes an answer a fix; any other place is drawn as unknown.
+        inputs: what the run reads, which is never written over.
 
     Raises:
-        UsageError: a suffix that is no video's.
+        UsageError: a suffix that is no video's, a device or a pipe, or an input of the run.
         TargetError: OpenCV has no encoder for it.
     """
 
@@ -52,18 +55,26 @@ class VideoSink(PartFile):
         *,
         fps: float | None = None,
         images: Path | None = None,
-        min_score: float = 0.0,
+        rule: FixRule | None = None,
+        inputs: Iterable[Path | str] = (),
     ) -> None:
-        super().__init__(path)
-        if self.path.suffix.lower() not in CODECS:
+        super().__init__(path, inputs=inputs, name="sink")
+        # That of the name given: a link may lead to a file of any name.
+        self._suffix = Path(path).suffix
+        if self._suffix.lower() not in CODECS:
             raise UsageError(
                 f"found the video {path}, expected a name ending in {', '.join(CODECS)}: for "
                 f"example video:{self.path.stem or 'run'}.mp4"
             )
+        if self.through:
+            raise UsageError(
+                f"found the video {path}, which is a device or a pipe, expected a file, as a video "
+                "is not written from front to back: name one"
+            )
         # OpenCV chooses the container by the suffix.
-        self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
+        self.part = self.path.with_name(f"{self.path.stem}.part{self._suffix}")
         self._asked = fps
-        self._annotator = Annotator(images, min_score)
+        self._annotator = Annotator(images, rule)
 
     def open(self) -> None:
         self._writer: Any = None
@@ -93,7 +104,7 @@ class VideoSink(PartFile):
     def _start_video(self, first: Image) -> Any:
         import cv2
 
-        codec = CODECS[self.path.suffix.lower()]
+        codec = CODECS[self._suffix.lower()]
         size = first.shape[1], first.shape[0]
         fourcc = cv2.VideoWriter.fourcc(*codec)
         writer = cv2.VideoWriter(str(self.part), fourcc, self._rate, size)

@@ -60,6 +60,12 @@ class Source(Protocol):
     def frames(self, stop: threading.Event) -> Generator[Frame, None, None]: ...
 
 
+def files_of(source: Source) -> list[Path]:
+    """Files and folders that a source reads; none for a camera."""
+    single = getattr(source, "path", None)
+    return [*getattr(source, "paths", ()), *([single] if isinstance(single, Path) else [])]
+
+
 class ImageFiles:
     """Image files in the order given. A file that cannot be read is a frame with an error."""
 

@@ -15,6 +15,7 @@ from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.confidence import logistic, probability
 from edgevpr.retrieval.projection import l2_normalize
+from edgevpr.runtime.judge import Judge, no_fix_remark
 
 TRUE_WEIGHTS, TRUE_INTERCEPT = np.array([4.0, 0.0, 30.0]), -5.0
 PLACES, DIM = 60, 24
@@ -85,6 +86,33 @@ def test_too_little_to_fit_on() -> None:
     made, _ = frames(400)
     all_right = np.ones(400, bool)
     assert fit(LabelledFrames(made.evidence, all_right, all_right, made.group)) is None
+
+
+def test_a_threshold_that_nothing_reaches() -> None:
+    """Half of the surest answers are wrong: nothing is known, and what would be is told."""
+    made, _ = frames(4000)
+    doubtful = LabelledFrames(
+        made.evidence,
+        made.right & (np.random.default_rng(3).uniform(size=4000) < 0.6),
+        made.mapped,
+        made.group,
+    )
+    found = fit(doubtful, 99.0)
+    assert found is not None
+    assert (found.threshold, found.coverage, found.precision_known) == (1.0, 0.0, None)
+    assert 50 <= found.reachable_precision < 75
+    assert 0 < found.reachable_threshold < 1
+    lax = fit(doubtful, found.reachable_precision)
+    assert lax is not None
+    assert lax.threshold == found.reachable_threshold
+    assert lax.coverage > 0
+    assert lax.reachable_precision == 0
+    gallery = Path("G")
+    says = no_fix_remark(Judge(found, found.threshold), gallery)
+    assert f"`min_confidence` {found.reachable_threshold:.2f} at edgevpr run" in says
+    assert f"--known-precision {found.reachable_precision:g}" in says
+    assert no_fix_remark(Judge(lax, lax.threshold), gallery) == ""
+    assert not Judge(found, found.threshold).known(1.0)
 
 
 def test_threshold() -> None:

@@ -8,13 +8,14 @@ import pytest
 from edgevpr.errors import ResourceError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError, StageTimes
 from edgevpr.runtime.sinks import open_sink
-from edgevpr.runtime.sinks.nmea import NmeaServer, degrees_minutes, fix, sentence
+from edgevpr.runtime.sinks.nmea import NmeaOptions, NmeaServer, degrees_minutes, fix, sentence
+from edgevpr.runtime.sinks.position import FixRule
 
 TIMES = StageTimes(0, 0, 0, 0, 0)
 
 
 def _answer(score: float) -> Answer:
-    return Answer(0, "", None, 0.0, 7, 48.1173, -11.516667, score, [], TIMES)
+    return Answer(0, "", None, 0.0, 7, 48.1173, -11.516667, score, [], TIMES, known=True)
 
 
 def test_checksum_of_a_published_sentence() -> None:
@@ -39,12 +40,55 @@ def test_degrees_and_minutes(value: float, width: int, text: str) -> None:
 def test_a_fix_and_none() -> None:
     """South and west are written as such; an answer that is no fix has status V."""
     moment = 1_700_000_000.25
-    lines = fix(moment, -33.5, -70.25).decode().split("\r\n")
+    lines = fix(moment, (-33.5, -70.25)).decode().split("\r\n")
     assert lines[0].startswith("$GPGGA,221320.25,3330.0000,S,07015.0000,W,1,")
     assert lines[1].startswith("$GPRMC,221320.25,A,3330.0000,S,07015.0000,W,,,141123,")
-    lost = fix(moment, None, None).decode().split("\r\n")
+    lost = fix(moment, None).decode().split("\r\n")
     assert lost[0].split(",")[6] == "0"
     assert lost[1].split(",")[2] == "V"
+
+
+def test_what_an_autopilot_asks_for() -> None:
+    """Satellites, dilution of precision and altitude in their fields of GGA, by URI."""
+    sink = open_sink("nmea-tcp://:0?satellites=8&hdop=1.2&altitude=-3.25")
+    assert isinstance(sink, NmeaServer)
+    with sink:
+        fields = fix(1_700_000_000.25, (48.0, 11.0), sink.options).decode().split(",")
+    assert fields[6:10] == ["1", "08", "1.2", "-3.2"]
+    plain = fix(1_700_000_000.25, (48.0, 11.0)).decode().split(",")
+    assert plain[6:10] == ["1", "00", "9.9", ""]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "satellites=-1",
+        "satellites=100",
+        "satellites=6.5",
+        "hdop=0",
+        "hdop=nan",
+        "altitude=inf",
+        "altitude=30000",
+        "min_score=nan",
+        "min_score=2",
+    ],
+)
+def test_options_out_of_range(option: str) -> None:
+    """NaN as a least score would let every answer through."""
+    with pytest.raises(UsageError, match=f"{option.partition('=')[0]}|invalid literal"):
+        open_sink(f"nmea-tcp://:0?{option}")
+
+
+def test_an_answer_that_nothing_judged_is_no_fix() -> None:
+    answer = Answer(0, "", None, 0.0, 7, 48.1, 11.5, 0.9, [], TIMES)
+    for assume, status in ((False, b",V,"), (True, b",A,")):
+        sink = open_sink("nmea-tcp://:0", assume_known=assume)
+        assert isinstance(sink, NmeaServer)
+        with sink:
+            client = _connected(sink)
+            sink.write(answer)
+            assert status in client.recv(4096)
+            client.close()
 
 
 def _connected(server: NmeaServer) -> socket.socket:
@@ -58,7 +102,7 @@ def _connected(server: NmeaServer) -> socket.socket:
 
 def test_clients_come_and_go() -> None:
     """A client that leaves ends neither the run nor the other streams."""
-    with NmeaServer(port=0, min_score=0.5) as server:
+    with NmeaServer(port=0, options=NmeaOptions(FixRule(0.5))) as server:
         server.write(_answer(0.9))  # no client yet
         first, second = _connected(server), _connected(server)
         server.write(_answer(0.9))

@@ -7,19 +7,43 @@ import pytest
 import utm
 
 from edgevpr.places.wgs84 import east_north
-from edgevpr.runtime.sinks.position import Plane, covariance, fix_of
+from edgevpr.runtime.sinks.position import FixRule, Plane, covariance
 
 from ..answers import LAT, LON, UNREADABLE, answer
 
 
 def test_fix_only_of_known_places_with_a_position() -> None:
-    assert fix_of(answer(0.5, known=True)) == (LAT, LON)
-    assert fix_of(answer(0.5)) == (LAT, LON)
-    assert fix_of(answer(0.5, known=False)) is None
-    assert fix_of(answer(0.5), min_score=0.51) is None
-    assert fix_of(answer(None)) is None
-    assert fix_of(answer(0.5, lat=None, lon=None)) is None
-    assert fix_of(UNREADABLE) is None
+    for rule in (FixRule(), FixRule(assume_known=True)):
+        assert rule.fix(answer(0.5, known=True)) == (LAT, LON)
+        assert rule.fix(answer(0.5, known=False)) is None
+        assert rule.fix(answer(None)) is None
+        assert rule.fix(answer(0.5, lat=None, lon=None)) is None
+        assert rule.fix(UNREADABLE) is None
+    assert FixRule(min_score=0.51).fix(answer(0.5)) is None
+    assert FixRule().fix(answer(math.nan)) is None
+
+
+def test_an_answer_that_nothing_judged() -> None:
+    """Without a confidence model every frame would be a fix, kilometres apart."""
+    assert FixRule().fix(answer(0.99, known=None)) is None
+    assert FixRule(assume_known=True).fix(answer(0.99, known=None)) == (LAT, LON)
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon"),
+    [
+        (91.5, 11.0),
+        (-90.01, 11.0),
+        (48.0, 200.0),
+        (48.0, -180.5),
+        (math.nan, 11.0),
+        (48.0, math.inf),
+    ],
+)
+def test_positions_that_are_nowhere(lat: float, lon: float) -> None:
+    """Neither a fix, nor counted in the spread of one."""
+    assert FixRule().fix(answer(0.9, lat=lat, lon=lon)) is None
+    np.testing.assert_allclose(covariance(answer(0.9, others=((lat, lon, 0.9),))), 100 * np.eye(2))
 
 
 def test_covariance_of_agreement_and_of_doubt() -> None:

@@ -12,6 +12,7 @@ from edgevpr.errors import UsageError
 from edgevpr.runtime import Frame
 from edgevpr.runtime.sinks import PartFile, open_sink, video
 from edgevpr.runtime.sinks.annotate import STRIP, Annotator
+from edgevpr.runtime.sinks.position import FixRule
 
 from ..answers import UNREADABLE, answer
 
@@ -77,7 +78,7 @@ def test_picture_shows_the_answer(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     blue = np.full((48, 64, 3), (250, 10, 10), np.uint8)
     cv2.imwrite(str(tmp_path / "a" / "7.png"), blue)
-    annotator = Annotator(tmp_path, min_score=0.5)
+    annotator = Annotator(tmp_path, FixRule(min_score=0.5))
     shown = frame(20)
     assert shown.image is not None
     before = shown.image.copy()
@@ -88,7 +89,7 @@ def test_picture_shows_the_answer(tmp_path: Path) -> None:
     assert tuple(known[400, -10]) == (250, 10, 10)
     strip = known[360:, 10:500]
     assert (strip == GREEN).all(2).any()
-    uncalibrated = annotator.draw(answer(0.9), shown)
+    uncalibrated = annotator.draw(answer(0.9, known=None), shown)
     assert not (uncalibrated[360:] == GREEN).all(2).any()
     assert not (uncalibrated[360:] == RED).all(2).any()
     for doubtful in (answer(0.9, known=False), answer(0.4), answer(None), UNREADABLE):

@@ -1,0 +1,60 @@
+"""Outputs of every verb, kept off what the same command reads.
+
+A verb's inputs are its paths that are not named here as outputs. ``edgevpr run`` looks once more
+when its sinks open, since its source is no path but an address.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgevpr.files import check_output_folder, output_file
+
+#: Parameters that name a folder to write, and those that name a file.
+FOLDERS, FILES = ("output", "save", "tensorboard"), ("per_query", "sheet")
+#: Verbs whose ``output`` is a file.
+WRITES_FILE = ("run", "report", "key")
+
+
+def guarded(command: Any) -> None:
+    """Check a typer command's outputs against its inputs before its callback runs.
+
+    The callback then raises UsageError for an output that is an input.
+    """
+    callback: Callable[..., Any] = command.callback
+    file_is_output = command.name in WRITES_FILE
+    # Some versions of typer hand paths on as text.
+    annotated = inspect.signature(callback).parameters.values()
+    paths = {p.name for p in annotated if "Path" in str(p.annotation)}
+
+    @functools.wraps(callback)
+    def run(*args: Any, **given: Any) -> Any:
+        named = {name: value for name, value in given.items() if name in paths}
+        check(named, file_is_output=file_is_output)
+        return callback(*args, **given)
+
+    command.callback = run
+
+
+def check(given: Mapping[str, Any], *, file_is_output: bool = False) -> None:
+    """Raise UsageError where an output among a verb's parameters would harm an input among them."""
+    inputs = [
+        path for name, value in given.items() if name not in FOLDERS + FILES for path in _in(value)
+    ]
+    for name, value in given.items():
+        for path in _in(value) if name in FOLDERS + FILES else ():
+            if name in FILES or (name == "output" and file_is_output):
+                output_file(path, inputs, name=name)
+            else:
+                check_output_folder(path, inputs, name=name)
+
+
+def _in(value: Any) -> Iterator[Path]:
+    """The paths of a parameter: one, several or none."""
+    if isinstance(value, Path | str):
+        yield Path(value)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _in(each)
