@@ -7,6 +7,7 @@
     usage       sentences for what typer itself refuses
     console     notes, JSON, tables and progress bars
     tables      layout of a table in plain text
+    signatures  signing and verifying of bundles and galleries
     engine      build of the engine that a bundle lacks, before a first run
 
 Every other module is the verb of its name: ``command``, or a ``group`` of commands.

@@ -35,7 +35,7 @@ def signed(tmp_path: Path) -> tuple[Path, Path, str]:
     """A signed bundle, its private key, and the public one."""
     public = new_key(tmp_path / "robots.pem")
     bundle = _write(tmp_path / "bundle")
-    assert sign(bundle, tmp_path / "robots.pem") == public
+    assert sign(bundle, tmp_path / "robots.pem").public_key == public
     return bundle, tmp_path / "robots.pem", public
 
 
