@@ -97,9 +97,8 @@ def odd_csv(data: bytes, rng: random.Random) -> bytes:
 def odd_npy(data: bytes, rng: random.Random) -> bytes:
     """The array under a header of another type or shape."""
     header = rng.choice(HEADERS).encode() + b"\n"
-    return (
-        b"\x93NUMPY\x01\x00" + min(len(header), 65535).to_bytes(2, "little") + header + data[128:]
-    )
+    size = min(len(header), 65535).to_bytes(2, "little")
+    return b"\x93NUMPY\x01\x00" + size + header + data[128:]
 
 
 BY_ENDING: dict[str, Callable[[bytes, random.Random], bytes]] = {
@@ -109,14 +108,19 @@ BY_ENDING: dict[str, Callable[[bytes, random.Random], bytes]] = {
 }
 
 
-def mutate(original: Path, copy: Path, seed: int, *, sealed: bool) -> str:
-    """Write a damaged copy of an artifact at ``copy``; returns which file was changed."""
+def mutate(original: Path, copy: Path, seed: int, *, sealed: bool, index: bool = False) -> str:
+    """Write a damaged copy of an artifact at ``copy``; returns which file was changed.
+
+    Args:
+        index: FAISS's own files too, where ``sealed``.
+    """
     rng = random.Random(seed)
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(original, copy)
     names = sorted(p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file())
-    if sealed:  # FAISS reads its files itself; see benchmarks/fuzz.py
-        names = [name for name in names if not name.endswith((".faiss", MANIFEST))]
+    if sealed:
+        left_out = (MANIFEST,) if index else (MANIFEST, ".faiss")
+        names = [name for name in names if not name.endswith(left_out)]
     name = rng.choice(names)
     file = copy / name
     data = file.read_bytes()

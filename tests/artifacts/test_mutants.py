@@ -3,7 +3,6 @@
 ``benchmarks/fuzz.py`` tries thousands, index files and sessions of ONNX Runtime included.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,31 +70,32 @@ OPENERS: dict[str, Callable[[Path], Artifact]] = {
 def test_blind_damage(originals: Path, tmp_path: Path, kind: str) -> None:
     """Whatever opens all the same is the artifact that it was."""
     digest = open_artifact(originals / kind, kind).digest
-    opened = []
+    opened, longest = [], 0
     for seed in range(COUNT):
         name = mutate(originals / kind, tmp_path / "m", seed, sealed=False)
         try:
             found = OPENERS[kind](tmp_path / "m")
         except EdgeVPRError as error:
-            assert len(str(error)) < 3000, f"seed {seed}, {name}"
+            longest = max(longest, len(str(error)))
             continue
         assert found.digest == digest, f"seed {seed}, {name}"
         opened.append(seed)
     assert len(opened) < COUNT / 4
+    assert longest < 3000
 
 
 @pytest.mark.parametrize("kind", OPENERS)
 def test_sealed_damage(originals: Path, tmp_path: Path, kind: str) -> None:
     """Nothing but an error of ours, and what opens keeps its contract."""
-    refused = 0
+    refused = longest = 0
     for seed in range(COUNT):
         name = mutate(originals / kind, tmp_path / "m", seed, sealed=True)
         try:
             OPENERS[kind](tmp_path / "m")
         except EdgeVPRError as error:
             refused += 1
-            assert len(str(error)) < 3000, f"seed {seed}, {name}"
+            longest = max(longest, len(str(error)))
         except Exception as error:
             raise AssertionError(f"seed {seed}, {name}: {error!r}") from error
     assert refused > COUNT / 4
-    shutil.rmtree(tmp_path / "m")
+    assert longest < 3000
