@@ -113,6 +113,8 @@ WORDS = {
     "--replace": Word(SWITCH, "", "take out images of the same path first"),
     "--keep": Word(INTEGER, "generations", "that stay for rollback"),
     "--key": Word(PATH, "", "private key"),
+    "--signed-name": Word(TEXT, "", "name that a signature is for"),
+    "--signed-version": Word(INTEGER, "", "version that is signed, which only grows"),
     "--trusted-keys": Word(PATH, "", "file of public keys"),
     # training
     "--backbone": Word(TEXT, "", "name of the backbone"),

@@ -10,15 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.arrays import map_array
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.artifacts.space import check_same_space
+from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.files import release
 from edgevpr.places.table import ImageTable, concat
 from edgevpr.preprocess import Preprocess
 
+#: How far from 1 the length of a descriptor may be.
+LENGTH_SLACK = 0.02
 #: Bytes copied at a time.
 _AT_ONCE = 1 << 26
 
@@ -29,20 +33,41 @@ class Features:
     def __init__(self, path: Path, *, verify: bool = True) -> None:
         self.artifact = open_artifact(path, "features", verify=verify)
         self.record = self.artifact.read("features.json", FeaturesRecord)
-        self.table = ImageTable.load(self.artifact.file("images.csv"))
-        self.descriptors: NDArray[np.float16] = np.load(
-            self.artifact.file("descriptors.npy"), mmap_mode="r", allow_pickle=False
-        )
+        self.table = read_table(self.artifact, "images.csv")
         shape = (self.record.count, self.record.dim)
-        if self.descriptors.shape != shape or len(self.table) != self.record.count:
+        self.descriptors: NDArray[np.float16] = map_array(
+            self.artifact, "descriptors.npy", np.float16, shape, verify=verify
+        )
+        if len(self.table) != self.record.count:
             raise CorruptArtifactError(
-                f"found descriptors {self.descriptors.shape} and {len(self.table)} images in "
-                f"{path}, expected what its record says, {shape}: write it again with edgevpr embed"
+                f"found {len(self.table)} images in {path}, expected what its record says, "
+                f"{self.record.count}: write it again with edgevpr embed"
             )
+        if verify:
+            self._check_lengths()
 
     @property
     def space(self) -> str:
         return self.artifact.space
+
+    def _check_lengths(self) -> None:
+        """Raise unless every row is of unit length, as far as float16 goes.
+
+        NaN and infinity are left to who uses the rows: they name the image.
+        """
+        start = 0
+        for block in _blocks(self.descriptors):
+            rows = np.asarray(block, np.float32)
+            length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            bad = np.isfinite(length) & (np.abs(length - 1) > LENGTH_SLACK)
+            if bad.any():
+                row = start + int(np.argmax(bad))
+                raise CorruptArtifactError(
+                    f"found a descriptor of length {length[row - start]:.3g} for "
+                    f"{self.table.paths[row]} (row {row} of {self.artifact.path}), expected 1, as "
+                    "descriptors are L2-normalized: write it again with edgevpr embed"
+                )
+            start += len(block)
 
     @classmethod
     def write(

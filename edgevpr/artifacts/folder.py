@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from edgevpr import __version__
+from edgevpr.artifacts.contract import check_contract
 from edgevpr.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -21,10 +22,15 @@ from edgevpr.artifacts.manifest import (
     Artifact,
     FileEntry,
     Manifest,
-    read_json,
+    check_names,
+    decode_json,
+    open_plain,
+    read_bounded,
+    sha256_descriptor,
     sha256_file,
     write_json,
 )
+from edgevpr.artifacts.policy import SIGNED_KINDS, trusted_keys_file
 from edgevpr.errors import (
     ArtifactKindError,
     ArtifactVersionError,
@@ -52,76 +58,99 @@ def write_artifact(path: Path, kind: str, *, space: str | None = None) -> Iterat
         seal(temporary, kind, space)
 
 
-def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
+#: Endings of files that are mapped: they stay open from the check to the reading.
+MAPPED = (".faiss", ".npy")
+
+
+def open_artifact(path: Path, kind: str, *, verify: bool = True, trust: bool = True) -> Artifact:
     """Open an artifact and check what it claims.
 
     Args:
         path: its folder.
         kind: the kind expected.
         verify: hash every file (sizes are always checked).
+        trust: refuse bundles and galleries that break the policy of trusted keys
+            (``edgevpr.artifacts.trust``), where there is one.
 
     Raises:
         DataError: there is no such folder, or it is no artifact.
         ArtifactKindError: it is another kind.
         ArtifactVersionError: another format version wrote it.
-        CorruptArtifactError: the manifest does not read, or a file is missing, truncated, changed,
-            or listed outside the folder; or a bundle that none of the keys in the file
-            EDGEVPR_TRUSTED_KEYS names has signed.
+        CorruptArtifactError: the manifest does not read, a file is missing, truncated, changed,
+            or listed outside the folder, records contradict each other, or the artifact is not
+            signed as EDGEVPR_TRUSTED_KEYS asks.
     """
     path = Path(path)
     manifest_path = path / MANIFEST
     command = WRITTEN_BY.get(kind, "edgevpr")
+    again = f"copy the folder again or write it anew with {command}"
     if not manifest_path.is_file():
         found = "an ordinary folder" if path.is_dir() else "nothing"
         raise DataError(
             f"found {found} at {path}, expected a {kind} artifact (a folder with a "
             f"{MANIFEST}): write one with {command}"
         )
-    version = read_json(manifest_path, AnyVersion)
+    data = read_bounded(manifest_path, Manifest)
+    version = decode_json(manifest_path, data, AnyVersion)
     if version.format != FORMAT_VERSION:
         raise ArtifactVersionError(
             f"found format {version.format} in {path} (written by edgevpr {version.creator}), "
             f"expected format {FORMAT_VERSION}, which edgevpr {__version__} reads: write it again "
             f"with {WRITTEN_BY.get(version.kind, 'edgevpr')}, or install the other version"
         )
-    manifest = read_json(manifest_path, Manifest)
+    manifest = decode_json(manifest_path, data, Manifest)
     if manifest.kind != kind:
         raise ArtifactKindError(
             f"found a {manifest.kind} artifact at {path}, expected a {kind}: pass the folder "
             f"written by {command}"
         )
-    for name, entry in manifest.files.items():
-        _check_file(path, name, entry, command, verify=verify)
+    check_names(path, manifest, again)
+    if manifest.sha256 and manifest.sha256 != manifest.digest:
+        raise CorruptArtifactError(
+            f"found that {manifest_path} has changed, expected the SHA-256 of itself that it "
+            f"holds: {again}"
+        )
     opened = Artifact(path, manifest)
-    if kind == "bundle" and (trusted := os.environ.get("EDGEVPR_TRUSTED_KEYS")):
+    for name, entry in manifest.files.items():
+        _check_file(opened, name, entry, again, verify=verify)
+    check_contract(opened)
+    policy = trusted_keys_file()
+    if trust and policy is not None and kind in SIGNED_KINDS:
         from edgevpr.artifacts.trust import check_trusted
 
-        check_trusted(opened, Path(trusted))
+        check_trusted(opened, policy, note=True)
     return opened
 
 
-def _check_file(path: Path, name: str, entry: FileEntry, command: str, *, verify: bool) -> None:
-    file = path / name
-    again = f"copy the folder again or write it anew with {command}"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+def _check_file(opened: Artifact, name: str, entry: FileEntry, again: str, *, verify: bool) -> None:
+    """Check that a file is there, whole and unchanged; keep it open if it may be mapped."""
+    path, file = opened.path, opened.path / name
+    try:
+        descriptor = open_plain(file)
+    except OSError as error:
+        found = f"no {name} in {path}" if not file.is_file() else f"{file}, {error.strerror}"
         raise CorruptArtifactError(
-            f"found {name} in the manifest of {path}, expected only files inside the folder: "
-            f"{again}"
-        )
-    if not file.is_file():
-        raise CorruptArtifactError(
-            f"found no {name} in {path}, expected it, as the manifest lists it: {again}"
-        )
-    size = file.stat().st_size
-    if size != entry.size:
-        raise CorruptArtifactError(
-            f"found {file}, truncated or edited, of {size} bytes, expected {entry.size}: {again}"
-        )
-    if verify and sha256_file(file) != entry.sha256:
-        raise CorruptArtifactError(
-            f"found that the content of {file} has changed, expected the SHA-256 in its manifest: "
-            f"{again}"
-        )
+            f"found {found}, expected it, as the manifest lists it: {again}"
+        ) from error
+    keep = False
+    try:
+        size = os.fstat(descriptor).st_size
+        if size != entry.size:
+            raise CorruptArtifactError(
+                f"found {file}, truncated or edited, of {size} bytes, expected {entry.size}: "
+                f"{again}"
+            )
+        if verify and sha256_descriptor(descriptor) != entry.sha256:
+            raise CorruptArtifactError(
+                f"found that the content of {file} has changed, expected the SHA-256 in its "
+                f"manifest: {again}"
+            )
+        keep = verify and file.suffix in MAPPED
+        if keep:
+            opened.descriptors.by_name[name] = descriptor
+    finally:
+        if not keep:
+            os.close(descriptor)
 
 
 def seal(
@@ -146,7 +175,7 @@ def seal(
     manifest = Manifest(
         format=FORMAT_VERSION, kind=kind, creator=__version__, space=space, files=files
     )
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, msgspec.structs.replace(manifest, sha256=manifest.digest))
 
 
 def _refuse_to_replace(path: Path, kind: str) -> None:

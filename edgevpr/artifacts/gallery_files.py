@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.arrays import read_array
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.generations import generation_of
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import GalleryRecord
+from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError
-from edgevpr.places.table import ImageTable, concat
+from edgevpr.places.table import concat
 
 INDEX, TABLE, PROJECTION = "index.faiss", "images.csv", "projection.npy"
 ADDED_INDEX, ADDED_VECTORS, ADDED_TABLE = "added.faiss", "added.npy", "added.csv"
@@ -42,14 +44,15 @@ class GalleryFiles:
     """
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
+        self._verify = verify
         self.artifact = open_artifact(path, "gallery", verify=verify)
         self.record = self.artifact.read("gallery.json", GalleryRecord)
         self.generation = generation_of(self.artifact, self.record.count)
-        self.own = ImageTable.load(self.artifact.file(TABLE))
+        self.own = read_table(self.artifact, TABLE)
         self._check_count(TABLE, len(self.own), self.record.count, "edgevpr index")
         self.added = self.own.take([])
         if self.generation.added:
-            self.added = ImageTable.load(self.artifact.file(ADDED_TABLE))
+            self.added = read_table(self.artifact, ADDED_TABLE)
             self._check_count(
                 ADDED_TABLE, len(self.added), self.generation.added, "edgevpr gallery rollback"
             )
@@ -63,31 +66,23 @@ class GalleryFiles:
 
     @property
     def index_file(self) -> Path:
-        """FAISS index of the ``own`` images."""
-        return self.artifact.file(INDEX)
+        """FAISS index of the ``own`` images: the file that was hashed (``Artifact.held``), valid
+        as long as this object."""
+        return self.artifact.held(INDEX, verify=self._verify)
 
     @property
     def added_index_file(self) -> Path | None:
         """FAISS index of the ``added`` images; None without any."""
-        return self.artifact.file(ADDED_INDEX) if self.generation.added else None
-
-    @property
-    def projection_file(self) -> Path | None:
-        """Projection (D -> d); None where the index works in the full space."""
-        return self.artifact.file(PROJECTION) if self.record.projection else None
+        if not self.generation.added:
+            return None
+        return self.artifact.held(ADDED_INDEX, verify=self._verify)
 
     def added_vectors(self) -> NDArray[np.float32]:
         """(M, d) the added images in the index's space."""
         shape = (self.generation.added, self.record.index_dim)
         if not self.generation.added:
             return np.empty(shape, np.float32)
-        vectors = np.load(self.artifact.file(ADDED_VECTORS), allow_pickle=False)
-        if vectors.shape != shape:
-            raise CorruptArtifactError(
-                f"found {vectors.shape} vectors in {self.path / ADDED_VECTORS}, expected {shape}, "
-                "which its record says: go back with edgevpr gallery rollback"
-            )
-        return np.asarray(vectors, np.float32)
+        return np.asarray(read_array(self.artifact, ADDED_VECTORS, np.float16, shape), np.float32)
 
     def check_index(self, ntotal: int, dim: int) -> None:
         """Raise unless a FAISS index read from ``index_file`` has as many vectors of as many
@@ -127,9 +122,8 @@ def _live_rows(opened: Artifact, removed: int, total: int) -> NDArray[np.bool_]:
     """(total,) which rows have not been taken out."""
     live = np.ones(total, np.bool_)
     if removed:
-        rows = np.load(opened.file(REMOVED), allow_pickle=False)
-        valid = rows.dtype == np.int64 and rows.ndim == 1 and len(rows) and rows.min() >= 0
-        if valid and rows.max() < total:
+        rows = read_array(opened, REMOVED, np.int64, (None,))
+        if len(rows) and rows.min() >= 0 and rows.max() < total:
             live[rows] = False
         if total - live.sum() != removed:
             raise CorruptArtifactError(
@@ -144,10 +138,10 @@ def _stable_ids(opened: Artifact, total: int) -> NDArray[np.int64]:
     """(total,) the id that each row keeps for as long as its image is in the gallery."""
     if IDS not in opened.manifest.files:
         return np.arange(total)
-    ids = np.load(opened.file(IDS), allow_pickle=False)
-    if ids.shape != (total,) or ids.dtype != np.int64:
+    ids = read_array(opened, IDS, np.int64, (total,))
+    if total and (ids.min() < 0 or len(np.unique(ids)) < total):
         raise CorruptArtifactError(
-            f"found {ids.dtype} of shape {ids.shape} in {opened.path / IDS}, expected {total} "
-            "int64: copy the gallery again, or go back with edgevpr gallery rollback"
+            f"found negative or repeated ids in {opened.path / IDS}, expected one of its own for "
+            "each image: copy the gallery again, or go back with edgevpr gallery rollback"
         )
-    return np.asarray(ids)
+    return ids

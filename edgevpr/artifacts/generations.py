@@ -21,6 +21,7 @@ import msgspec
 
 from edgevpr.artifacts.folder import open_artifact, seal
 from edgevpr.artifacts.manifest import MANIFEST, Artifact
+from edgevpr.artifacts.trust import SIGNATURE
 from edgevpr.errors import ArtifactError, ResourceError, UsageError
 from edgevpr.files import replacing
 
@@ -99,7 +100,8 @@ def writing(path: Path) -> Iterator[Path]:
         ResourceError: another process is changing this gallery.
     """
     path = Path(path).resolve()
-    open_artifact(path, "gallery", verify=False)  # before anything is created beside it
+    # Before anything is created beside it.
+    open_artifact(path, "gallery", verify=False, trust=False)
     history = _history(path)
     history.mkdir(exist_ok=True)
     handle = os.open(history / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -135,7 +137,8 @@ def successor(opened: Artifact, replaces: Collection[str]) -> Iterator[Path]:
     Raises:
         ArtifactError: another program replaced the gallery meanwhile; nothing is changed.
     """
-    kept = {n: e for n, e in opened.manifest.files.items() if n not in replaces}
+    gone = {*replaces, SIGNATURE}  # a signature is not of what is to come
+    kept = {n: e for n, e in opened.manifest.files.items() if n not in gone}
     with replacing(opened.path, check=lambda: _check_current(opened)) as folder:
         _link(opened.path, folder, kept)
         yield folder
@@ -151,7 +154,7 @@ def rollback(path: Path) -> Generation:
         ArtifactError: it is no longer kept.
     """
     with writing(path) as path:
-        opened = open_artifact(path, "gallery", verify=False)
+        opened = open_artifact(path, "gallery", verify=False, trust=False)
         current = generation_of(opened)
         if not current.parent:
             raise UsageError(
@@ -167,16 +170,16 @@ def rollback(path: Path) -> Generation:
             )
         with replacing(path, check=lambda: _check_current(opened)) as folder:
             _link(parent.path, folder, [*parent.manifest.files, MANIFEST])
-        return generation_of(open_artifact(path, "gallery", verify=False))
+        return generation_of(open_artifact(path, "gallery", verify=False, trust=False))
 
 
 def kept(path: Path) -> list[Path]:
     """Folders of the generations that can be rolled back to, the latest first."""
     path, found = Path(path).resolve(), []
-    parent = generation_of(open_artifact(path, "gallery", verify=False)).parent
+    parent = generation_of(open_artifact(path, "gallery", verify=False, trust=False)).parent
     while parent and (entry := _entry(path, parent)) is not None:
         found.append(entry)
-        parent = generation_of(open_artifact(entry, "gallery", verify=False)).parent
+        parent = generation_of(open_artifact(entry, "gallery", verify=False, trust=False)).parent
     return found
 
 
@@ -209,7 +212,7 @@ def _entry(path: Path, digest: str) -> Path | None:
 def _find(path: Path, digest: str) -> Artifact | None:
     """A kept generation, hashes checked."""
     entry = _entry(path, digest)
-    found = None if entry is None else open_artifact(entry, "gallery")
+    found = None if entry is None else open_artifact(entry, "gallery", trust=False)
     return found if found is not None and found.digest == digest else None
 
 
@@ -239,7 +242,7 @@ def _link(source: Path, target: Path, names: Collection[str]) -> None:
 
 
 def _check_current(opened: Artifact) -> None:
-    current = open_artifact(opened.path, "gallery", verify=False)
+    current = open_artifact(opened.path, "gallery", verify=False, trust=False)
     if current.digest != opened.digest:
         raise ArtifactError(
             f"found {opened.path} replaced by another program while this one worked, expected it "

@@ -8,6 +8,7 @@
     outputs     outputs of every verb, kept off its inputs
     console     notes, JSON, tables and progress bars
     tables      layout of a table in plain text
+    signatures  signing and verifying of bundles and galleries
     engine      build of the engine that a bundle lacks, before a first run
 
 Every other module is the verb of its name: ``command``, or a ``group`` of commands.

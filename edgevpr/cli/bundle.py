@@ -1,12 +1,11 @@
 """Verbs ``edgevpr bundle ...``: content, hashes and signature of a bundle."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgevpr.cli import console
+from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
@@ -55,30 +54,14 @@ def verify(
     trusted_keys: Annotated[
         Path | None,
         typer.Option(
-            help="File of public keys, one a line: the bundle must be signed by one of them.",
-            envvar="EDGEVPR_TRUSTED_KEYS",
+            help="File of public keys, one a line: the bundle must be signed by one of them. "
+            "Without it, that of EDGEVPR_TRUSTED_KEYS."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check every file's hash and the signature."""
-    os.environ.pop("EDGEVPR_TRUSTED_KEYS", None)  # checked below, with --trusted-keys
-    from edgevpr.artifacts.folder import open_artifact
-    from edgevpr.artifacts.trust import SIGNATURE, check_trusted, signer
-
-    opened = open_artifact(bundle, "bundle")
-    by = None
-    if trusted_keys is not None:
-        by = check_trusted(opened, trusted_keys)
-    elif SIGNATURE in opened.manifest.files:
-        by = signer(opened)
-    if json:
-        console.emit_json({"files": len(opened.manifest.files), "signed_by": by})
-        return
-    console.note(
-        f"{bundle}: {len(opened.manifest.files)} files are as they were written, "
-        + (f"signed by {by}" if by else "not signed")
-    )
+    """Check every file's hash, the signature, and who answers for each engine."""
+    signatures.verify(bundle, "bundle", trusted_keys, json=json)
 
 
 @group.command("key")
@@ -102,13 +85,9 @@ def sign_bundle(
     private_key: Annotated[
         Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
     ],
+    name: signatures.Name = "",
+    version: signatures.Version = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle; building its engine on a board later leaves the signature valid."""
-    from edgevpr.artifacts.sign import sign
-
-    public = sign(bundle, private_key)
-    if json:
-        console.emit_json({"public_key": public})
-        return
-    console.note(f"signed {bundle} with {public}")
+    """Sign a bundle, its engines too; one that a board builds later has the board's signature."""
+    signatures.sign_artifact(bundle, "bundle", private_key, name, version, json=json)

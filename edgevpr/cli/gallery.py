@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from edgevpr.cli import console
+from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
-    help="Add images to a gallery, remove some, compact it, roll it back.",
+    help="Add images to a gallery, remove some, compact it, roll it back, sign it.",
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -139,6 +139,36 @@ def stats(gallery: Gallery, json: Json = False) -> None:
         console.note(_drift(drifts[-1]))
         if drifts[-1].retrain:
             console.note(_advice(drifts[-1], gallery))
+
+
+@group.command("verify")
+def verify(
+    gallery: Gallery,
+    trusted_keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of public keys, one a line: the gallery must be signed by one of them. "
+            "Without it, that of EDGEVPR_TRUSTED_KEYS."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check every file's hash and the signature."""
+    signatures.verify(gallery, "gallery", trusted_keys, json=json)
+
+
+@group.command("sign")
+def sign_gallery(
+    gallery: Gallery,
+    private_key: Annotated[
+        Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
+    ],
+    name: signatures.Name = "",
+    version: signatures.Version = None,
+    json: Json = False,
+) -> None:
+    """Sign a gallery as it is now; a change takes the signature away."""
+    signatures.sign_artifact(gallery, "gallery", private_key, name, version, json=json)
 
 
 def _drift(drift: Any) -> str:

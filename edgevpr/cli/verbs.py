@@ -21,7 +21,7 @@ VERBS = {
     "eval": "Measure Recall@K of a model by exact search in the full space.",
     "explain": "Show where networks look and which places look alike.",
     "index": "Build a gallery: projection, index, measured operating points.",
-    "gallery": "Add images to a gallery, remove some, compact it, roll it back.",
+    "gallery": "Add images to a gallery, remove some, compact it, roll it back, sign it.",
     "compile": "Compile a model for a target: graph, engine or recipe, evidence.",
     "build": "Build a bundle's engine on this device and check its descriptors.",
     "bundle": "Show what is in a bundle, check it, sign it.",

@@ -12,8 +12,6 @@ from edgevpr.errors import NumericsError
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import Projection
 
-PROJECTION = "projection.npy"
-
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -49,9 +47,9 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelS
     if gallery is not None:
         index = open_artifact(gallery, "gallery")
         check_same_space(opened.space, str(model), index.space, str(gallery))
-        digest = index.read("gallery.json", GalleryRecord).projection
-        if digest:
-            projection = Projection.load(index.file(PROJECTION))
+        gallery_record = index.read("gallery.json", GalleryRecord)
+        digest = gallery_record.projection
+        projection = Projection.of_gallery(index, gallery_record)
     return ModelSource(
         graph=graph,
         preprocess=record.preprocess,

@@ -165,7 +165,7 @@ class ImageTable:
         path = Path(path)
         try:
             with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-                return cls._read(path, csv.reader(stream))
+                return cls.read(path, csv.reader(stream))
         except FileNotFoundError:
             raise DataError(
                 f"found no {path}, expected a CSV with the columns {', '.join(COLUMNS)}: "
@@ -173,9 +173,12 @@ class ImageTable:
             ) from None
 
     @classmethod
-    def _read(cls, path: Path, lines: Iterator[list[str]]) -> "ImageTable":
-        """Into columns as the lines come: as rows, a map of 100,000 images takes ten times as
-        much memory, and a device has to have it."""
+    def read(cls, path: Path, lines: Iterator[list[str]]) -> "ImageTable":
+        """Read the lines of a CSV; ``load`` does so with those of the file at ``path``.
+
+        Into columns as the lines come: as rows, a map of 100,000 images takes ten times as much
+        memory, and a device has to have it.
+        """
         header = next(lines, [])
         if "path" not in header:
             raise DataError(
@@ -225,7 +228,7 @@ def _parse(path: Path, line: int, name: str, text: str, kind: type, unknown: flo
         return unknown
     try:
         return kind(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(
             f"found {text!r} in column {name} of line {line} of {path}, expected a number or "
             "nothing: correct the file"

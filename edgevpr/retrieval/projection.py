@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.arrays import read_array
+from edgevpr.artifacts.gallery_files import PROJECTION
+from edgevpr.artifacts.manifest import Artifact
+from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.errors import CorruptArtifactError
 
 
@@ -39,6 +43,21 @@ class Projection:
     def save(self, path: Path) -> None:
         """Write as one ``.npy``: a (d + 1, D) float32 array, the mean first."""
         np.save(path, np.vstack([self.mean[None], self.matrix]))
+
+    @classmethod
+    def of_gallery(cls, opened: Artifact, record: GalleryRecord) -> "Projection | None":
+        """The projection of an opened gallery; None where its index works in the full space.
+
+        Raises:
+            CorruptArtifactError: it is of other widths than the record says, or not finite.
+        """
+        if not record.projection:
+            return None
+        shape = (record.index_dim + 1, record.dim)
+        stacked = read_array(opened, PROJECTION, np.float32, shape)
+        if not np.isfinite(stacked).all():
+            raise _unreadable(opened.path / PROJECTION, "NaN or infinity")
+        return cls(mean=stacked[0].copy(), matrix=stacked[1:].copy())
 
     @classmethod
     def load(cls, path: Path) -> "Projection":

@@ -13,6 +13,7 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
+from edgevpr.retrieval.projection import l2_normalize
 
 SPACE = "boq-16-0123456789ab"
 
@@ -21,7 +22,7 @@ def write(
     path: Path, count: int, *, seed: int, prefix: str = "", space: str = SPACE, model: str = "m"
 ) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    descriptors = rng.normal(size=(count, 16)).astype(np.float16)
+    descriptors = l2_normalize(rng.normal(size=(count, 16))).astype(np.float16)
     table = ImageTable.build(
         [f"{prefix}{i:03}.jpg" for i in range(count)],
         place=np.arange(count),
@@ -84,7 +85,7 @@ def test_a_record_that_does_not_fit_its_rows(tmp_path: Path) -> None:
         for name in ("descriptors.npy", "images.csv"):
             (folder / name).write_bytes((tmp_path / "a" / name).read_bytes())
         write_json(folder / "features.json", record)
-    with pytest.raises(CorruptArtifactError, match="its record says"):
+    with pytest.raises(CorruptArtifactError, match=r"descriptors\.npy, expected float16 of shape"):
         Features(tmp_path / "b")
 
 

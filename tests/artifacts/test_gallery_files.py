@@ -36,7 +36,6 @@ def test_rows_of_the_index_then_those_added(gallery: Path) -> None:
     assert files.images.paths == [*files.own.paths, *files.added.paths]
     assert files.ids.tolist() == list(range(25 * VIEWS))
     assert set(files.images.place[~files.live].tolist()) == {3, 22}
-    assert files.projection_file is None
     np.testing.assert_allclose(files.added_vectors(), place_vectors(NEW), atol=1e-3)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
+from edgevpr.artifacts.sign import check_board_key, sign_engine
 from edgevpr.compile.engine.builder import Engine, Order, build_engine
 from edgevpr.compile.engine.first_run import FirstRun, check_parity, first_run
 from edgevpr.compile.engine.layer_report import LayerSummary
@@ -22,6 +23,7 @@ from edgevpr.compile.engine.parity import GATES
 from edgevpr.compile.engine.preflight import check_room
 from edgevpr.compile.engine.recipe import RECIPE, BuildStep, Recipe
 from edgevpr.compile.engine.sidecars import (
+    FOLDER,
     BuildReport,
     EngineDevice,
     EngineGraph,
@@ -57,6 +59,7 @@ def build_bundle(path: Path, *, dla: int | None = None, track: Track = silent) -
     if record.runtime == "onnxruntime":
         return _nothing_to_build(bundle, record)
     check_room(bundle)
+    check_board_key()
     if record.runtime == "tensorrt-rtx":
         return _ahead_of_time(bundle, record, track)
     return _on_device(bundle, record, dla, track)
@@ -98,6 +101,7 @@ def _ahead_of_time(bundle: Artifact, record: BundleRecord, track: Track) -> Buil
         for sm, engine in built.items():
             device = EngineDevice(record.runtime, sm, f"built ahead of time on {cpu_name()}")
             sidecars[sm] = write_engine(folder, engine, device, graph)
+            sign_engine(folder / FOLDER, sidecars[sm])
         new = list(sidecars.values())
         staged = stage(folder, bundle, record, new)
         run, remarks = None, []
@@ -178,6 +182,7 @@ def _install(
                 built.variant.graph.sha256,
             ),
         )
+        sign_engine(folder / FOLDER, sidecar)
         run = first_run(stage(folder, bundle, record, [sidecar]), name)
         check_parity(run.parity, step.min_cosine, name)
         remarks = [*device.remarks, *engine.remarks]

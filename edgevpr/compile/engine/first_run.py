@@ -4,7 +4,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.arrays import read_array
 from edgevpr.artifacts.manifest import Artifact
+from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.parity import Parity, check_finite, compare
 from edgevpr.errors import NumericsError
 from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
@@ -43,8 +45,11 @@ def first_run(bundle: Artifact, engine: str) -> FirstRun:
         NumericsError: the engine gives NaN or infinity.
         TargetError: this machine cannot run it.
     """
-    images = np.load(bundle.path / "golden_inputs.npy", allow_pickle=False)
-    expected = np.load(bundle.path / "golden_descriptors.npy", allow_pickle=False)
+    record = bundle.read("bundle.json", BundleRecord)
+    size = record.preprocess
+    images = read_array(bundle, "golden_inputs.npy", np.uint8, (None, size.height, size.width, 3))
+    shape = (len(images), record.output_dim)
+    expected = read_array(bundle, "golden_descriptors.npy", np.float32, shape)
     with runner_from_bundle(bundle) as runner:
         found = runner.infer(images)
         check_finite(found, engine)

@@ -1,19 +1,22 @@
 """Builds on a device with a GPU: inspection of the device, and one engine of one precision."""
 
 import shlex
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.compile.engine.builder import Engine, Order, build_engine, load_tensorrt
 from edgevpr.compile.engine.compatibility import check_dla, check_release
 from edgevpr.compile.engine.preflight import check_cache, check_memory, size_of
-from edgevpr.compile.engine.recipe import BuildStep, Recipe, Variant, variant_for
+from edgevpr.compile.engine.recipe import BuildStep, Graph, Recipe, Variant, variant_for
 from edgevpr.compile.engine.releases import Dialect, dialect_of
 from edgevpr.compile.engine.timing_cache import timing_cache_file
 from edgevpr.device.board import Board
 from edgevpr.device.cpu import free_memory
 from edgevpr.device.gpu import Gpu, find_gpus
-from edgevpr.errors import TargetError
+from edgevpr.errors import CorruptArtifactError, TargetError
 from edgevpr.optional import require
 from edgevpr.progress import Track
 
@@ -97,9 +100,30 @@ def build_step(
         ResourceError: not enough memory.
     """
     variant = variant_for(step, device.dialect)
-    graph = bundle.file(variant.graph.file)
-    check_memory(size_of(bundle, graph))
-    order = Order(
+    check_memory(size_of(bundle, bundle.file(variant.graph.file)))
+    with tempfile.TemporaryDirectory(prefix="edgevpr-") as own:
+        graph = _own_copy(bundle, variant.graph, Path(own))
+        order = _order(graph, recipe, step, device)
+        description = f"building {step.precision} engine for {device.name}"
+        engine = build_engine(recipe.runtime, order, description=description, track=track)
+    return BuiltEngine(engine, variant, _by_hand(variant, engine, device.dla))
+
+
+def _own_copy(bundle: Artifact, graph: Graph, folder: Path) -> Path:
+    """The graph and the weights it may share with others, copied from the files that were
+    hashed: TensorRT reads paths, and what is at those of the bundle may have been replaced."""
+    if bundle.manifest.files[graph.file].sha256 != graph.sha256:
+        raise CorruptArtifactError(
+            f"found another {graph.file} in {bundle.path} than its recipe names, expected that of "
+            f"SHA-256 {graph.sha256[:12]}: write the bundle again with edgevpr compile"
+        )
+    for name in {graph.file, "weights.bin"} & bundle.manifest.files.keys():
+        shutil.copyfile(bundle.held(name), folder / name)
+    return folder / graph.file
+
+
+def _order(graph: Path, recipe: Recipe, step: BuildStep, device: BuildDevice) -> Order:
+    return Order(
         graph,
         step.precision,
         device.gpu.sm,
@@ -108,9 +132,6 @@ def build_step(
         device.dla,
         timing_cache_file(device.target or device.gpu.name, device.gpu.sm, device.version),
     )
-    description = f"building {step.precision} engine for {device.name}"
-    engine = build_engine(recipe.runtime, order, description=description, track=track)
-    return BuiltEngine(engine, variant, _by_hand(variant, engine, device.dla))
 
 
 def first_gpu() -> Gpu:

@@ -21,7 +21,14 @@ from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import Artifact, read_json, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.preflight import check_room
-from edgevpr.compile.engine.sidecars import EVIDENCE, FOLDER, BuildReport, stage, write_evidence
+from edgevpr.compile.engine.sidecars import (
+    EVIDENCE,
+    FOLDER,
+    SIGNED,
+    BuildReport,
+    stage,
+    write_evidence,
+)
 from edgevpr.compile.engine.ssh import Link, local_folder
 from edgevpr.errors import (
     ArtifactError,
@@ -190,6 +197,8 @@ def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: 
             stem = Path(sidecar.engine).stem
             for name in (sidecar.engine, f"{stem}.json"):
                 shutil.copyfile(back / name, folder / FOLDER / name)
+            if (back / f"{stem}{SIGNED}").is_file():
+                shutil.copyfile(back / f"{stem}{SIGNED}", folder / FOLDER / f"{stem}{SIGNED}")
         stage(folder, bundle, record, report.engines)
         if report.engines:
             write_evidence(folder, report)

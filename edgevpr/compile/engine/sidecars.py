@@ -5,10 +5,18 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from edgevpr.artifacts.manifest import Artifact, FileEntry, Manifest, sha256_file, write_json
+from edgevpr.artifacts.manifest import (
+    Artifact,
+    FileEntry,
+    Manifest,
+    decode_json,
+    sha256_file,
+    write_json,
+)
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.builder import Engine
 from edgevpr.compile.engine.first_run import EngineLatency
@@ -17,8 +25,13 @@ from edgevpr.compile.engine.parity import Parity
 from edgevpr.files import write_atomic
 
 FOLDER = "engines"
+RECORD = "bundle.json"
 #: End of the name of an engine's evidence, beside it in the bundle.
 EVIDENCE = ".evidence.json"
+#: End of the name of the board's signature of it (``edgevpr.artifacts.sign``).
+SIGNED = ".signature.json"
+#: Ends of the names of everything that an engine has in the bundle.
+ENDS = (".engine", ".json", EVIDENCE, SIGNED)
 
 
 class BuildReport(msgspec.Struct, frozen=True):
@@ -131,15 +144,17 @@ def stage(
     """Fill ``folder`` with the bundle around its new engines; the bundle as it will stand."""
     gone = {n for sidecar in new for n in replaced_by(bundle, record.engines, sidecar)}
     stems = {name.removesuffix(".engine") for name in gone}
-    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in (".engine", ".json", EVIDENCE)}
+    dropped = {f"{FOLDER}/{s}{end}" for s in stems for end in ENDS}
     for name in bundle.manifest.files:
         if name in dropped or (folder / name).exists():
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.file(name), folder / name)
+        shutil.copyfile(bundle.held(name), folder / name)
     names = [name for name in record.engines if name not in gone]
     engines = list(dict.fromkeys([*names, *(sidecar.engine for sidecar in new)]))
-    write_json(folder / "bundle.json", msgspec.structs.replace(record, engines=engines))
+    # As it stands but for this list: fields of another edgevpr are signed too.
+    document = decode_json(bundle.path / RECORD, bundle.bytes(RECORD), dict[str, Any])
+    write_json(folder / RECORD, {**document, "engines": engines})
     files = {
         file.relative_to(folder).as_posix(): FileEntry(file.stat().st_size, sha256_file(file))
         for file in folder.rglob("*")

@@ -150,10 +150,7 @@ def compact(gallery: Path, *, keep: int = 1, track: Track = silent) -> Change:
         if not now.generation.added and now.live.all():
             prune(path, keep)
             return change_now("compact", 0, "nothing to fold")
-        index, own = (
-            read_index(now.index_file, now.record.faiss_version, mapped=False),
-            len(now.own),
-        )
+        index, own = _index_of(now), len(now.own)
         drop_rows(index, now.live[:own])
         vectors = now.added_vectors()[now.live[own:]]
         with one_thread():
@@ -216,7 +213,8 @@ def _write_rows(
 
 def _index_of(now: GalleryFiles) -> Any:
     """The gallery's FAISS index, in memory, to be changed."""
-    index = read_index(now.index_file, now.record.faiss_version, mapped=False)
+    shown, version = now.path / gallery_files.INDEX, now.record.faiss_version
+    index = read_index(now.index_file, version, mapped=False, shown=shown)
     now.check_index(index.ntotal, index.d)
     return index
 
@@ -249,9 +247,7 @@ def project_features(
     Raises:
         NumericsError: a descriptor holds NaN or infinity.
     """
-    projection = None
-    if gallery.projection_file is not None:
-        projection = Projection.load(gallery.projection_file)
+    projection = Projection.of_gallery(gallery.artifact, gallery.record)
     rows = np.arange(len(new.table)) if rows is None else rows
     blocks = []
     starts = range(0, len(rows), _AT_ONCE)

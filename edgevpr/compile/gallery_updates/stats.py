@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgevpr.artifacts.gallery_files import GalleryFiles
+from edgevpr.artifacts.gallery_files import INDEX, GalleryFiles
 from edgevpr.artifacts.generations import Change, kept
 from edgevpr.retrieval.read_index import read_index
 
@@ -40,7 +40,9 @@ def stats(gallery: Path) -> GalleryStats:
     """Read a gallery and count."""
     files = GalleryFiles(gallery)
     record, generation = files.record, files.generation
-    sizes = _list_sizes(read_index(files.index_file, record.faiss_version))
+    sizes = _list_sizes(
+        read_index(files.index_file, record.faiss_version, shown=files.path / INDEX)
+    )
     own = [files.path / name for name in files.artifact.manifest.files]
     earlier = kept(gallery)
     return GalleryStats(

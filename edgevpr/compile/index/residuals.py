@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.arrays import read_array
 from edgevpr.artifacts.manifest import Artifact
 
 RESIDUALS = "residuals.npy"
@@ -22,5 +23,6 @@ def save_residuals(path: Path, queries: NDArray[np.float32], answers: NDArray[np
 def load_residuals(gallery: Artifact, width: int) -> NDArray[np.float32]:
     """(n, width) displacements; one of zeros in a gallery without any."""
     if RESIDUALS in gallery.manifest.files:
-        return np.asarray(np.load(gallery.file(RESIDUALS), allow_pickle=False), np.float32)
+        residuals = read_array(gallery, RESIDUALS, np.float16, (None, width))
+        return np.asarray(residuals, np.float32)
     return np.zeros((1, width), np.float32)

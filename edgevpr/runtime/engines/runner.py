@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.errors import ArtifactError, ArtifactVersionError, TargetError
+from edgevpr.errors import ArtifactVersionError, CorruptArtifactError, TargetError
 from edgevpr.optional import require
+from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_graph
 
 
 class Runner(Protocol):
@@ -42,22 +43,24 @@ class OnnxRunner:
     Args:
         model: the graph; one input (1, H, W, 3) uint8, one output (1, d) float32.
         threads: threads one inference is spread over; 0: one per core.
+        data: the content of ``model``, where it has been read and checked already.
 
     Raises:
+        CorruptArtifactError: no graph, or one that takes, gives or holds something else.
         ArtifactVersionError: the installed ONNX Runtime does not know the graph's operators.
-        ArtifactError: the graph takes or gives something else.
     """
 
-    def __init__(self, model: Path, *, threads: int = 0) -> None:
+    def __init__(self, model: Path, *, threads: int = 0, data: bytes | None = None) -> None:
+        data = _read(model) if data is None else data
+        #: names and shapes of the graph's input and output.
+        self.ends = check_graph(data, model)
         ort = require("onnxruntime", extra="compile")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for each failure
             first = str(error).strip().splitlines()[0]
             raise ArtifactVersionError(
@@ -65,14 +68,7 @@ class OnnxRunner:
                 "expected a graph that it knows: run pip install --upgrade onnxruntime, or "
                 "edgevpr compile MODEL again on this machine"
             ) from error
-        (self._input,) = self._session.get_inputs()
-        (self._output,) = self._session.get_outputs()
-        if self._input.type != "tensor(uint8)" or len(self._input.shape) != 4:
-            raise ArtifactError(
-                f"found {model} with the input {self._input.type} {self._input.shape}, expected "
-                "tensor(uint8) (1, H, W, 3): run edgevpr compile MODEL again"
-            )
-        self._names = [self._output.name]
+        self._names = [self.ends.output]
         self.device = f"ONNX Runtime {ort.__version__}, CPU, {threads or 'all'} threads"
 
     def __enter__(self) -> "OnnxRunner":
@@ -83,14 +79,37 @@ class OnnxRunner:
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = [
-            self._session.run(self._names, {self._input.name: images[i : i + 1]})[0]
+            self._session.run(self._names, {self.ends.input: images[i : i + 1]})[0]
             for i in range(len(images))
         ]
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 def _onnx(bundle: Artifact, record: BundleRecord, threads: int) -> Runner:
-    return OnnxRunner(bundle.file("model.onnx"), threads=threads)
+    graph = bundle.path / "model.onnx"
+    runner = OnnxRunner(graph, threads=threads, data=bundle.bytes("model.onnx"))
+    size = record.preprocess
+    expected = GraphEnds(
+        record.input, record.output, (1, size.height, size.width, 3), (1, record.output_dim)
+    )
+    if runner.ends != expected:
+        raise CorruptArtifactError(
+            f"found {graph} from {runner.ends.input} {runner.ends.input_shape} to "
+            f"{runner.ends.output} {runner.ends.output_shape}, expected {expected.input} "
+            f"{expected.input_shape} to {expected.output} {expected.output_shape}, as in its "
+            "bundle.json: run edgevpr compile MODEL again"
+        )
+    return runner
+
+
+def _read(model: Path) -> bytes:
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise CorruptArtifactError(
+            f"found {model} unreadable ({error.strerror}), expected an ONNX graph: run edgevpr "
+            "compile MODEL again"
+        ) from error
 
 
 def _tensorrt(bundle: Artifact, record: BundleRecord, threads: int) -> Runner:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
+from edgevpr.artifacts.trust import check_engine_trusted
 from edgevpr.device.targets import this_board
 from edgevpr.errors import CorruptArtifactError, EngineMissingError, ResourceError, TargetError
 from edgevpr.runtime.engines import rtx_cache
@@ -284,7 +285,8 @@ def choose_engine(
 
     Raises:
         EngineMissingError: none fits.
-        CorruptArtifactError: one fits but is not the file, or not of the graph, it claims.
+        CorruptArtifactError: one fits but is not the file, or not of the graph, it claims, or no
+            trusted key has signed it.
     """
     again = f"run edgevpr build {bundle.path} on this machine"
     there = []
@@ -297,8 +299,9 @@ def choose_engine(
         if sidecar.target not in ("", board):
             continue
         path = bundle.file(f"engines/{stem}.engine")
-        plan = path.read_bytes()
-        if hashlib.sha256(plan).hexdigest() != sidecar.sha256:
+        plan = bundle.bytes(f"engines/{stem}.engine")
+        changed = hashlib.sha256(plan).hexdigest() != sidecar.sha256
+        if changed or sidecar.engine != path.name:
             raise CorruptArtifactError(
                 f"found {path} changed since it was built, expected the engine its sidecar "
                 f"describes: {again}"
@@ -308,6 +311,7 @@ def choose_engine(
                 f"found {path} built from another graph, expected that of "
                 f"{bundle.path / 'model.onnx'}: {again}"
             )
+        check_engine_trusted(bundle, stem)
         return sidecar, plan
     raise EngineMissingError(
         f"found {'engines for ' + ', '.join(there) if there else 'no engine yet'} in "

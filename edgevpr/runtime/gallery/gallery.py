@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.gallery_files import GalleryFiles
+from edgevpr.artifacts.gallery_files import ADDED_INDEX, INDEX, GalleryFiles
 from edgevpr.artifacts.generations import identity
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
@@ -78,10 +78,10 @@ class Gallery:
             self.live,
         )
         self.parameters = self.record.chosen.parameters if parameters is None else parameters
-        self.projection: Projection | None = None
-        if files.projection_file is not None:
-            self.projection = Projection.load(files.projection_file)
-        self._index = read_index(files.index_file, self.record.faiss_version)
+        self.projection = Projection.of_gallery(self.artifact, self.record)
+        self._index = read_index(
+            files.index_file, self.record.faiss_version, shown=path / INDEX, rows=self.record.count
+        )
         files.check_index(self._index.ntotal, self._index.d)
         self._set_parameters(self._index)
         added = self._read_added(files)
@@ -94,7 +94,12 @@ class Gallery:
         """The index of added images, its parameters set; None without any."""
         if files.added_index_file is None:
             return None
-        added = read_index(files.added_index_file, self.record.faiss_version)
+        added = read_index(
+            files.added_index_file,
+            self.record.faiss_version,
+            shown=files.path / ADDED_INDEX,
+            rows=self.generation.added,
+        )
         files.check_added_index(added.ntotal, added.d)
         if type(innermost(added)) is type(innermost(self._index)):
             self._set_parameters(added)

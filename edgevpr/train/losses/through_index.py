@@ -79,9 +79,9 @@ def through_index(
     opened = open_artifact(gallery, "gallery")
     check_same_space(opened.space, str(gallery), features.space, str(features.artifact.path))
     record = opened.read("gallery.json", GalleryRecord)
-    projection = Projection.load(opened.file("projection.npy")) if record.projection else None
+    projection = Projection.of_gallery(opened, record)
     codes = np.empty((features.record.count, record.index_dim), np.float16)
-    quantize = _quantizer(opened.file("index.faiss"), record.factory)
+    quantize = _quantizer(opened.held("index.faiss"), record.factory, gallery)
     for start in range(0, len(codes), _BLOCK):
         block = np.asarray(features.descriptors[start : start + _BLOCK], np.float32)
         vectors = l2_normalize(block) if projection is None else projection.apply(block)
@@ -89,7 +89,7 @@ def through_index(
     return ThroughIndex(objective, codes, projection, tau)
 
 
-def _quantizer(path: Path, factory: str) -> Any:
+def _quantizer(path: Path, factory: str, gallery: Path) -> Any:
     """A function from (n, d) vectors to their quantized form in the index at ``path``."""
     import faiss
 
@@ -105,7 +105,7 @@ def _quantizer(path: Path, factory: str) -> Any:
     codebook = getattr(index, "pq", None)
     if codebook is None:
         raise UsageError(
-            f"found {factory} in `through_index` {path.parent}, expected an index with a product "
+            f"found {factory} in `through_index` {gallery}, expected an index with a product "
             "quantizer: build one with edgevpr index FEATURES --kind ivfpq"
         )
     coarse: Any = None

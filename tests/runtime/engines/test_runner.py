@@ -11,7 +11,6 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import (
-    ArtifactVersionError,
     CorruptArtifactError,
     EngineMissingError,
     TargetError,
@@ -40,7 +39,7 @@ def test_onnx_runner_batches_and_keeps_results(world: World) -> None:
 
 def test_graph_that_onnxruntime_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
-    with pytest.raises(ArtifactVersionError, match="cannot load"):
+    with pytest.raises(CorruptArtifactError, match="no ONNX model"):
         OnnxRunner(tmp_path / "model.onnx")
 
 

@@ -1,0 +1,126 @@
+"""Contract of each kind of artifact: the records of its JSON agree with its files.
+
+What an opener holds an artifact to beyond its hashes. Arrays are held to their records where they
+are read (``edgevpr.artifacts.arrays``), graphs and engines before they run (``runtime.engines``):
+a board whose engine is damaged must be able to open its bundle and build another.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
+from edgevpr.artifacts.records import BundleRecord, FeaturesRecord, GalleryRecord
+from edgevpr.errors import CorruptArtifactError
+from edgevpr.preprocess import Preprocess
+
+#: Widest descriptor, most images of a map, longest side of a network's input in pixels.
+MOST_DIM, MOST_IMAGES, MOST_SIDE = 1 << 20, 1 << 40, 1 << 13
+
+
+class _Recipe(msgspec.Struct):
+    """The graphs that ``recipe.json`` names, at any depth."""
+
+    steps: list[Any] = []
+
+
+def check_contract(opened: Artifact) -> None:
+    """Raise unless the records of an artifact agree with its files.
+
+    A record that the folder does not have is reported by whoever needs it.
+
+    Raises:
+        CorruptArtifactError: they do not, or a number is out of its range.
+    """
+    found = _CONTRACTS.get(opened.manifest.kind)
+    if found is not None and found[0] in opened.manifest.files:
+        found[1](opened)
+
+
+def _bundle(opened: Artifact) -> None:
+    record = opened.read("bundle.json", BundleRecord)
+    _check_side(opened, record.preprocess)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    _in_range(opened, "output_dim", record.output_dim, 1, record.dim)
+    if "model.onnx" in opened.manifest.files:
+        _same_digest(opened, "model.onnx", record.graph_sha256, "bundle.json")
+    if "recipe.json" in opened.manifest.files:
+        data = opened.bytes("recipe.json", MOST_JSON)
+        recipe = decode_json(opened.path / "recipe.json", data, _Recipe)
+        for file, digest in _graphs(recipe.steps):
+            _same_digest(opened, file, digest, "recipe.json")
+
+
+def _gallery(opened: Artifact) -> None:
+    record = opened.read("gallery.json", GalleryRecord)
+    _in_range(opened, "count", record.count, 0, MOST_IMAGES)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    _in_range(opened, "index_dim", record.index_dim, 1, record.dim)
+    if record.projection:
+        _same_digest(opened, "projection.npy", record.projection, "gallery.json")
+    elif record.index_dim != record.dim:
+        raise _contradiction(
+            opened, f"`index_dim` {record.index_dim} without a projection", str(record.dim)
+        )
+    model = record.confidence
+    if model is not None:
+        _in_range(opened, "threshold", model.threshold, 0, 1)
+        _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
+        _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+
+
+def _features(opened: Artifact) -> None:
+    record = opened.read("features.json", FeaturesRecord)
+    _check_side(opened, record.preprocess)
+    _in_range(opened, "count", record.count, 0, MOST_IMAGES)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+
+
+_CONTRACTS: dict[str, tuple[str, Callable[[Artifact], None]]] = {
+    "bundle": ("bundle.json", _bundle),
+    "gallery": ("gallery.json", _gallery),
+    "features": ("features.json", _features),
+}
+
+
+def _graphs(value: Any, depth: int = 8) -> list[tuple[str, str]]:
+    """(file, SHA-256) of each object with both, down to a depth."""
+    if depth == 0:
+        return []
+    if isinstance(value, list):
+        return [found for item in value for found in _graphs(item, depth - 1)]
+    if not isinstance(value, dict):
+        return []
+    if isinstance(value.get("file"), str) and isinstance(value.get("sha256"), str):
+        return [(value["file"], value["sha256"])]
+    return [found for item in value.values() for found in _graphs(item, depth - 1)]
+
+
+def _same_digest(opened: Artifact, name: str, digest: str, said_in: str) -> None:
+    """Raise unless the file is the one that a record names; no digest was recorded where empty."""
+    opened.file(name)
+    if digest and opened.manifest.files[name].sha256 != digest:
+        raise _contradiction(
+            opened,
+            f"{name} with the SHA-256 {opened.manifest.files[name].sha256[:12]}",
+            f"{digest[:12]}, which {said_in} says",
+        )
+
+
+def _check_side(opened: Artifact, preprocess: Preprocess) -> None:
+    for name in ("height", "width"):
+        _in_range(opened, name, getattr(preprocess, name), 1, MOST_SIDE)
+
+
+def _in_range(opened: Artifact, name: str, found: float, least: float, most: float) -> None:
+    if not least <= found <= most:
+        raise _contradiction(
+            opened, f"{name} {found:g}", f"{least:g} to {most:g}" if least != most else f"{most:g}"
+        )
+
+
+def _contradiction(opened: Artifact, found: str, expected: str) -> CorruptArtifactError:
+    return CorruptArtifactError(
+        f"found {found} in {opened.path}, expected {expected}: write it again with {opened.command}"
+    )
