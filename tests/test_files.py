@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from edgevpr import files
 from edgevpr.artifacts.folder import open_artifact, write_artifact
-from edgevpr.files import write_atomic
+from edgevpr.files import scratch, write_atomic
 
 #: Dies by SIGKILL at the point named by its second argument.
 KILLED = """
@@ -41,6 +42,7 @@ with artifact.write_artifact(path, "features", space="new") as folder:
 #: Holds a writer open until a line arrives on stdin.
 WAITING = """
 import sys
+import tempfile
 from pathlib import Path
 from edgevpr.artifacts.folder import write_artifact
 
@@ -212,3 +214,26 @@ def test_write_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_atomic(file, b"new")
     assert file.read_bytes() == b"old"
     assert [p.name for p in file.parent.iterdir()] == ["a.json"]
+
+
+def test_scratch_of_killed_runs_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next run with the same prefix; those of living runs stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, pathlib, signal, sys, tempfile\n"
+        "tempfile.tempdir = sys.argv[1]\n"
+        "from edgevpr.files import scratch\n"
+        "with scratch('edgevpr-export-') as folder:\n"
+        "    (folder / 'model.onnx').write_text('x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    (left,) = tmp_path.iterdir()
+    with scratch("edgevpr-export-") as first, scratch("edgevpr-export-") as second:
+        assert first.is_dir()
+        assert second.is_dir()
+        assert not left.exists()
+        (first / "model.onnx").write_text("x")
+    with pytest.raises(KeyboardInterrupt), scratch("edgevpr-export-"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

@@ -61,9 +61,10 @@ class _Address:
 
 
 def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
-    """A camera by number, ``/dev/videoN``, ``v4l2:///dev/videoN``, ``csi://N``, ``rtsp://...`` or ``gst:PIPELINE``.
+    """A camera by number or address.
 
-    Local cameras take a mode: ``v4l2:///dev/video0?width=1280&height=720&fps=30``.
+    ``/dev/videoN``, ``v4l2:///dev/videoN``, ``csi://N``, ``rtsp://...`` or ``gst:PIPELINE``. Local
+    cameras take a mode: ``v4l2:///dev/video0?width=1280&height=720&fps=30``.
 
     Raises:
         DataError: there is no such camera, it does not answer, or the address is wrong.

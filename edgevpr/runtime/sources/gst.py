@@ -130,8 +130,9 @@ class GstCapture:
             self._pipeline = gst.parse_launch(pipeline.description)
         except _glib_error() as error:
             raise DataError(
-                f"found the pipeline {redact(pipeline.description)!r}, which GStreamer cannot build "
-                f"({redact(error.message)}), expected one that runs: try it with gst-launch-1.0"
+                f"found the pipeline {redact(pipeline.description)!r}, which GStreamer cannot "
+                f"build ({redact(error.message)}), expected one that runs: try it with "
+                "gst-launch-1.0"
             ) from None
         # An element that is freed while it runs crashes the process.
         try:
@@ -203,8 +204,8 @@ class GstCapture:
                 sinks.append(found[1])
         if len(sinks) != 1:
             raise DataError(
-                f"found {len(sinks)} appsinks in the pipeline {redact(description)!r}, expected one behind "
-                "other elements: leave it out, and it is appended"
+                f"found {len(sinks)} appsinks in the pipeline {redact(description)!r}, expected "
+                "one behind other elements: leave it out, and it is appended"
             )
         return sinks[0]
 

@@ -110,8 +110,8 @@ def _file(path: Path) -> Source:
         return ImageFiles([path])
     if content == "text":
         raise DataError(
-            f"found {path}, which OpenCV cannot open as a video, as it is a text, expected an image "
-            "or a video (mp4, mkv, avi): check the path"
+            f"found {path}, which is a text and which OpenCV cannot open as a video, expected an "
+            "image or a video (mp4, mkv, avi): check the path"
         )
     return VideoFile(path)
 

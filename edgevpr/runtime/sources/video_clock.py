@@ -51,6 +51,7 @@ class VideoClock:
         if self._without:
             self._last = (self._count - 1) * self._step
             return round(self._last, 6) if first or self._step else None
+        position = max(position, 0.0)
         at = position + self._shift
         if not first and at <= self._last:
             at = self._last + self._step

@@ -259,9 +259,7 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["2024-01-01T12:00:00.mp4", "./http:clip.mp4", "clip?.mp4"])
-def test_colons_in_a_video_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_colons_in_a_video_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """FFmpeg takes what stands before a colon for a protocol."""
     video(tmp_path / "clip.mp4").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -271,7 +269,7 @@ def test_colons_in_a_video_name(
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     """Frames name such a file with escapes; its pixels are read."""
     images(tmp_path, ["b.png"])
-    os.rename(os.fsencode(tmp_path / "b.png"), os.fsencode(tmp_path) + b"/caf\xe9.png")
+    (tmp_path / "b.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
     (tmp_path / os.fsdecode(b"br\xe9.png")).write_bytes(b"garbage")
     broken, whole = all_frames(str(tmp_path))
     assert whole.image is not None
