@@ -1,8 +1,10 @@
 """Texts that hold file names, made fit for UTF-8 and for a terminal.
 
 A name of a file may be any bytes: Latin-1 from an old archive, line feeds, the escape sequences
-of a terminal.
+of a terminal, blanks that a shell splits at.
 """
+
+import shlex
 
 
 def utf8(text: str) -> str:
@@ -30,3 +32,9 @@ def _escape(character: str) -> str:
     if character.isspace() and character not in "\t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029":
         return character  # blanks of other widths
     return character.encode("unicode_escape").decode()
+
+
+def shell_word(value: object) -> str:
+    """A path as one word of a command that a user copies into a shell."""
+    text = str(value)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -9,6 +9,7 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.trust import SIGNATURE, Signature, _ed25519, _text, statement
 from edgevpr.errors import DataError, UsageError
 from edgevpr.optional import require
+from edgevpr.printable import shell_word
 
 
 def new_key(path: Path) -> str:
@@ -50,12 +51,12 @@ def sign(bundle: Path, key: Path) -> str:
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"found no readable private key in {key} ({error}), expected Ed25519 in PEM: make one "
-            f"with edgevpr bundle key -o {key}"
+            f"with edgevpr bundle key -o {shell_word(key)}"
         ) from error
     if not isinstance(private, keys.Ed25519PrivateKey):
         raise DataError(
             f"found another kind of key in {key}, expected Ed25519: make one with edgevpr bundle "
-            f"key -o {key}"
+            f"key -o {shell_word(key)}"
         )
     opened = open_artifact(bundle, "bundle")
     public = _text(private.public_key().public_bytes_raw())
