@@ -1,4 +1,4 @@
-"""Outputs and atomic writes, released memory maps, the cache folder.
+"""Outputs and atomic writes, scratch folders, released memory maps, the cache folder.
 
 ``output_file`` decides what becomes of every file that is written: links are followed, devices and
 pipes are written as they are, only plain files are replaced, and never a file that is read.
@@ -208,6 +208,38 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """A folder for work files in the system's temporary folder, removed with the block.
+
+    A killed run leaves its folder; the next one with the same prefix removes it.
+
+    Args:
+        prefix: begins the name, for people who look there: "edgevpr-export-".
+    """
+    parent = Path(tempfile.gettempdir())
+    # Locked before it has the name that others sweep.
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{prefix}new-"))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = folder.rename(parent / f"{prefix}{os.getpid()}-{folder.name.rpartition('-')[2]}")
+        _sweep_scratch(parent, prefix)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _sweep_scratch(parent: Path, prefix: str) -> None:
+    """Remove what killed runs of this user left in the temporary folder."""
+    for left in parent.glob(f"{prefix}*-*"):
+        with contextlib.suppress(OSError):  # another run sweeps, too
+            if left.lstat().st_uid == os.getuid() and left.is_dir() and _abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _swap_in(temporary: Path, path: Path) -> None:
     """Make ``temporary`` the folder at ``path``; the one it replaces ends up at ``temporary``."""
     if not path.exists():
@@ -262,7 +294,7 @@ def _abandoned(left: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks: the process number in the name must do
-        owner = left.name.rpartition(".tmp-")[2].partition("-")[0]
+        owner = left.name.removesuffix(".old").rpartition("-")[0].rpartition("-")[2]
         return not Path("/proc", owner).exists()
     finally:
         os.close(handle)

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from edgevpr import files
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.errors import UsageError
-from edgevpr.files import check_output_folder, output_file, write_atomic
+from edgevpr.files import check_output_folder, output_file, scratch, write_atomic
 
 #: Dies by SIGKILL at the point named by its second argument.
 KILLED = """
@@ -45,6 +46,7 @@ with artifact.write_artifact(path, "features", space="new") as folder:
 #: Holds a writer open until a line arrives on stdin.
 WAITING = """
 import sys
+import tempfile
 from pathlib import Path
 from edgevpr.artifacts.folder import write_artifact
 
@@ -313,3 +315,26 @@ def test_an_output_that_is_read(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="choose another `save`"):
             check_output_folder(folder, [model], name="save")
     check_output_folder(tmp_path / "model2", [model])
+
+
+def test_scratch_of_killed_runs_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next run with the same prefix; those of living runs stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, pathlib, signal, sys, tempfile\n"
+        "tempfile.tempdir = sys.argv[1]\n"
+        "from edgevpr.files import scratch\n"
+        "with scratch('edgevpr-export-') as folder:\n"
+        "    (folder / 'model.onnx').write_text('x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    (left,) = tmp_path.iterdir()
+    with scratch("edgevpr-export-") as first, scratch("edgevpr-export-") as second:
+        assert first.is_dir()
+        assert second.is_dir()
+        assert not left.exists()
+        (first / "model.onnx").write_text("x")
+    with pytest.raises(KeyboardInterrupt), scratch("edgevpr-export-"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

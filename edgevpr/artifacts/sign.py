@@ -21,6 +21,7 @@ from edgevpr.artifacts.trust import (
 )
 from edgevpr.errors import CorruptArtifactError, DataError, UsageError
 from edgevpr.optional import require
+from edgevpr.printable import shell_word
 
 
 def new_key(path: Path) -> str:
@@ -149,11 +150,11 @@ def _read_private(key: Path) -> Any:
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"found no readable private key in {key} ({error}), expected Ed25519 in PEM: make one "
-            f"with edgevpr bundle key -o {key}"
+            f"with edgevpr bundle key -o {shell_word(key)}"
         ) from error
     if not isinstance(private, keys.Ed25519PrivateKey):
         raise DataError(
             f"found another kind of key in {key}, expected Ed25519: make one with edgevpr bundle "
-            f"key -o {key}"
+            f"key -o {shell_word(key)}"
         )
     return private

@@ -1,6 +1,8 @@
 """The ``edgevpr`` command line.
 
     main        assembly of the verbs, exit codes, errors as one sentence
+    process     descriptors and signals of the process, as verbs count on them
+    system_errors  sentences for what the operating system refuses
     verbs       table of the verbs; loads the module of the one that is called
     options     options of a verb from a dataclass
     spelling    parameter names in messages as the verb's flags

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.printable import shell_word
 
 if TYPE_CHECKING:
     from edgevpr.compile.engine.sidecars import BuildReport
@@ -47,7 +48,7 @@ def command(
         console.emit_json(report)
         return
     show(report)
-    console.note(f"next: edgevpr run SOURCE --bundle {bundle} --gallery GALLERY")
+    console.note(f"next: edgevpr run SOURCE --bundle {shell_word(bundle)} --gallery GALLERY")
 
 
 def show(report: "BuildReport") -> None:

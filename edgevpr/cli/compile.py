@@ -8,6 +8,7 @@ import typer
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
 from edgevpr.compile.options import CompileOptions
+from edgevpr.printable import shell_word
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
@@ -86,8 +87,7 @@ def _explain(record: "BundleRecord") -> None:
 
 
 def _next(runtime: str, bundle: Path, gallery: Path | None) -> str:
+    here, places = shell_word(bundle), shell_word(gallery or "GALLERY")
     if runtime == "tensorrt":
-        return (
-            f"edgevpr build {bundle} --host user@board, or copy it there and build it on the board"
-        )
-    return f"edgevpr run SOURCE --bundle {bundle} --gallery {gallery or 'GALLERY'}"
+        return f"edgevpr build {here} --host user@board, or copy it there and build it on the board"
+    return f"edgevpr run SOURCE --bundle {here} --gallery {places}"

@@ -8,20 +8,41 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from edgevpr.cli.spelling import spell
+from edgevpr.printable import printable, utf8
+from edgevpr.redact import redact
 
 T = TypeVar("T")
 
 
 def note(message: str) -> None:
-    """A remark on stderr; `name` of a parameter is printed as the verb's flag."""
-    print(spell(message), file=sys.stderr, flush=True)
+    """A remark on stderr, without secrets; `name` of a parameter is printed as the verb's flag."""
+    print(shown(spell(message)), file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """A text for a terminal: passwords masked, control characters other than line feeds shown."""
+    return "\n".join(printable(line) for line in redact(text).split("\n"))
 
 
 def emit_json(record: object) -> None:
-    """One JSON document on stdout."""
+    """One JSON document on stdout, its texts in UTF-8 and without secrets."""
+    print(json_text(record, indent=2), flush=True)
+
+
+def json_text(record: object, indent: int = -1) -> str:
+    """A record as JSON, in one line or indented, its texts in UTF-8 and without secrets."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(record), indent=2).decode(), flush=True)
+    data = msgspec.json.encode(_told(msgspec.to_builtins(record)))
+    return msgspec.json.format(data, indent=indent).decode() if indent >= 0 else data.decode()
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, str):
+        return utf8(redact(value))
+    if isinstance(value, dict):
+        return {_told(key): _told(each) for key, each in value.items()}
+    return [_told(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

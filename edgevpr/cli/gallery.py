@@ -7,6 +7,7 @@ import typer
 
 from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
+from edgevpr.printable import shell_word
 
 group = new_app(
     help="Add images to a gallery, remove some, compact it, roll it back, sign it.",
@@ -185,5 +186,5 @@ def _advice(drift: Any, gallery: Path) -> str:
     return (
         f"the index finds {drift.added_found:.1f}% of the added images as exact search would, and "
         f"{drift.own_found:.1f}% of its own: its codebook does not fit what was added, run "
-        f"edgevpr gallery compact {gallery} --retrain FEATURES"
+        f"edgevpr gallery compact {shell_word(gallery)} --retrain FEATURES"
     )

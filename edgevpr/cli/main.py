@@ -1,15 +1,20 @@
 """The ``edgevpr`` command: assembly of the verbs, exit codes, errors as one sentence."""
 
-import errno
 import os
 import sys
+import traceback
+from types import TracebackType
 
 import typer
 
 from edgevpr import __version__
+from edgevpr.cli.process import interruptible, open_standard_streams
+from edgevpr.cli.system_errors import system_sentence
 from edgevpr.cli.usage import is_usage_error, usage_sentence
 from edgevpr.cli.verbs import Verbs, new_app
 from edgevpr.errors import EdgeVPRError
+from edgevpr.printable import printable
+from edgevpr.redact import redact
 
 app = new_app(
     cls=Verbs,
@@ -47,14 +52,19 @@ def run(words: list[str]) -> None:
 
 def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
+    open_standard_streams()
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
     try:
-        run(sys.argv[1:])
+        with interruptible():
+            run(sys.argv[1:])
     except BaseException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
-        if isinstance(error, SystemExit) or (debug and not is_usage_error(error)):
+        if isinstance(error, SystemExit):
+            raise
+        if debug and not is_usage_error(error):
+            sys.excepthook = _traceback
             raise
         code, sentence = explain(error)
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
@@ -64,8 +74,23 @@ def main() -> None:
         sys.exit(code)
 
 
+def _traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Python's traceback, without the passwords in its messages."""
+    print(redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
+
+
 def explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence for an exception that reached the top."""
+    """Exit code and sentence for an exception that reached the top.
+
+    The sentence is one line without secrets, whatever the names in it hold.
+    """
+    code, sentence = _explain(error)
+    return code, printable(redact(sentence))
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, EdgeVPRError):
         return error.exit_code, str(error)
     if is_usage_error(error):
@@ -76,20 +101,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 7, "found no free memory, expected some: close other programs or lower --batch-size"
     if isinstance(error, BrokenPipeError):
         return 1, "the program reading the output has closed it"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or "the output"
-        return 7, f"found no space left on the disk of {where}: free some, run the command again"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        where = error.filename or "the output"
-        return (
-            7,
-            f"found {where} closed to this user, expected access: choose another --output",
-        )
-    if (
-        isinstance(error, OSError)
-        and error.errno in (errno.ENOTDIR, errno.EEXIST)
-        and error.filename
-    ):
-        return 2, f"{error.filename}: found a file where a folder is expected: correct the path"
+    if isinstance(error, OSError) and (found := system_sentence(error)):
+        return found
     kind = type(error).__name__
     return 1, f"unexpected {kind} ({error}): run again with edgevpr --debug and report it"

@@ -50,9 +50,11 @@ def command(
     """
     import msgspec
 
+    from edgevpr.printable import utf8
     from edgevpr.profiles.configuration import closing_row
     from edgevpr.profiles.measure import profile, write_profile
     from edgevpr.profiles.report.render_report import closing_table
+    from edgevpr.redact import redact
 
     record = profile(
         bundle,
@@ -68,7 +70,7 @@ def command(
         track=console.track,
     )
     config = {
-        "source": str(source), "bundle": str(bundle), "gallery": str(gallery),
+        "source": utf8(redact(str(source))), "bundle": str(bundle), "gallery": str(gallery),
         "exact": None if features is None else str(features), "name": name,
         "exact_name": exact_name, "frames": count,
         "warmup": warmup, "radius_m": radius_m, "threads": threads,

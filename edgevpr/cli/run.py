@@ -144,6 +144,7 @@ def command(
     from edgevpr.cli.engine import build_if_missing
     from edgevpr.errors import DataError
     from edgevpr.places.near import Near
+    from edgevpr.redact import redact_address
 
     prior = Near.parse(near) if near else None
 
@@ -171,10 +172,11 @@ def command(
     camera = runtime.CameraOptions(backend, policy, pipeline_scale=size, notify=console.note)
     feed = runtime.open_source(source, camera)
     with ExitStack() as stack:
-        worker = stack.enter_context(runtime.LocalizerThread(open_pair))
-        frames = stack.enter_context(feed)
+        # Before anything opens: an engine that is left while it opens aborts the process.
         stop = stack.enter_context(runtime.stop_on_signals())
         stack.enter_context(runtime.call_on_hangup(swap.request, stop))
+        worker = stack.enter_context(runtime.LocalizerThread(open_pair))
+        frames = stack.enter_context(feed)
         reads = [bundle, gallery, *runtime.files_of(feed)]
         file = None
         if output:
@@ -197,17 +199,16 @@ def command(
     elif output:
         console.emit_json(summary)
     else:
-        import msgspec
-
-        console.note(msgspec.json.encode(summary).decode())
+        console.note(console.json_text(summary))
     if cut_short:
         kept = f"; the answers so far are in {file.part}" if file else ""
-        console.note(f"interrupted before the end of {source}{kept}")
+        console.note(f"interrupted before the end of {redact_address(source)}{kept}")
         raise typer.Exit(130)
-    if summary.frames == summary.errors:
+    stopped_before_the_first = summary.interrupted and not summary.frames
+    if summary.frames == summary.errors and not stopped_before_the_first:
         raise DataError(
-            f"none of the {summary.frames} frames of {source} could be read and described, "
-            "expected images: look at the errors above, and at the files"
+            f"none of the {summary.frames} frames of {redact_address(source)} could be read "
+            "and described, expected images: look at the errors above, and at the files"
         )
     if isinstance(frames, runtime.LiveSource) and frames.gone:
         raise typer.Exit(DataError.exit_code)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from edgevpr.compile.stages import Stages
 from edgevpr.compile.steps import Steps
 from edgevpr.device.targets import load_target
 from edgevpr.errors import CorruptArtifactError, ResourceError
-from edgevpr.files import cache_folder
+from edgevpr.files import cache_folder, scratch
 from edgevpr.progress import Track, silent
 from edgevpr.runtime.gallery.gallery import Gallery
 
@@ -65,8 +64,8 @@ def compile_artifact(
     _check_writable(out)
     check_gallery(precision, options.gallery)
     cache = Cache(cache_folder() / "compile" if options.cache else None)
-    with tempfile.TemporaryDirectory(prefix="edgevpr-export-") as scratch:
-        source = read_source(model, Path(scratch, "model.onnx"), options.gallery)
+    with scratch("edgevpr-export-") as work:
+        source = read_source(model, work / "model.onnx", options.gallery)
         folder = options.calibration
         if folder is None and options.gallery is not None:
             folder = images_of_gallery(options.gallery)
@@ -79,7 +78,7 @@ def compile_artifact(
         graph = Steps(track).run(
             "export",
             "exporting to ONNX",
-            lambda: Stages(cache, Path(scratch), track).export(
+            lambda: Stages(cache, work, track).export(
                 source.model_digest, lambda file: export(model, file)
             ),
         )
@@ -122,10 +121,10 @@ def compile_model(
         TargetError: an operator that the target cannot build, named with its node.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="edgevpr-compile-") as scratch,
+        scratch("edgevpr-compile-") as work,
         write_artifact(out, "bundle", space=request.source.space) as folder,
     ):
-        stages, steps = Stages(cache or Cache(None), Path(scratch), track), Steps(track)
+        stages, steps = Stages(cache or Cache(None), work, track), Steps(track)
         compiled = _compile(request, stages, steps)
         return write_bundle(folder, compiled, steps, stages.cache.found, config or {})
 

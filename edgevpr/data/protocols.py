@@ -18,6 +18,7 @@ from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
+from edgevpr.printable import shell_word
 
 #: Names under which published data sets keep gallery and queries.
 FOLDERS = (("database", "queries"), ("ref", "query"), ("new", "old"))
@@ -140,7 +141,7 @@ def open_protocol(name: str, root: Path) -> Evaluation:
         hint = (
             f"pass {' or '.join(others)}, which has these counts"
             if others
-            else f"see what is missing with edgevpr data check {name} {root}"
+            else f"see what is missing with edgevpr data check {name} {shell_word(root)}"
         )
         raise DataError(
             f"found {counts[0]:,} database and {counts[1]:,} query images in {root}, expected "

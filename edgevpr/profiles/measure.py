@@ -16,10 +16,12 @@ from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import MissingExtraError, UsageError
 from edgevpr.places.table import ImageTable
+from edgevpr.printable import utf8
 from edgevpr.profiles.configuration import TOP_K, Configuration, Searched, measure_configuration
 from edgevpr.profiles.context import device_context, peak_memory_mb
 from edgevpr.profiles.labelled_frames import read_frames
 from edgevpr.progress import Track, silent
+from edgevpr.redact import redact
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.engines.runner import Runner
 from edgevpr.runtime.localizer import Localizer
@@ -144,7 +146,7 @@ def profile(
     return ProfileRecord(
         rows=rows,
         device=msgspec.structs.replace(device, rss_mb=peak_memory_mb()),
-        source=frames.source,
+        source=utf8(redact(frames.source)),
         frames=len(rows[0].samples_ms["end_to_end"]),
         warmup=warmup,
         queries=len(answers) if answers is not None else 0,

@@ -4,6 +4,10 @@ TensorRT wants one owner thread, and a second pair that is compared beside the f
 so every localizer of a run has its own thread, and the loop passes frames and answers.
 """
 
+import atexit
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -13,8 +17,12 @@ from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.sources.frames import Frame
 
-#: Seconds that closing waits for an engine at work; the daemon thread does not keep the process.
+#: Seconds that closing waits for an engine at work.
 _CLOSE_S = 2.0
+#: Seconds that the process waits for it at its exit, at most.
+_EXIT_S = 20.0
+#: Exit code of a run that was interrupted, as nothing else leaves an engine at work.
+_INTERRUPTED = 130
 
 
 class LocalizerThread:
@@ -60,14 +68,24 @@ class LocalizerThread:
         return answer
 
     def close(self, *, wait: bool = True) -> None:
-        """Let the thread close the localizer, after the frames already submitted."""
+        """Let the thread close the localizer, after the frames already submitted.
+
+        What it has not ended then is waited for at the process's exit: an engine that is left
+        while it opens or works has threads of its own, and C++ aborts the process for them.
+        """
         self._frames.put(None)
         if wait and self._thread.is_alive():
             self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            atexit.register(_end, self._thread)
 
     def __enter__(self) -> "LocalizerThread":
         self.start()
-        self._next()
+        try:
+            self._next()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -97,3 +115,14 @@ class LocalizerThread:
                     del frame
         except BaseException as error:  # raised in the thread of the loop
             self._results.put(error)
+
+
+def _end(thread: threading.Thread) -> None:
+    """Wait for an engine's thread; end the process without C++'s farewells where it stays."""
+    with contextlib.suppress(KeyboardInterrupt):
+        thread.join(_EXIT_S)
+    if thread.is_alive():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(_INTERRUPTED)

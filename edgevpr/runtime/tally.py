@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 
+from edgevpr.printable import utf8
+from edgevpr.redact import redact
 from edgevpr.runtime.answers import Answer, FrameError, LatencySpread, RunSummary
 from edgevpr.runtime.sources.frames import Source
 
@@ -46,7 +48,7 @@ class Tally:
             search_ms=search,
             frame_age_ms=age,
             interrupted=interrupted,
-            remarks=[source.remark] if source.remark else [],
+            remarks=[utf8(redact(source.remark))] if source.remark else [],
             swaps=swaps,
         )
 

@@ -12,6 +12,7 @@ from torch import nn
 from edgevpr.artifacts.features import Features
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
+from edgevpr.printable import shell_word
 from edgevpr.progress import Track
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.images import PlaceBatches, ShuffledBatches
@@ -117,7 +118,7 @@ def _check_same_images(table: ImageTable, features: Features, config: TrainConfi
         raise DataError(
             f"found features of {len(features.table)} images at {config.features}, expected those "
             f"of the {len(table)} images in {config.images}: run edgevpr embed GALLERY_MODEL "
-            f"{config.images} -o {config.features}"
+            f"{shell_word(config.images)} -o {shell_word(config.features)}"
         )
 
 

@@ -47,3 +47,18 @@ def test_remarks_and_data_part_ways(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.err == "a remark\n"
     assert json.loads(captured.out) == {"a": 1.5, "b": None}
+
+
+def test_notes_and_json_have_no_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    """And no control characters, nor names that are no UTF-8."""
+    address = "rtsp://admin:s3cret@10.0.0.7/x"
+    console.note(f"{address} is gone\n\x1b[31m")
+    console.emit_json({"source": address, "remarks": [f"{address} \udce9"], "n": (1, 2.5, None)})
+    found = capsys.readouterr()
+    assert found.err == "rtsp://admin:***@10.0.0.7/x is gone\n\\x1b[31m\n"
+    assert json.loads(found.out) == {
+        "source": "rtsp://admin:***@10.0.0.7/x",
+        "remarks": ["rtsp://admin:***@10.0.0.7/x \\xe9"],
+        "n": [1, 2.5, None],
+    }
+    assert json.loads(console.json_text({"a": address})) == {"a": "rtsp://admin:***@10.0.0.7/x"}

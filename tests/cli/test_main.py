@@ -186,3 +186,23 @@ def edgevpr(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "edgevpr", *arguments], capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("found rtsp://admin:s3cret@10.0.0.7/x, expected a camera: check it"),
+        OSError(errno.ENOENT, "No such file", "http:/admin:s3cret@10.0.0.7/x"),
+        ZeroDivisionError("rtsp://10.0.0.7/x?password=s3cret"),
+    ],
+)
+def test_sentences_have_no_passwords(run: Run, error: BaseException) -> None:
+    _, _, err = run(error)
+    assert "s3cret" not in err
+    assert "***" in err
+
+
+def test_tracebacks_have_no_passwords() -> None:
+    done = edgevpr("--debug", "data", "check", "msls", "rtsp://admin:s3cret@10.0.0.7/x")
+    assert "Traceback" in done.stderr
+    assert "s3cret" not in done.stderr

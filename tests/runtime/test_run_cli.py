@@ -246,3 +246,96 @@ def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
         assert process.wait(timeout=60) == 130
     assert "Traceback" not in stderr
     assert "Exception ignored" not in stderr
+
+
+OPENING = """
+import os, signal, sys, threading
+from edgevpr import runtime
+from edgevpr.runtime import localizer_thread, loop
+
+real = runtime.open_localizer
+localizer_thread._CLOSE_S = localizer_thread._EXIT_S = 0.1
+
+def opening(*args, **options):
+    for number in {numbers}:
+        os.kill(os.getpid(), number)
+    if {hangs}:
+        threading.Event().wait()
+    return real(*args, **options)
+
+runtime.open_localizer = opening
+loop.DRAIN_S = {drain_s}
+from edgevpr.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_engine_opens(world: World, number: signal.Signals) -> None:
+    """Code 130 and no word of C++; the engine is opened and closed first."""
+    code = OPENING.format(numbers=[int(number)], hangs=False, drain_s=60)
+    done = finish([sys.executable, "-c", code, *command(world, world.drive)[3:]])
+    assert done.returncode == 130, done.stderr
+    assert "0 frames in" in done.stderr
+    assert "terminate" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM]])
+def test_an_engine_that_does_not_open(world: World, numbers: list[signal.Signals]) -> None:
+    """A run that was stopped ends, whatever its engine does."""
+    code = OPENING.format(numbers=list(map(int, numbers)), hangs=True, drain_s=0.2)
+    done = finish([sys.executable, "-c", code, *command(world, world.drive)[3:]])
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.startswith("edgevpr: interrupted")
+    assert "Traceback" not in done.stderr
+
+
+SILENT = """
+import os, signal, sys, threading
+from edgevpr import runtime
+from edgevpr.runtime.sources.cameras import _parse
+
+class Silent:
+    def __init__(self):
+        self.over = threading.Event()
+    def grab(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        self.over.wait(60)
+        return False
+    def retrieve(self):
+        return False, None
+    def release(self):
+        pass
+
+def open_source(uri, camera=None):
+    return runtime.LiveSource(Silent(), _parse(uri).name)
+
+runtime.open_source = open_source
+from edgevpr.cli.main import main
+main()
+"""
+
+
+def test_a_live_run_stopped_before_its_first_frame(world: World) -> None:
+    """It was stopped, so it did what was asked; nothing was unreadable."""
+    args = command(world, "rtsp://admin:s3cret@127.0.0.1:1/x")[3:]
+    done = finish([sys.executable, "-c", SILENT, *args])
+    assert done.returncode == 0, done.stderr
+    assert "0 frames in" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_names_that_are_no_utf8(world: World, tmp_path: Path) -> None:
+    """Lines and table go on after such a file, and name it with escapes."""
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for place, name in enumerate([b"a.png", b"caf\xe9.png", b"z.png"]):
+        (folder / os.fsdecode(name)).symlink_to(world.image(place))
+    table = tmp_path / "a.csv"
+    done = finish(command(world, folder, "--sink", f"csv:{table}"))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["place"] for line in lines] == [0, 1, 2]
+    assert lines[1]["source"].endswith(r"/caf\xe9.png")
+    assert [row["source"] for row in csv.DictReader(table.open())] == [x["source"] for x in lines]

@@ -18,6 +18,7 @@ from edgevpr.device.cpu import free_memory
 from edgevpr.device.gpu import Gpu, find_gpus
 from edgevpr.errors import CorruptArtifactError, TargetError
 from edgevpr.optional import require
+from edgevpr.printable import shell_word
 from edgevpr.progress import Track
 
 
@@ -80,8 +81,8 @@ def inspect_device(
     if recipe.sm is not None and gpu.sm != recipe.sm:
         raise TargetError(
             f"found {gpu.name} (sm_{gpu.sm}), expected {recipe.target} (sm_{recipe.sm}) for "
-            f"{bundle.path}: run edgevpr build {bundle.path} on such a board, or edgevpr compile "
-            "MODEL --target cuda for this GPU"
+            f"{bundle.path}: run edgevpr build {shell_word(bundle.path)} on such a board, or "
+            "edgevpr compile MODEL --target cuda for this GPU"
         )
     check_release(version, gpu.sm)
     remark = check_cache()

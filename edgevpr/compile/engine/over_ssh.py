@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from edgevpr.errors import (
     TargetError,
     UsageError,
 )
+from edgevpr.files import scratch
 
 #: Where to look for edgevpr on a board whose ssh sessions do not have it on their PATH.
 PLACES = ("$HOME/edgevpr/bin/edgevpr", "$HOME/.local/bin/edgevpr", "$HOME/.venv/bin/edgevpr")
@@ -99,7 +99,7 @@ def build_on_host(
     check_room(bundle)
     link = Link(host)
     program, version = _probe(link, bundle, host_edgevpr)
-    with _folder(link) as folder, tempfile.TemporaryDirectory(prefix="edgevpr-") as back:
+    with _folder(link) as folder, scratch("edgevpr-build-") as back:
         link.copy(local_folder(bundle.path), link.remote_folder(f"{folder}/bundle"))
         report = _build(link, program, folder, dla)
         if report.engines:

@@ -6,7 +6,6 @@ of the combinations tried (signed activations take 1.2 times as long). Ranges ar
 full range 0.9978.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from edgevpr.compile.precision.qdq import release_bystanders
 from edgevpr.compile.precision.structure import int8_layers
 from edgevpr.compile.precision.typed import check_calibration
 from edgevpr.device.cpu import has_int8_dot_product
+from edgevpr.files import scratch
 from edgevpr.progress import Track, silent
 from edgevpr.quiet import quiet
 
@@ -73,7 +73,7 @@ def quantize_cpu(
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     name = signature(model).input
-    with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
+    with scratch("edgevpr-int8-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))
         reader = _calibration_reader(name, images, track)

@@ -8,7 +8,6 @@ GPU first and for the CPU next must not depend on the order.
 import contextlib
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from edgevpr.compile.graph.signature import name_nodes, signature
 from edgevpr.compile.precision.choices import Method
 from edgevpr.errors import NumericsError
+from edgevpr.files import scratch
 from edgevpr.quiet import quiet
 
 
@@ -38,7 +38,7 @@ def quantize_gpu(
         layers: names of Conv, MatMul, Gemm and Add nodes.
     """
     ends = signature(model)
-    with tempfile.TemporaryDirectory(prefix="edgevpr-int8-") as folder:
+    with scratch("edgevpr-int8-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))
         with quiet(), unpatched(), _ranges_by(method or "entropy") as known:
@@ -85,7 +85,7 @@ def autocast(model: onnx.ModelProto, kept: dict[str, str]) -> onnx.ModelProto:
     Raises:
         NumericsError: a weight is beyond FP16's range.
     """
-    with tempfile.TemporaryDirectory(prefix="edgevpr-fp16-") as folder:
+    with scratch("edgevpr-fp16-") as folder:
         source = Path(folder, "model.onnx")
         onnx.save(model, str(source))
         with quiet():

@@ -21,6 +21,7 @@ from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.artifacts.trust import check_engine_trusted
 from edgevpr.device.targets import this_board
 from edgevpr.errors import CorruptArtifactError, EngineMissingError, ResourceError, TargetError
+from edgevpr.printable import shell_word
 from edgevpr.runtime.engines import rtx_cache
 from edgevpr.runtime.engines.cuda_buffer import Buffer, is_integrated
 from edgevpr.runtime.engines.cuda_graph import CudaGraph
@@ -107,14 +108,15 @@ class TensorRTRunner:
         if context is None:
             raise TargetError(
                 f"found {path} refused by {self.device}, whose message stands above, expected an "
-                f"engine built for it: run edgevpr build {self._bundle.path} on this machine"
+                f"engine built for it: run edgevpr build {shell_word(self._bundle.path)} on this "
+                "machine"
             )
         self._keep.append(context)
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         if sorted(names) != sorted([record.input, record.output]):
             raise CorruptArtifactError(
                 f"found {path} with the tensors {', '.join(names)}, expected {record.input} and "
-                f"{record.output}: run edgevpr build {self._bundle.path} again"
+                f"{record.output}: run edgevpr build {shell_word(self._bundle.path)} again"
             )
         self._stream = cuda.Stream(_NON_BLOCKING)
         mapped = is_integrated(cuda, gpu)
@@ -125,7 +127,7 @@ class TensorRTRunner:
                 raise CorruptArtifactError(
                     f"found {path} with the tensor {name} of {found} {shape}, expected "
                     f"{expected[name]} of a fixed shape: run edgevpr compile MODEL again, then "
-                    f"edgevpr build {self._bundle.path}"
+                    f"edgevpr build {shell_word(self._bundle.path)}"
                 )
             dtype = np.uint8 if name == record.input else np.float32
             self._buffers[name] = buffer = Buffer(cuda, shape, dtype, mapped)
@@ -201,7 +203,7 @@ class TensorRTRunner:
         if not done:
             raise TargetError(
                 f"found that {self.device} could not run the engine, its message stands above, "
-                f"expected it to: run edgevpr build {self._bundle.path} again"
+                f"expected it to: run edgevpr build {shell_word(self._bundle.path)} again"
             )
         self._stream.synchronize()
 
@@ -288,7 +290,7 @@ def choose_engine(
         CorruptArtifactError: one fits but is not the file, or not of the graph, it claims, or no
             trusted key has signed it.
     """
-    again = f"run edgevpr build {bundle.path} on this machine"
+    again = f"run edgevpr build {shell_word(bundle.path)} on this machine"
     there = []
     for name in record.engines:
         stem = Path(name).name.removesuffix(".engine")

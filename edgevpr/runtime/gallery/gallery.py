@@ -18,11 +18,13 @@ from edgevpr.errors import (
 )
 from edgevpr.places.check_positions import check_positions
 from edgevpr.places.near import Near, Positions
+from edgevpr.printable import shell_word
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.faiss_layers import innermost
 from edgevpr.retrieval.projection import Projection
 from edgevpr.retrieval.read_index import read_index
 from edgevpr.runtime.gallery.parts import Parts
+from edgevpr.runtime.gallery.search_parameters import parameters_problem
 from edgevpr.runtime.gallery.selection import Selection
 
 #: How often a gallery is opened again because it was replaced while it was being opened.
@@ -133,7 +135,8 @@ class Gallery:
             of_this = self.record.projection[:12] or "no projection"
             raise ArtifactError(
                 f"found projection {record.projection[:12]} fused into {bundle.path}, expected "
-                f"{of_this}, as in {here}: run edgevpr compile MODEL --gallery {here} again"
+                f"{of_this}, as in {here}: run edgevpr compile MODEL --gallery {shell_word(here)} "
+                "again"
             )
         if record.dim != self.record.dim:
             raise ArtifactError(
@@ -178,7 +181,7 @@ class Gallery:
             raise ArtifactError(
                 f"found descriptors of {width} numbers, expected {self.record.index_dim} or "
                 f"{self.record.dim} for {self.artifact.path}: use a bundle compiled with edgevpr "
-                f"compile MODEL --gallery {self.artifact.path}"
+                f"compile MODEL --gallery {shell_word(self.artifact.path)}"
             )
         # One thread: a team of them costs more than a single search. The setting belongs to the
         # calling thread in OpenMP, so it is made here and not where the gallery was opened.
@@ -201,11 +204,15 @@ class Gallery:
         import faiss
 
         space: Any = faiss.ParameterSpace()
+        problem = parameters_problem(self.parameters, index.ntotal)
         try:
-            space.set_index_parameters(index, self.parameters)
-        except RuntimeError as error:
+            if not problem:
+                space.set_index_parameters(index, self.parameters)
+        except RuntimeError:
+            problem = "FAISS has no such parameter"
+        if problem:
             raise UsageError(
                 f"found `parameters` {self.parameters!r}, which FAISS does not accept for "
-                f"{self.record.factory}, expected a string such as "
+                f"{self.record.factory} ({problem}), expected a string such as "
                 f"{self.record.chosen.parameters!r}: correct `parameters` or leave it out"
-            ) from error
+            )

@@ -3,7 +3,7 @@
 The ``rosbags`` library reads both storages of rosbag2 and knows ROS's messages.
 """
 
-import glob
+import shlex
 import threading
 import time
 from collections import Counter
@@ -14,11 +14,15 @@ from typing import Any
 
 from edgevpr.errors import DataError
 from edgevpr.optional import require
+from edgevpr.redact import redact_address
 from edgevpr.runtime.sources import cut_mcap
+from edgevpr.runtime.sources.content import content_of
 from edgevpr.runtime.sources.frames import Frame
 from edgevpr.runtime.sources.ros_images import DECODERS
 
 SUFFIXES = (".mcap", ".db3")
+#: Endings of what ``ros2 bag record --compression-mode file`` writes.
+_PACKED = (".zstd", ".zst")
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,20 @@ class Bag:
         )
 
     def _open(self) -> tuple[list[Topic], Messages]:
-        reader: Any = require("rosbags.rosbag2", extra="bags").Reader(self.path)
+        reader_class: Any = require("rosbags.rosbag2", extra="bags").Reader
+        if self.path.is_file():
+            # The library goes by the ending; it is given the reader for the content.
+            by_ending = reader_class.STORAGE_PLUGINS
+            content = ".mcap" if _is_mcap(self.path) else ".db3"
+            by_content = {self.path.suffix: by_ending[content]}
+            reader_class = type("Reader", (reader_class,), {"STORAGE_PLUGINS": by_content})
+        reader: Any = reader_class(self.path)
         try:
             reader.open()
         except MemoryError:
             raise
         except Exception as error:  # ReaderError, and what parsers raise on garbage
-            topics = cut_mcap.topics(self.path) if self.path.suffix == ".mcap" else []
+            topics = cut_mcap.topics(self.path) if _is_mcap(self.path) else []
             if not topics:
                 raise DataError(
                     f"found {self.path}, which cannot be read as a bag ({error}), expected an MCAP "
@@ -161,27 +172,74 @@ def _choose(path: Path, topics: list[Topic], name: str | None) -> Topic:
     )
 
 
+def _is_mcap(path: Path) -> bool:
+    return path.is_file() and content_of(path) == "mcap"
+
+
 def find(uri: str) -> Bag | None:
     """The bag at ``PATH[?topic=NAME]``, or None where there is something else.
+
+    A file is a bag by its content, whatever its ending, or by its ending in any case of letters.
 
     Raises:
         DataError: a bag that cannot be used, or is not there.
     """
     name, topic = uri, None
-    if not Path(uri).exists() and "?topic=" in uri:
+    if "?topic=" in uri and not _exists(Path(uri)):
         name, _, topic = uri.partition("?topic=")
     path = Path(name)
-    if path.is_dir():
-        if (path / "metadata.yaml").is_file():
-            return Bag(path, topic)
-        # A recorder that lost power leaves its file (with SQLite's journals) and no metadata.
-        files = [each for each in path.iterdir() if each.suffix in SUFFIXES]
-        if len(files) == 1 and all(p.name.startswith(files[0].name) for p in path.iterdir()):
-            return Bag(files[0], topic)
-    if path.suffix in SUFFIXES and path.is_file():
+    if _exists(path):
+        bag = _folder(path, topic) if path.is_dir() else _file(path, topic)
+        if bag is not None or topic is None:
+            return bag
+    elif topic is None and (not _named_as_bag(path) or any(mark in name for mark in "*?[")):
+        return None
+    raise DataError(
+        f"found no bag at {redact_address(name)}, expected an MCAP file or a rosbag2 folder: check "
+        "the path"
+    )
+
+
+def _folder(path: Path, topic: str | None) -> Bag | None:
+    if (path / "metadata.yaml").is_file():
         return Bag(path, topic)
-    if topic is not None or (path.suffix in SUFFIXES and not glob.has_magic(name)):
+    names = sorted(each.name for each in path.iterdir())
+    files = [path / name for name in names if _named_as_bag(Path(name))]
+    # A recorder that lost power leaves its files, with SQLite's journals, and no metadata.
+    if not files or not all(any(name.startswith(f.name) for f in files) for name in names):
+        return None
+    if len(files) == 1:
+        return _file(files[0], topic)
+    raise DataError(
+        f"found {len(files)} bag files and no metadata.yaml in {path}, expected one file or the "
+        f"metadata that puts them in order: run ros2 bag reindex {shlex.quote(str(path))}, or pass "
+        "one of the files"
+    )
+
+
+def _file(path: Path, topic: str | None) -> Bag | None:
+    if not path.is_file():
+        return None
+    content = content_of(path)
+    if content == "zstd" and _named_as_bag(path):
         raise DataError(
-            f"found no bag at {path}, expected an MCAP file or a rosbag2 folder: check the path"
+            f"found the compressed bag {path}, expected it unpacked: run unzstd "
+            f"{shlex.quote(str(path))}"
         )
+    if content in ("mcap", "db3") or _named_as_bag(path):
+        return Bag(path, topic)
     return None
+
+
+def _named_as_bag(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in _PACKED:
+        suffix = path.with_suffix("").suffix.lower()
+    return suffix in SUFFIXES
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no file can have such a name
+        return False

@@ -4,14 +4,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from edgevpr.errors import DataError, TargetError, UsageError
 from edgevpr.preprocess import Preprocess
+from edgevpr.redact import redact, redact_address
 from edgevpr.runtime.sources import gst
 from edgevpr.runtime.sources.live import CameraGone, LiveSource, Open, ReconnectPolicy
 
-#: First characters of a live camera's address; a bare number is ``/dev/videoN``.
+#: First characters of a live camera's address, in small letters; a bare number is
+#: ``/dev/videoN``.
 PREFIXES = ("v4l2://", "rtsp://", "rtsps://", "csi://", "gst:")
 
 Backend = Literal["auto", "opencv", "gstreamer"]
@@ -49,7 +51,7 @@ def scaled_for(preprocess: Preprocess) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Address:
-    #: for messages, without the password.
+    #: for messages and answers, without its passwords.
     name: str
     kind: str
     #: device, sensor number, URL or pipeline.
@@ -59,9 +61,10 @@ class _Address:
 
 
 def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
-    """A camera by number, ``v4l2:///dev/videoN``, ``csi://N``, ``rtsp://...`` or ``gst:PIPELINE``.
+    """A camera by number or address.
 
-    Local cameras take a mode: ``v4l2:///dev/video0?width=1280&height=720&fps=30``.
+    ``/dev/videoN``, ``v4l2:///dev/videoN``, ``csi://N``, ``rtsp://...`` or ``gst:PIPELINE``. Local
+    cameras take a mode: ``v4l2:///dev/video0?width=1280&height=720&fps=30``.
 
     Raises:
         DataError: there is no such camera, it does not answer, or the address is wrong.
@@ -84,30 +87,39 @@ def open_camera(uri: str, options: CameraOptions | None = None) -> LiveSource:
 
 
 def _parse(uri: str) -> _Address:
-    if uri.startswith("gst:"):
-        return _Address(uri, "gst", uri.removeprefix("gst:"), {})
-    if uri.startswith(("rtsp://", "rtsps://")):
-        parts = urlsplit(uri)
-        name = uri
-        if parts.password is not None:
-            name = uri.replace(f":{parts.password}@", ":***@", 1)
-        return _Address(name, parts.scheme, uri, {})
+    scheme, _, rest = uri.partition(":")
+    name, scheme = redact_address(uri), scheme.lower()
+    if scheme == "gst":
+        return _Address(name, "gst", rest, {})
+    if scheme in ("rtsp", "rtsps"):
+        return _Address(name, scheme, f"{scheme}:{rest}", {})
     plain, _, query = uri.partition("?")
     asked = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
-    wrong = [f"{k}={v}" for k, v in asked.items() if k not in _MODE or not v.isdigit()]
+    wrong = [f"{k}={v}" for k, v in asked.items() if k not in _MODE or not _is_number(v)]
     if wrong:
         raise DataError(
-            f"found {wrong[0]} in the address {uri}, expected whole numbers for "
+            f"found {redact(wrong[0])} in the address {name}, expected whole numbers for "
             f"{', '.join(_MODE)}: correct it"
         )
     mode = {key: int(value) for key, value in asked.items()}
-    if plain.startswith("csi://"):
-        sensor = plain.removeprefix("csi://")
-        if not sensor.isdigit():
-            raise DataError(f"found the address {uri}, expected csi:// and a number: pass csi://0")
-        return _Address(uri, "csi", sensor, mode)
-    device = f"/dev/video{plain}" if plain.isdigit() else plain.removeprefix("v4l2://")
-    return _Address(uri, "v4l2", device, mode)
+    if scheme == "csi":
+        sensor = plain[len("csi://") :]
+        if not _is_number(sensor):
+            raise DataError(f"found the address {name}, expected csi:// and a number: pass csi://0")
+        return _Address(name, "csi", sensor, mode)
+    if scheme == "v4l2":
+        plain = plain[len("v4l2://") :]
+    device = f"/dev/video{int(plain)}" if _is_number(plain) else plain
+    return _Address(name, "v4l2", device, mode)
+
+
+def is_camera(uri: str) -> bool:
+    """Whether a source that is no path is a live camera's address, in any case of letters."""
+    return _is_number(uri) or uri.lower().startswith((*PREFIXES, "/dev/video", "/dev/v4l/"))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 _MODE = ("width", "height", "fps")

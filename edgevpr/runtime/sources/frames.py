@@ -3,6 +3,7 @@
 Live cameras, where only the newest frame counts, are in ``edgevpr.runtime.sources.live``.
 """
 
+import os
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from edgevpr.errors import DataError
 from edgevpr.preprocess import decode_image
+from edgevpr.printable import utf8
+from edgevpr.runtime.sources.video_clock import VideoClock
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Frame:
 
     #: counts from 0 within a run.
     id: int
-    #: file it comes from, or the address of the camera.
+    #: file it comes from, or the address of the camera without its passwords.
     source: str
     #: (H, W, 3) uint8 in BGR order, as OpenCV decodes; None when it could not be read.
     image: NDArray[np.uint8] | None
@@ -36,6 +39,11 @@ class Frame:
     #: milliseconds that reading and decoding took.
     capture_ms: float
     error: str = ""
+
+    def __post_init__(self) -> None:
+        """Texts for JSON and tables: a name that is no UTF-8 gets escapes."""
+        object.__setattr__(self, "source", utf8(self.source))
+        object.__setattr__(self, "error", utf8(self.error))
 
 
 class Source(Protocol):
@@ -93,7 +101,7 @@ class ImageFiles:
 
 
 class VideoFile:
-    """Every frame of a video file, in order.
+    """Every frame of a video file, in order, with times that go forward.
 
     Raises:
         DataError: OpenCV cannot open it (not a video, or cut off before its index).
@@ -107,13 +115,16 @@ class VideoFile:
         self.path = path
         self.drops = 0
         self.remark = ""
-        self._capture: Any = cv2.VideoCapture(str(path))
+        # FFmpeg takes what stands before a colon for a protocol, unless a slash comes first.
+        self._capture: Any = cv2.VideoCapture(os.path.abspath(path))
         if not self._capture.isOpened():
             raise DataError(
                 f"found {path} ({path.stat().st_size} bytes), which OpenCV cannot open, expected a "
                 "complete video (mp4, mkv, avi): copy it again or convert it with ffmpeg"
             )
-        self._expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._clock = VideoClock(
+            self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
+        )
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -130,14 +141,10 @@ class VideoFile:
             found, image = self._capture.read()
             now = time.monotonic()
             if not found:
-                # A container's count is an estimate: a frame or two less is not remarked on.
-                if count < self._expected - 2:
-                    self.remark = (
-                        f"{self.path} ended after {count} of the {self._expected} frames it "
-                        "announces; it was cut off or is damaged from there on"
-                    )
+                if missing := self._clock.missing():
+                    self.remark = f"{self.path} {missing}"
                 return
-            at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+            at = self._clock.time(self._capture.get(cv2.CAP_PROP_POS_MSEC))
             yield Frame(count, str(self.path), image, now, at, (now - started) * 1e3)
             count += 1
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError, TargetError
+from edgevpr.redact import redact
 from edgevpr.runtime.sources.live import FIRST_FRAME_S, CameraGone, StreamEnded
 
 SINK = "appsink drop=true max-buffers=1 sync=false"
@@ -129,8 +130,9 @@ class GstCapture:
             self._pipeline = gst.parse_launch(pipeline.description)
         except _glib_error() as error:
             raise DataError(
-                f"found the pipeline {pipeline.description!r}, which GStreamer cannot build "
-                f"({error.message}), expected one that runs: try it with gst-launch-1.0"
+                f"found the pipeline {redact(pipeline.description)!r}, which GStreamer cannot "
+                f"build ({redact(error.message)}), expected one that runs: try it with "
+                "gst-launch-1.0"
             ) from None
         # An element that is freed while it runs crashes the process.
         try:
@@ -185,7 +187,7 @@ class GstCapture:
         message = self._bus.timed_pop_filtered(0, kinds.ERROR | kinds.EOS)
         if message is not None and message.type == kinds.ERROR:
             error, _ = message.parse_error()
-            raise CameraGone(f"stopped ({error.message.rstrip('.')})")
+            raise CameraGone(f"stopped ({redact(error.message).rstrip('.')})")
         if message is not None or self._sink.is_eos():
             self._sample = None
             if starting:
@@ -202,8 +204,8 @@ class GstCapture:
                 sinks.append(found[1])
         if len(sinks) != 1:
             raise DataError(
-                f"found {len(sinks)} appsinks in the pipeline {description!r}, expected one behind "
-                "other elements: leave it out, and it is appended"
+                f"found {len(sinks)} appsinks in the pipeline {redact(description)!r}, expected "
+                "one behind other elements: leave it out, and it is appended"
             )
         return sinks[0]
 

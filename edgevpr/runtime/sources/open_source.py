@@ -1,17 +1,23 @@
 """Sources by address.
 
 ``folder/``, ``'folder/*.jpg'``, ``image.png``, ``video.mp4``, ``file:///path/to/any/of/these``,
-``bag.mcap``, ``rosbag2-folder/?topic=/camera/image``, ``0``, ``v4l2:///dev/video0``,
-``rtsp://host/stream``, ``csi://0``, ``gst:PIPELINE``.
+``bag.mcap``, ``rosbag2-folder/?topic=/camera/image``, ``0``, ``/dev/video0``,
+``v4l2:///dev/video0``, ``rtsp://host/stream``, ``csi://0``, ``gst:PIPELINE``.
+
+What exists under the name is opened before it is read as an address: a folder ``20240131`` is no
+camera. Of a single file the content decides, not the ending.
 """
 
+import errno
 import glob
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from edgevpr.errors import DataError
+from edgevpr.errors import DataError, UsageError
+from edgevpr.redact import redact_address
 from edgevpr.runtime.sources.bags import find as find_bag
-from edgevpr.runtime.sources.cameras import PREFIXES, CameraOptions, open_camera
+from edgevpr.runtime.sources.cameras import PREFIXES, CameraOptions, is_camera, open_camera
+from edgevpr.runtime.sources.content import content_of
 from edgevpr.runtime.sources.frames import ImageFiles, Source, VideoFile
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -25,28 +31,89 @@ def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
         TargetError: an address that needs software this machine lacks.
         UsageError: options that do not fit the address.
     """
-    if uri.isdigit() or uri.startswith(PREFIXES):
-        return open_camera(uri, camera)
-    if uri.startswith("file://"):
-        uri = unquote(urlsplit(uri).path)
-    elif "://" in uri:
-        raise DataError(
-            f"found the address {uri}, expected a path, a camera number, file://, "
-            f"{', '.join(PREFIXES)}: correct it"
+    if not uri:
+        raise UsageError(
+            "found `source` empty, expected a folder of images, an image, a video or a camera: "
+            "name one, . for the folder you are in"
         )
+    if not _exists(uri):
+        if is_camera(uri):
+            return open_camera(uri, camera)
+        if uri.lower().startswith("file://"):
+            uri = _path_of(uri)
+        elif "://" in uri:
+            raise DataError(
+                f"found the address {redact_address(uri)}, expected a path, a camera number, "
+                f"file://, {', '.join(PREFIXES)}: correct it"
+            )
     if (bag := find_bag(uri)) is not None:
         return bag
     path = Path(uri)
+    if not _exists(uri):
+        if any(mark in uri for mark in "*?["):
+            return _pattern(uri)
+        raise DataError(
+            f"found nothing at {redact_address(uri)}, expected a folder of images, an image, a "
+            "video or a camera: check the path"
+        )
     if path.is_dir():
         return _folder(path)
+    if path.is_char_device():
+        return open_camera(f"v4l2://{path}", camera)
     if path.is_file():
-        return ImageFiles([path]) if _is_image(path) else VideoFile(path)
-    if any(mark in uri for mark in "*?["):
-        return _pattern(uri)
+        return _file(path)
     raise DataError(
-        f"found nothing at {uri}, expected a folder of images, an image, a video or a camera: "
-        "check the path"
+        f"found {uri}, which is a pipe, a socket or a disk, expected a folder of images, an image, "
+        "a video or a camera: check the path"
     )
+
+
+def _path_of(uri: str) -> str:
+    host, slash, path = uri[len("file://") :].partition("/")
+    if host.lower() not in ("", "localhost") or not path:
+        raise DataError(
+            f"found the address {uri}, expected file:// and an absolute path: pass file:///PATH"
+        )
+    return unquote(slash + path, errors="surrogateescape")
+
+
+def _exists(uri: str) -> bool:
+    """Whether a file, folder or device has this name; a name that no file can have has none.
+
+    Raises:
+        DataError: it cannot be looked at.
+    """
+    try:
+        Path(uri).stat()
+    except ValueError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return False
+        raise DataError(
+            f"found {redact_address(uri)} unreadable ({error.strerror}), expected a source of "
+            "frames: check it"
+        ) from error
+    return True
+
+
+def _file(path: Path) -> Source:
+    """The reader for a single file's content."""
+    try:
+        content = content_of(path)
+    except OSError as error:
+        raise DataError(
+            f"found {path} unreadable ({error.strerror}), expected an image or a video: check it"
+        ) from error
+    # A damaged picture gets a frame that says what is wrong.
+    if content == "image" or (_is_image(path) and content != "video"):
+        return ImageFiles([path])
+    if content == "text":
+        raise DataError(
+            f"found {path}, which is a text and which OpenCV cannot open as a video, expected an "
+            "image or a video (mp4, mkv, avi): check the path"
+        )
+    return VideoFile(path)
 
 
 def _folder(path: Path) -> ImageFiles:

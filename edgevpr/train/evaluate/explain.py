@@ -23,6 +23,7 @@ from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.printable import shell_word
 from edgevpr.train.losses.bank import Bank, build_bank
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network
@@ -122,7 +123,7 @@ def explain_networks(
     if table.paths != stored.table.paths:
         raise DataError(
             f"found features of other images at {features}, expected those of {images}: run "
-            f"edgevpr embed GALLERY_MODEL {images} -o {features}"
+            f"edgevpr embed GALLERY_MODEL {shell_word(images)} -o {shell_word(features)}"
         )
     bank = build_bank(stored.descriptors, table.place)
     opened = [(path, *load_model(path)) for path in models]

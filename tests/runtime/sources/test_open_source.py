@@ -1,16 +1,18 @@
 """Sources: files in order, every frame; live ones, newest wins."""
 
 import itertools
+import os
 import threading
 import zlib
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
-from edgevpr.errors import DataError
-from edgevpr.runtime import Frame, open_source
+from edgevpr.errors import DataError, EdgeVPRError, UsageError
+from edgevpr.runtime import Backend, CameraOptions, Frame, open_source
 from edgevpr.runtime.sources.live import LiveSource
 
 from ..build import FakeCamera
@@ -67,8 +69,12 @@ def test_odd_names_are_paths_first(tmp_path: Path) -> None:
         ("{}/empty", "no image in"),
         ("{}/*.png", "found 0 files and no image"),
         ("{}/text.mp4", "OpenCV cannot open"),
+        ("{}/zeros.mp4", "OpenCV cannot open"),
         ("http://host/x", "found the address"),
         ("file://{}/missing.mp4", "found nothing"),
+        ("FILE://localhost{}/missing.mp4", "found nothing"),
+        ("file://host{}/missing.mp4", "pass file:///PATH"),
+        ("file://", "pass file:///PATH"),
         ("v4l2:///dev/video987", "the camera v4l2:///dev/video987 "),
         ("987", "the camera 987 "),
         ("csi://front", "pass csi://0"),
@@ -77,6 +83,7 @@ def test_odd_names_are_paths_first(tmp_path: Path) -> None:
 def test_nothing_there_is_one_sentence(tmp_path: Path, uri: str, says: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "zeros.mp4").write_bytes(bytes(100))
     with pytest.raises(DataError, match=says):
         open_source(uri.format(tmp_path))
 
@@ -176,3 +183,117 @@ def test_live_stop_while_waiting(camera: FakeCamera) -> None:
         stop.set()
         assert list(source.frames(stop)) == []
         camera.unplug()
+
+
+def test_what_exists_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder named by a date, and names that look like addresses."""
+    for name in ("20240131", "0", "gst:drive", "rtsp:"):
+        images(tmp_path / name, ["a.png"])
+    monkeypatch.chdir(tmp_path)
+    for name in ("20240131", "0", "gst:drive", "rtsp:"):
+        assert len(all_frames(name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("/dev/video987", "/dev/video987"),
+        ("V4L2:///dev/video987", "V4L2:///dev/video987"),
+        ("/dev/v4l/by-id/usb-none", "/dev/v4l/by-id/usb-none"),
+    ],
+)
+def test_devices_are_cameras(uri: str, name: str) -> None:
+    with pytest.raises(DataError, match=f"the camera {name} "):
+        open_source(uri)
+
+
+def test_a_device_under_another_name_is_a_camera(tmp_path: Path) -> None:
+    (tmp_path / "front").symlink_to("/dev/null")
+    with pytest.raises(DataError, match="the camera v4l2://"):
+        open_source(str(tmp_path / "front"))
+
+
+def test_no_source_is_a_usage_error() -> None:
+    """Not every picture of the folder one is in."""
+    with pytest.raises(UsageError, match="`source` empty"):
+        open_source("")
+
+
+@pytest.mark.parametrize("uri", ["x" * 300, "a/" * 3000, "a\0b", "file:///a\0b"])
+def test_names_that_no_file_has(uri: str) -> None:
+    with pytest.raises(DataError, match="found nothing"):
+        open_source(uri)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.mp4", "notes", "notes.NFO"])
+def test_a_text_is_no_video(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Drive of Monday\ncamera front\n" * 50)
+    with pytest.raises(DataError, match="is a text"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a", "a.mp4", "a.txt"])
+def test_a_picture_under_any_name(tmp_path: Path, name: str) -> None:
+    data = cv2.imencode(".png", np.full((12, 16, 3), (1, 100, 200), np.uint8))[1]
+    (tmp_path / name).write_bytes(data.tobytes())
+    (frame,) = all_frames(str(tmp_path / name))
+    assert frame.time is None
+    assert frame.image is not None
+
+
+def test_a_video_named_as_a_picture(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4").rename(tmp_path / "a.jpg")
+    assert len(all_frames(str(tmp_path / "a.jpg"))) == 20
+
+
+def test_a_damaged_picture_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"garbage")
+    (frame,) = all_frames(str(tmp_path / "a.jpg"))
+    assert frame.image is None
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(DataError, match="a pipe"):
+        open_source(str(tmp_path / "fifo"))
+
+
+@pytest.mark.parametrize("name", ["2024-01-01T12:00:00.mp4", "./http:clip.mp4", "clip?.mp4"])
+def test_colons_in_a_video_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """FFmpeg takes what stands before a colon for a protocol."""
+    video(tmp_path / "clip.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert {f.source for f in all_frames(name)} == {str(Path(name))}
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """Frames name such a file with escapes; its pixels are read."""
+    images(tmp_path, ["b.png"])
+    (tmp_path / "b.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    (tmp_path / os.fsdecode(b"br\xe9.png")).write_bytes(b"garbage")
+    broken, whole = all_frames(str(tmp_path))
+    assert whole.image is not None
+    assert whole.source.endswith(r"/caf\xe9.png")
+    assert r"/br\xe9.png" in broken.error
+    msgspec.json.encode([broken.source, broken.error, whole.source])
+
+
+ADDRESSES = [
+    "http://admin:s3cret@127.0.0.1:9/v.mjpg",
+    "RTSP://admin:s3cret@127.0.0.1:9/x",
+    "rtsp://127.0.0.1:9/user=admin&password=s3cret&channel=1",
+    "rtsp://127.0.0.1:9/x?password=s3cret",
+    "gst:rtspsrc location=rtsp://admin:s3cret@127.0.0.1:9/x ! decodebin",
+    "gst:rtspsrc user-id=a user-pw=s3cret location=rtsp://127.0.0.1:9/x ! decodebin",
+    "v4l2:///dev/video987?password=s3cret",
+    "admin:s3cret@127.0.0.1/x",
+]
+
+
+@pytest.mark.parametrize("uri", ADDRESSES)
+@pytest.mark.parametrize("backend", ["opencv", "auto"])
+def test_passwords_are_not_told(uri: str, backend: Backend) -> None:
+    with pytest.raises(EdgeVPRError) as caught:
+        open_source(uri, CameraOptions(backend))
+    assert "s3cret" not in str(caught.value)
+    assert "***" in str(caught.value)

@@ -1,0 +1,94 @@
+"""The command line in odd surroundings: closed descriptors, signals at any moment."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgevpr.cli.process import interruptible
+
+
+def shell(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = f'"$0" -m edgevpr "$@" {redirection}'
+    return subprocess.run(
+        ["sh", "-c", line, sys.executable, *arguments], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "out", "err"),
+    [("<&-", True, True), (">&-", False, True), ("2>&-", True, False), ("<&- >&- 2>&-", 0, 0)],
+)
+def test_closed_descriptors(redirection: str, out: bool, err: bool) -> None:
+    """What is for a closed one goes nowhere, not into the other or into a file."""
+    done = shell(redirection, "devices", "cpu")
+    assert done.returncode == 0
+    assert bool(done.stdout) == bool(out)
+    failed = shell(redirection, "devices", "none-such")
+    assert failed.returncode == 2
+    assert failed.stdout == ""
+    assert bool(failed.stderr) == bool(err)
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_interrupt(number: signal.Signals) -> None:
+    """Blocks clean up; afterwards signals do what they did."""
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    """nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_forked_processes_end_by_the_signal() -> None:
+    """A pool that terminates its workers does not make them print tracebacks."""
+    with interruptible():
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1)
+        status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+CALL = """
+import os, signal, sys
+from pathlib import Path
+from edgevpr.cli import main
+from edgevpr.files import scratch
+
+def run(words):
+    with scratch("edgevpr-export-") as folder:
+        print(folder, flush=True)
+        os.kill(os.getpid(), int(sys.argv[1]))
+        signal.pause()
+
+main.run = run
+main.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_verbs_leave_no_folder(number: signal.Signals) -> None:
+    """Code 130, one sentence, and the temporary folder is gone."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, str(int(number))], capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("edgevpr: interrupted")
+    assert done.stderr.count("\n") == 1
+    assert not Path(done.stdout.strip()).exists()

@@ -1,0 +1,49 @@
+"""What the operating system refuses, as sentences with their exit codes."""
+
+import errno
+import os
+
+import pytest
+
+from edgevpr.cli.main import explain
+from edgevpr.cli.system_errors import system_sentence
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (errno.EMFILE, 7, "too many open files"),
+        (errno.ENFILE, 7, "too many open files"),
+        (errno.EFBIG, 7, "ulimit -f"),
+        (errno.EDQUOT, 7, "no space left"),
+        (errno.EIO, 7, "failed at"),
+        (errno.ESTALE, 7, "failed at"),
+        (errno.EBADF, 7, "closed"),
+        (errno.ENAMETOOLONG, 2, "name too long"),
+        (errno.ELOOP, 2, "in a circle"),
+        (errno.EISDIR, 2, "the folder out/x, expected a file"),
+        (errno.ENOENT, 2, "found nothing at out/x"),
+    ],
+)
+def test_one_sentence_each(number: int, code: int, says: str) -> None:
+    found, sentence = explain(OSError(number, os.strerror(number), "out/x"))
+    assert found == code
+    assert says in sentence
+    assert "unexpected" not in sentence
+    assert ": " in sentence
+
+
+def test_names_in_bytes_none_and_very_long_ones() -> None:
+    assert "found nothing at out" in explain(OSError(errno.ENOENT, "x", b"out"))[1]
+    assert "open the output" in explain(OSError(errno.EMFILE, "x"))[1]
+    assert "unexpected" in explain(FileNotFoundError(errno.ENOENT, "x"))[1]
+    assert len(explain(OSError(errno.ENAMETOOLONG, "x", "y" * 5000))[1]) < 400
+    assert system_sentence(OSError(errno.ECONNREFUSED, "x")) is None
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    """Escape sequences, line feeds and bytes that are no UTF-8 are shown, not sent."""
+    name = "a\x1b[2J\nedgevpr: all is well\udce9"
+    _, sentence = explain(OSError(errno.ENOENT, "x", name))
+    assert r"a\x1b[2J\nedgevpr: all is well\xe9" in sentence
+    assert sentence.isprintable()
