@@ -2,6 +2,7 @@
 
 table       image tables: paths, place ids, positions, times
 positives   gallery images that answer a query
+csv_rows    rows of tables in text, of any encoding
 near        images near a point, the GPS prior
 grid        neighbours within a radius
 utm         degrees and UTM metres
