@@ -10,7 +10,7 @@ import numpy as np
 
 from edgevpr.data.exif import read_exif
 from edgevpr.data.gpx_track import along, read_gpx
-from edgevpr.data.image_files import EXTENSIONS, image_kind, list_images
+from edgevpr.data.image_files import EXTENSIONS, image_kind, list_images, why_unreadable
 from edgevpr.data.left_out import LeftOut, printable, refuse, summary
 from edgevpr.data.names import format_utm_name, iso_time
 from edgevpr.data.position_files import Fix, csv_positions, kml_positions, match_rows
@@ -170,7 +170,7 @@ def _fixes(
         if path not in found and path not in noted:
             left_out.append(LeftOut(path, f"not named in {positions.name}"))
         elif path in found and image_kind(source / path) is None:
-            left_out.append(LeftOut(path, "not an image"))
+            left_out.append(LeftOut(path, why_unreadable(source / path)))
             del found[path]
     return found
 
@@ -192,7 +192,7 @@ def _own(source: Path, paths: list[str], left_out: list[LeftOut]) -> Iterator[tu
         try:
             exif = read_exif(source / path)
         except DataError:
-            left_out.append(LeftOut(path, "not a readable image"))
+            left_out.append(LeftOut(path, why_unreadable(source / path)))
             continue
         if exif.problem:
             left_out.append(LeftOut(path, exif.problem))
@@ -213,7 +213,7 @@ def _along(
         try:
             exif = read_exif(source / path)
         except DataError:
-            left_out.append(LeftOut(path, "not a readable image"))
+            left_out.append(LeftOut(path, why_unreadable(source / path)))
             continue
         ahead = 0.0 if math.isnan(exif.utc_offset_s) else exif.utc_offset_s
         moment = seconds_since_1970(exif.time)

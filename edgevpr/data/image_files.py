@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgevpr.data.left_out import LeftOut, printable
 from edgevpr.errors import DataError
-from edgevpr.image_header import START, image_format
+from edgevpr.image_header import MAX_PIXELS, START, image_format, image_size
 
 #: Compared in lower case: .JPG is an image too.
 EXTENSIONS = frozenset(
@@ -128,6 +128,23 @@ def lacking(missing: list[str], total: int, root: Path, named_in: str) -> DataEr
         f"found {len(missing)} of the {total} images named in {named_in} missing below {root}, the "
         f"first being {missing[0]}, expected all: complete the data set, or remove their rows"
     )
+
+
+def why_unreadable(file: Path) -> str:
+    """Why an image file does not decode, in words."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(1 << 22)
+    except FileNotFoundError:
+        return "a link to nothing" if file.is_symlink() else "no such file"
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+    if not start:
+        return "an empty file"
+    size = image_size(start)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        return f"{size[0]} x {size[1]} pixels, more than {MAX_PIXELS:,}"
+    return "not a complete image" if image_format(start) else "not an image"
 
 
 def _is_passed_over(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgevpr.data.exif import read_exif
-from edgevpr.data.image_files import LAYOUTS, list_images
+from edgevpr.data.image_files import LAYOUTS, list_images, why_unreadable
 from edgevpr.data.left_out import LeftOut
 from edgevpr.data.names import parse_utm_name
 from edgevpr.errors import DataError
@@ -38,7 +38,8 @@ def read_folder(root: Path, left_out: list[LeftOut] | None = None) -> ImageTable
         except DataError as error:
             if left_out is None:
                 raise
-            row = str(error).partition(", expected")[0]
+            named = PurePosixPath(path).name.startswith("@")
+            row = str(error).partition(", expected")[0] if named else why_unreadable(root / path)
         if isinstance(row, str):
             unplaced.append(LeftOut(path, row))
         else:

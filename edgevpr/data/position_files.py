@@ -44,7 +44,7 @@ class Fix:
 
 
 @dataclass(frozen=True)
-class Row:
+class PositionRow:
     """What a file says of one photo: its name there, where that stands, and a fix or why none."""
 
     name: str
@@ -53,7 +53,7 @@ class Row:
     problem: str = ""
 
 
-def csv_positions(file: Path, left_out: list[LeftOut]) -> list[Row]:
+def csv_positions(file: Path, left_out: list[LeftOut]) -> list[PositionRow]:
     """The rows of a CSV with a column of file names, lat and lon, and heading or time if known.
 
     A heading or a time that makes no sense is unknown, which ``left_out`` notes.
@@ -98,11 +98,11 @@ def csv_positions(file: Path, left_out: list[LeftOut]) -> list[Row]:
         if cell(time) and not taken:
             left_out.append(LeftOut(where, f"the time {cell(time)!r} is no date and time: unknown"))
         fix = None if problem else Fix(*here, turned, taken)
-        rows.append(Row(recoded(cell(path)), where, fix, problem))
+        rows.append(PositionRow(recoded(cell(path)), where, fix, problem))
     return rows
 
 
-def kml_positions(file: Path) -> list[Row]:
+def kml_positions(file: Path) -> list[PositionRow]:
     """The placemarks of a KML file that have a name.
 
     Raises:
@@ -122,12 +122,12 @@ def kml_positions(file: Path) -> list[Row]:
         if problem == "no position" and text.strip():
             problem = f"coordinates {text.strip()!r}, which are no degrees"
         where = f"{file.name}, placemark {name.strip()}"
-        rows.append(Row(name.strip(), where, None if problem else Fix(*here), problem))
+        rows.append(PositionRow(name.strip(), where, None if problem else Fix(*here), problem))
     return rows
 
 
 def match_rows(
-    source: Path, paths: Sequence[str], rows: Sequence[Row], left_out: list[LeftOut]
+    source: Path, paths: Sequence[str], rows: Sequence[PositionRow], left_out: list[LeftOut]
 ) -> dict[str, Fix]:
     """The fix of each photo that a row names: by its path, or the last parts of it.
 
@@ -136,7 +136,7 @@ def match_rows(
     are left out.
     """
     exact, folded = _by_name(source, paths)
-    named: dict[str, list[Row]] = defaultdict(list)
+    named: dict[str, list[PositionRow]] = defaultdict(list)
     for row in rows:
         key = _key(row.name)
         photos = exact.get(key) or folded.get(_folded(key)) or []
