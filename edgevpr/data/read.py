@@ -1,5 +1,6 @@
 """Reader of image folders of any layout."""
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -55,11 +56,12 @@ def read_table(root: Path, left_out: list[LeftOut] | None = None) -> ImageTable:
 
     It has a column ``path``, relative to the folder, and ``place``, or ``easting`` and
     ``northing`` (with ``zone`` and ``letter``, unless they are metres of a local plane), or ``lat``
-    and ``lon``. Images that the table does not name are not read. Latitude and longitude 0 are no
+    and ``lon``. Images that the table does not name are not used. Latitude and longitude 0 are no
     position: receivers write them without a fix.
 
     Args:
-        left_out: gets the rows without an image or a place; None: they are errors.
+        left_out: gets the rows without an image or a place, and the images without a row; None:
+            the former are errors.
 
     Raises:
         DataError: a missing column, images named there and missing, or rows without any place.
@@ -92,6 +94,11 @@ def read_table(root: Path, left_out: list[LeftOut] | None = None) -> ImageTable:
     if len(unplaced) and left_out is not None:
         left_out += [LeftOut(table.paths[row], f"no place in {TABLE}") for row in unplaced]
         table = table.take(table.place >= 0)
+    if left_out is not None:
+        named = {*table.paths, *(item.path for item in left_out)}
+        with contextlib.suppress(DataError):  # images of other types, which only a table can name
+            others = [path for path in list_images(root, left_out) if path not in named]
+            left_out += [LeftOut(path, f"not named in {TABLE}") for path in others]
     return table
 
 

@@ -10,6 +10,8 @@ from edgevpr.errors import DataError
 #: Cells that say nothing, in lower case: pandas and databases write them for a gap.
 NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "<na>", "#n/a"})
 _DELIMITERS = (",", ";", "\t")
+#: A first line by which Excel tells the delimiter.
+_EXCEL = re.compile(r"\s*sep=(.)\s*", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 
 
@@ -30,8 +32,11 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(encoding=encoding, errors=errors, newline="") as stream:
             header = stream.readline()
-            stream.seek(0)
             delimiter = max(_DELIMITERS, key=header.count)
+            if match := _EXCEL.fullmatch(header):
+                delimiter = match[1]
+            else:
+                stream.seek(0)
             reader = csv.reader(stream, delimiter=delimiter)
             for row in reader:
                 if not any(row) or not any(map(str.strip, row)):
