@@ -57,6 +57,7 @@ WORDS = {
     "--positions": Word(PATH, "", "file of positions of photos"),
     "--decode": Word(SWITCH, "", "decode every image, to find damaged ones"),
     "--clock-offset": Word(NUMBER, "seconds", "from the camera's clock to UTC"),
+    "--strict": Word(SWITCH, "", "end where an input would be left out"),
     "--save": Word(PATH, "", "folder of descriptors to write"),
     "--per-query": Word(PATH, "", "CSV to write"),
     "--sheet": Word(PATH, "", "picture to write"),

@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError
+from edgevpr.image_header import MAX_PIXELS, image_size
 
+#: Bytes from the start in which the size is looked for; JPEGs carry previews before it.
+_HEADER = 1 << 22
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -56,7 +59,8 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) uint8 RGB, as ``decode_image`` does.
 
     Raises:
-        DataError: the file is missing, empty, truncated, or not an image OpenCV can decode.
+        DataError: the file is missing, empty, truncated, not an image OpenCV can decode, or one of
+            more than ``MAX_PIXELS``, which is refused before it is decoded.
     """
     import cv2
 
@@ -67,6 +71,16 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         raise DataError(
             f"found {found} at {path}, expected a JPEG or PNG file: check the path"
         ) from None
+    except OSError as error:
+        raise DataError(
+            f"found {path} unreadable ({error.strerror}), expected a JPEG or PNG file: correct its "
+            "permissions, or remove it"
+        ) from None
+    if size := _too_large(data[:_HEADER].tobytes()):
+        raise DataError(
+            f"found {size[0]} x {size[1]} pixels in {path}, expected {MAX_PIXELS:,} or fewer: make "
+            "the image smaller, or remove it"
+        )
     image = decode_image(data)
     if image is None:
         raise DataError(
@@ -80,18 +94,26 @@ def decode_image(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """The bytes of an image file as (H, W, 3) uint8 BGR, EXIF orientation applied, or None.
 
     Grey images are repeated over the channels, 16-bit ones keep their high byte, transparency is
-    dropped. A file is unreadable when it does not decode, and when it is a JPEG that stops before
-    its end-of-image marker: some decoders fill the missing part with grey without an error. Damage
-    inside a complete JPEG is not detected.
+    dropped. A file is unreadable when it does not decode, when its header says more than
+    ``MAX_PIXELS``, and when it is a JPEG that stops before its end-of-image marker: some decoders
+    fill the missing part with grey without an error. Damage inside a complete JPEG is not detected.
     """
     import cv2
 
+    content = data.tobytes()
+    if not content or _too_large(content):
+        return None
     try:
-        whole = data.size > 0 and not _is_cut_jpeg(data.tobytes())
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
+        image = None if _is_cut_jpeg(content) else cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:  # a header that asks for more pixels than OpenCV will allocate
         return None
     return None if image is None else np.asarray(image, dtype=np.uint8)
+
+
+def _too_large(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of an image of more than ``MAX_PIXELS``; None for any other."""
+    size = image_size(data)
+    return size if size is not None and size[0] * size[1] > MAX_PIXELS else None
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

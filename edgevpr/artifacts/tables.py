@@ -35,7 +35,7 @@ def read_table(opened: Artifact, name: str) -> ImageTable:
         stream = io.TextIOWrapper(
             io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline=""
         )
-        table = ImageTable.read(path, csv.reader(stream))
+        table = ImageTable.read(path, enumerate(csv.reader(stream), 1))
     except (DataError, csv.Error, OverflowError, ValueError) as error:
         why = str(error).partition(", expected")[0].removeprefix("found ")
         raise CorruptArtifactError(

@@ -51,20 +51,28 @@ def check_data(
         return False
 
     if name == "gsv-cities":
-        cities = check_gsv(path)
+        cities = check_gsv(path, unreadable=unreadable if decode else None)
         if json:
             console.emit_json(cities)
-            return
-        console.table(
-            "GSV-Cities",
-            ["city", "places", "images", "images per place"],
-            [[c.city, c.places, c.images, round(c.images / c.places, 1)] for c in cities],
-        )
-        places, count = sum(c.places for c in cities), sum(c.images for c in cities)
-        console.note(
-            f"{len(cities)} cities, {places:,} places, {count:,} images; the whole training set "
-            "has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
-        )
+        else:
+            console.table(
+                "GSV-Cities",
+                ["city", "places", "images", "images per place", "unreadable"],
+                [
+                    [c.city, c.places, c.images, round(c.images / c.places, 1), len(c.unreadable)]
+                    for c in cities
+                ],
+            )
+            places, count = sum(c.places for c in cities), sum(c.images for c in cities)
+            console.note(
+                f"{len(cities)} cities, {places:,} places, {count:,} images; the whole training "
+                "set has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
+            )
+        if damaged := [image for c in cities for image in c.unreadable]:
+            raise DataError(
+                f"found {len(damaged)} images of {path} that cannot be read, the first being "
+                f"{damaged[0]}, expected none: replace them, or remove their rows"
+            )
         return
     found = check(name, path, unreadable=unreadable if decode else None)
     if json:
@@ -96,22 +104,36 @@ def convert_photos(
         typer.Option(help=".csv, .gpx or .kml; without it the photos' EXIF or images.csv."),
     ] = None,
     clock_offset_s: Annotated[
-        float,
-        typer.Option("--clock-offset", help="Seconds from the camera's clock to UTC, for .gpx."),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--clock-offset",
+            help="Seconds from the camera's clock to UTC, for .gpx; without it the offset that the "
+            "photos say (OffsetTimeOriginal), or none.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End where an input would be left out.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Copy photos to @utm names, which hold their positions and which every verb reads."""
+    """Copy photos to @utm names, which hold their positions and which every verb reads.
+
+    A photo whose position is not certain is left out and named: no hemisphere, 0, 0, no track point
+    near its time, two rows that contradict each other.
+    """
     from edgevpr.data.convert import convert
+    from edgevpr.data.left_out import summary
 
     made = convert(
-        source, output, positions=positions, clock_offset_s=clock_offset_s, track=console.track
+        source,
+        output,
+        positions=positions,
+        clock_offset_s=clock_offset_s,
+        strict=strict,
+        track=console.track,
     )
     if json:
         console.emit_json(made)
         return
-    left = made.without_position
-    console.note(
-        f"wrote {output}: {made.images} photos"
-        + (f"; {len(left)} have no position, the first is {left[0]}" if left else "")
-    )
+    left = f"; {summary(made.left_out)}" if made.left_out else ""
+    console.note(f"wrote {output}: {made.images} photos{left}")

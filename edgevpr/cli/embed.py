@@ -9,6 +9,7 @@ from edgevpr.cli import console
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import FeaturesRecord
+    from edgevpr.data.left_out import LeftOut
 
 
 def command(
@@ -33,43 +34,64 @@ def command(
             "see images and model under the same paths."
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End where an input would be left out.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Describe the images of a folder with a network.
 
-    Writes a features artifact. Interrupted, the same command goes on where it stopped.
+    Writes a features artifact. Images that cannot be read, or have no place, are left out and
+    named. Interrupted, the same command goes on where it stopped.
     """
+    from edgevpr.data.left_out import LeftOut, summary
     from edgevpr.optional import require
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
+    left_out: list[LeftOut] = []
+    used = None if strict else left_out
     record = (
-        _by_shard(model, images, output, batch_size, workers, shard)
+        _by_shard(model, images, output, batch_size, workers, shard, used)
         if cluster is None
-        else _by_cluster(model, images, output, batch_size, cluster, shard)
+        else _by_cluster(model, images, output, batch_size, cluster, shard, used)
     )
     if record is None:
         console.note(f"part {shard} is done; {output} is written when all parts are")
         return
     if json:
         console.emit_json(record)
-        return
-    console.note(f"wrote {output}: {record.count} descriptors of {record.dim} dimensions")
+    else:
+        console.note(f"wrote {output}: {record.count} descriptors of {record.dim} dimensions")
+    if left_out:
+        console.note(summary(left_out))
 
 
 def _by_shard(
-    model: Path, images: Path, output: Path, batch_size: int, workers: int, shard: str
+    model: Path,
+    images: Path,
+    output: Path,
+    batch_size: int,
+    workers: int,
+    shard: str,
+    left_out: "list[LeftOut] | None",
 ) -> "FeaturesRecord | None":
     from edgevpr.train.embed.embed import embed
 
     return embed(
         model, images, output, batch_size=batch_size, workers=workers, shard=_part(shard),
-        track=console.track,
+        left_out=left_out, track=console.track,
     )  # fmt: skip
 
 
 def _by_cluster(
-    model: Path, images: Path, output: Path, batch_size: int, address: str, shard: str
+    model: Path,
+    images: Path,
+    output: Path,
+    batch_size: int,
+    address: str,
+    shard: str,
+    left_out: "list[LeftOut] | None",
 ) -> "FeaturesRecord":
     from edgevpr.errors import UsageError
     from edgevpr.train.embed.embed_on_cluster import embed_on_cluster
@@ -80,7 +102,13 @@ def _by_cluster(
             "divides the work itself): leave out `shard`"
         )
     return embed_on_cluster(
-        model, images, output, cluster=address, batch_size=batch_size, track=console.track
+        model,
+        images,
+        output,
+        cluster=address,
+        batch_size=batch_size,
+        left_out=left_out,
+        track=console.track,
     )
 
 

@@ -52,3 +52,5 @@ def command(
         f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
         f"loss {record['final_loss']:.3f}"
     )
+    if left_out := record.get("left_out"):
+        console.note(f"{len(left_out)} inputs left out, the first being {left_out[0]}")

@@ -11,16 +11,21 @@ number the cities by their order in ``Dataframes``, so a place has the same id w
 read with it.
 """  # noqa: E501
 
-import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevpr.data.image_files import EXTENSIONS, lacking
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
+from edgevpr.places.csv_rows import csv_rows
 from edgevpr.places.table import ImageTable, to_utm
 
 COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
+_INTEGERS = ("place_id", "year", "month", "northdeg")
+#: pandas writes whole numbers as 7.0 where another row of the column has a gap.
+_WHOLE = re.compile(r"(?<=\d)\.0+$", re.ASCII)
 PLACES_PER_CITY = 10**7
 
 
@@ -29,10 +34,15 @@ def is_gsv_cities(root: Path) -> bool:
     return (root / "Images").is_dir() and (root / "Dataframes").is_dir()
 
 
-def read_gsv_cities(root: Path, cities: Sequence[str] | None = None) -> ImageTable:
+def read_gsv_cities(
+    root: Path, cities: Sequence[str] | None = None, *, left_out: list[LeftOut] | None = None
+) -> ImageTable:
     """The images of these cities (all by default), in the order of their CSV files.
 
     File extensions are found on the disk, in either case: copies of the data set differ.
+
+    Args:
+        left_out: gets the images named in a CSV and missing on the disk; None: they are errors.
 
     Raises:
         DataError: no CSV, an unknown city, a missing column, a value that is not a number, or
@@ -56,7 +66,11 @@ def read_gsv_cities(root: Path, cities: Sequence[str] | None = None) -> ImageTab
     for number, city in enumerate(known):
         if cities is None or city in cities:
             _read_city(root, city, number, found, disk)
-    if found.missing:
+    if found.missing and left_out is not None and found.paths:
+        left_out += [
+            LeftOut(path, "named in a CSV, but there is no such file") for path in found.missing
+        ]
+    elif found.missing:
         total = len(found.paths) + len(found.missing)
         raise lacking(found.missing, total, root, f"{root / 'Dataframes'}")
     if not found.paths:
@@ -139,17 +153,19 @@ def _shortest(text: str) -> str:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-        reader = csv.DictReader(stream, restval="")
-        header = reader.fieldnames or []
-        absent = [name for name in COLUMNS if name not in header]
-        if absent:
-            raise DataError(
-                f"found no column {absent[0]} in {file}, expected {', '.join(COLUMNS)}: complete "
-                "the file"
-            )
-        for row in reader:
-            yield reader.line_num, {name: row[name].strip() for name in COLUMNS}
+    rows = csv_rows(file)
+    header = [cell.strip() for cell in next(rows, (1, []))[1]]
+    absent = [name for name in COLUMNS if name not in header]
+    if absent:
+        raise DataError(
+            f"found no column {absent[0]} in {file}, expected {', '.join(COLUMNS)}: complete the "
+            "file"
+        )
+    at = {name: header.index(name) for name in COLUMNS}
+    for line, cells in rows:
+        cells += [""] * (len(header) - len(cells))
+        row = {name: cells[i].strip() for name, i in at.items()}
+        yield line, {**row, **{name: _WHOLE.sub("", row[name]) for name in _INTEGERS}}
 
 
 def _stems(folder: Path) -> dict[str, str]:

@@ -5,11 +5,12 @@ CVPR 2020. The full validation protocol takes every image of Copenhagen and San 
 panorama.
 """
 
-import csv
 from pathlib import Path
 
 from edgevpr.data.image_files import missing_images
+from edgevpr.data.readings import real
 from edgevpr.errors import DataError
+from edgevpr.places.csv_rows import csv_rows
 from edgevpr.places.table import ImageTable, concat
 
 CITIES = ("cph", "sf")
@@ -54,14 +55,21 @@ def _side(root: Path, folder: Path) -> ImageTable:
     # MSLS's own easting and northing are UTM too, but without the zone: degrees give it.
     return ImageTable.build(
         paths,
-        lat=[float(r["lat"]) for _, _, r in rows],
-        lon=[float(r["lon"]) for _, _, r in rows],
-        heading=[float(r.get("ca") or "nan") for _, _, r in rows],
+        lat=[real(r.get("lat")) for _, _, r in rows],
+        lon=[real(r.get("lon")) for _, _, r in rows],
+        heading=[real(r.get("ca")) for _, _, r in rows],
     ).with_positions()
 
 
 def _rows(file: Path) -> dict[str, dict[str, str]]:
     if not file.is_file():
         raise DataError(f"found no {file}, expected it beside images/: unpack the archive again")
-    with file.open(newline="", encoding="utf-8") as lines:
-        return {row["key"]: row for row in csv.DictReader(lines)}
+    lines = csv_rows(file)
+    header = next(lines, (1, []))[1]
+    if "key" not in header:
+        raise DataError(
+            f"found the columns {', '.join(header) or '(none)'} in {file}, expected key among "
+            "them: unpack the archive again"
+        )
+    rows = (dict(zip(header, cells, strict=False)) for _, cells in lines)
+    return {row["key"]: row for row in rows}

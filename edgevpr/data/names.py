@@ -17,6 +17,7 @@ The convention has no field for a place id. Ours travels in the note, as ``place
 import math
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from edgevpr.errors import DataError
@@ -177,7 +178,7 @@ def parse_utm_name(name: str) -> UtmName:
 
 def iso_time(text: str) -> str:
     """``20190131_1230`` -> ``2019-01-31T12:30``; ISO 8601 stays; anything else -> ``""``."""
-    match = _TIME.match(text)
+    match = _time(text)
     if match is None:
         return ""
     date = "-".join(part for part in match.groups()[:3] if part)
@@ -185,8 +186,24 @@ def iso_time(text: str) -> str:
     return f"{date}T{clock}" if clock else date
 
 
-def _compact_time(text: str) -> str:
+def _time(text: str) -> "re.Match[str] | None":
+    """The parts of a time, if a calendar and a clock know it: no year 0, 30 February or hour 24."""
     match = _TIME.match(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    try:
+        datetime(
+            year, 1 if match[2] is None else month, 1 if match[3] is None else day,
+            hour, minute, min(second, 59),
+        )  # fmt: skip
+    except ValueError:
+        return None
+    return match if second <= 60 else None
+
+
+def _compact_time(text: str) -> str:
+    match = _time(text)
     if match is None:
         return ""
     date = "".join(part for part in match.groups()[:3] if part)

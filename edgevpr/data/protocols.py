@@ -254,10 +254,16 @@ class City:
     city: str
     places: int
     images: int
+    #: images that cannot be read; none where they were not opened.
+    unreadable: list[str]
 
 
-def check_gsv(root: Path) -> list[City]:
-    """Places and images of each city of a GSV-Cities folder; missing images are refused."""
+def check_gsv(root: Path, *, unreadable: Callable[[Path], bool] | None = None) -> list[City]:
+    """Places and images of each city of a GSV-Cities folder; missing images are refused.
+
+    Args:
+        unreadable: whether an image file cannot be read; None: files are not opened.
+    """
     from edgevpr.data.gsv import is_gsv_cities, read_gsv_cities
 
     root = Path(root)
@@ -268,5 +274,6 @@ def check_gsv(root: Path) -> list[City]:
     cities = []
     for file in sorted((root / "Dataframes").glob("*.csv")):
         table = read_gsv_cities(root, [file.stem])
-        cities.append(City(file.stem, len(np.unique(table.place)), len(table)))
+        bad = [] if unreadable is None else [p for p in table.paths if unreadable(root / p)]
+        cities.append(City(file.stem, len(np.unique(table.place)), len(table), bad))
     return cities

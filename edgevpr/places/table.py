@@ -8,7 +8,7 @@ import csv
 import io
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgevpr.errors import DataError
 from edgevpr.files import write_atomic
+from edgevpr.places.csv_rows import NOTHING, csv_rows
 from edgevpr.places.utm import to_latlon, to_utm
 
 __all__ = [
@@ -33,6 +34,8 @@ COLUMNS = (
     "path", "place", "easting", "northing", "zone", "letter", "lat", "lon", "heading", "time",
 )  # fmt: skip
 _INTEGERS = ("place", "zone")
+#: What a column can hold: 64 bits, the zones of UTM.
+_RANGES = {"place": (-1, 2**63 - 1), "zone": (0, 60)}
 _FLOATS = ("easting", "northing", "lat", "lon", "heading")
 
 
@@ -159,13 +162,16 @@ class ImageTable:
     def load(cls, path: Path) -> "ImageTable":
         """Read a CSV with a column ``path`` and any of the other ``COLUMNS``; more are ignored.
 
+        Whole numbers may be written as 1.0, and a gap as nan, as pandas does. See ``csv_rows`` for
+        encodings and delimiters.
+
         Raises:
-            DataError: no such file, no ``path`` column, or a value that is not a number.
+            DataError: no such file, no ``path`` column, or a value that is not a number, or none
+                that its column can hold.
         """
         path = Path(path)
         try:
-            with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-                return cls.read(path, csv.reader(stream))
+            return cls.read(path, csv_rows(path))
         except FileNotFoundError:
             raise DataError(
                 f"found no {path}, expected a CSV with the columns {', '.join(COLUMNS)}: "
@@ -173,13 +179,13 @@ class ImageTable:
             ) from None
 
     @classmethod
-    def read(cls, path: Path, lines: Iterator[list[str]]) -> "ImageTable":
-        """Read the lines of a CSV; ``load`` does so with those of the file at ``path``.
+    def read(cls, path: Path, lines: Iterator[tuple[int, list[str]]]) -> "ImageTable":
+        """Read (line number, cells) of a CSV, the header first; ``load`` those of ``path``.
 
         Into columns as the lines come: as rows, a map of 100,000 images takes ten times as much
         memory, and a device has to have it.
         """
-        header = next(lines, [])
+        header = [cell.strip() for cell in next(lines, (1, []))[1]]
         if "path" not in header:
             raise DataError(
                 f"found the columns {', '.join(header) or '(none)'} in {path}, expected at least "
@@ -193,12 +199,12 @@ class ImageTable:
         at_column = {name: i for i, name in enumerate(header)}
         wanted = [(name, at_column[name], kept) for name, kept in columns.items()]
         shared: dict[str, str] = {}  # letters and times repeat
-        for line, row in enumerate(filter(None, lines), 2):
+        for line, row in lines:
             row += [""] * (len(header) - len(row))
             for name, at, kept in wanted:
                 if name in _INTEGERS:
                     unknown = -1 if name == "place" else 0
-                    kept.append(_parse(path, line, name, row[at], int, unknown))
+                    kept.append(_parse(path, line, name, row[at], _whole, unknown))
                 elif name in _FLOATS:
                     kept.append(_parse(path, line, name, row[at], float, math.nan))
                 else:
@@ -223,13 +229,33 @@ def _text(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def _parse(path: Path, line: int, name: str, text: str, kind: type, unknown: float) -> Any:
-    if text.strip() == "":
-        return unknown
+def _whole(text: str) -> int:
+    """7, 7.0 and 7e0 -> 7."""
     try:
-        return kind(text)
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():
+            raise ValueError(text) from None
+        return int(value)
+
+
+def _parse(
+    path: Path, line: int, name: str, text: str, kind: Callable[[str], Any], unknown: float
+) -> Any:
+    if not text or text.strip().lower() in NOTHING:
+        return unknown
+    low, high = _RANGES.get(name, (-math.inf, math.inf))
+    expected = "a number or nothing"
+    try:
+        value = kind(text)
+        if low <= value <= high and math.isfinite(value):
+            return value
+        if name in _RANGES:
+            expected = f"a number from {low} to {high}, or nothing"
     except (ValueError, OverflowError):
-        raise DataError(
-            f"found {text!r} in column {name} of line {line} of {path}, expected a number or "
-            "nothing: correct the file"
-        ) from None
+        pass
+    raise DataError(
+        f"found {text!r} in column {name} of line {line} of {path}, expected {expected}: correct "
+        "the file"
+    )

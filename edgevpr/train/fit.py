@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from edgevpr import __version__
 from edgevpr.data import read_images
+from edgevpr.data.image_files import why_unreadable
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import UsageError
 from edgevpr.files import write_atomic
 from edgevpr.optional import require
@@ -31,6 +33,7 @@ from edgevpr.train.networks.model import save_model
 from edgevpr.train.networks.network import parameters_m
 from edgevpr.train.place_ids import with_places
 from edgevpr.train.prepare import (
+    embedded_images,
     gallery_problem,
     neighbours_file,
     query_problem,
@@ -59,7 +62,11 @@ def fit(
         tensorboard: folder for TensorBoard's event files; losses, learning rate and validation
             recall also end up in the artifact's ``metrics.csv`` and ``model.json``.
 
+    Images without a place, and those that embed could not read, are left out; the record names
+    them.
+
     Raises:
+        DataError: an image cannot be read; names it.
         UsageError: ``resume`` with other settings than the checkpoint's.
         SpaceMismatchError: validation features of another gallery network.
         NumericsError: the loss became NaN or infinite.
@@ -67,13 +74,21 @@ def fit(
     _quiet_and_seeded(config.seed)
     size = (config.image_size, config.image_size)
     preprocess = Preprocess(*size, mean=config.mean, std=config.std)
-    table = with_places(read_images(config.images), config)
+    left_out: list[LeftOut] = []
+    table = with_places(read_images(config.images, left_out), config)
+    if config.features is not None:
+        whole = table.paths
+        table = embedded_images(table, config.features, config.images)
+        unread = sorted({*whole} - {*table.paths})
+        left_out += [LeftOut(path, why_unreadable(config.images / path)) for path in unread]
     network = starting_network(config)
     if config.features is None:
         problem = gallery_problem(network, table, config)
     else:
         problem = query_problem(network, table, config, out, track)
     prepared = dict(problem.prepared)
+    if left_out:
+        prepared["left_out"] = [str(item) for item in left_out]
     if config.backbone_weights is not None:
         shown = Images(config.images, table.paths, preprocess)
         unfolded = unfold_batch_norm(network, spread_out(shown))

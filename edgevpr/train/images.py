@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from edgevpr.errors import DataError
+from edgevpr.errors import DataError, EdgeVPRError
 from edgevpr.preprocess import Preprocess, read_image
 
 Batch = list[tuple[int, int]]
@@ -29,6 +29,8 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         preprocess: size and normalization.
         augment: random crop and light changes; None reads images as they are.
         seed: of the augmentation, with epoch and row.
+        skip_unreadable: leave images that cannot be read out of their batch, which may end up
+            empty, in place of raising DataError.
     """
 
     def __init__(
@@ -38,7 +40,10 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         preprocess: Preprocess,
         augment: "Augment | None" = None,
         seed: int = 0,
+        *,
+        skip_unreadable: bool = False,
     ) -> None:
+        self.skip_unreadable = skip_unreadable
         self.root, self.paths, self.preprocess = root, paths, preprocess
         self.augment, self.seed = augment, seed
 
@@ -46,8 +51,18 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         return len(self.paths)
 
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        images = np.stack([self._read(epoch, row) for epoch, row in batch])
-        rows = torch.tensor([row for _, row in batch])
+        read: list[NDArray[np.uint8]] = []
+        kept: list[int] = []
+        for epoch, row in batch:
+            try:
+                read.append(self._read(epoch, row))
+                kept.append(row)
+            except DataError:
+                if not self.skip_unreadable:
+                    raise
+        rows = torch.tensor(kept, dtype=torch.int64)
+        size = (0, self.preprocess.height, self.preprocess.width, 3)
+        images = np.stack(read) if read else np.empty(size, np.uint8)
         pixels = torch.from_numpy(self.preprocess.normalize(images))
         return pixels.contiguous(memory_format=torch.channels_last), rows
 
@@ -66,9 +81,12 @@ def spread_out(images: Images, count: int = 256, batch_size: int = 64) -> Iterat
 
 
 def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[Any]:
-    """A loader that yields what ``batches`` asks for, read ahead by worker processes."""
-    return DataLoader(
-        images,
+    """A loader that yields what ``batches`` asks for, read ahead by worker processes.
+
+    Iterating over it raises DataError, the sentence alone, for an image that cannot be read.
+    """
+    return _Loader(
+        _Returning(images),
         sampler=batches,
         batch_size=None,
         num_workers=workers,
@@ -76,6 +94,32 @@ def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=_single_threaded,
     )
+
+
+class _Returning(Dataset[Any]):
+    """Errors as items: torch raises a worker's exception again with its traceback for a message."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor] | EdgeVPRError:
+        try:
+            return self.images[batch]
+        except EdgeVPRError as error:
+            return type(error)(str(error))  # without its traceback, which cannot be pickled
+
+
+class _Loader(DataLoader[Any]):
+    """A loader that raises the errors among its items."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for item in super().__iter__():
+            if isinstance(item, EdgeVPRError):
+                raise item
+            yield item
 
 
 def _single_threaded(_: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from edgevpr.artifacts.features import Features
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
+from edgevpr.preprocess import read_image
 from edgevpr.printable import shell_word
 from edgevpr.progress import Track
 from edgevpr.train.config import TrainConfig
@@ -111,6 +113,25 @@ def _objective(
         else:
             neighbours = stored_neighbours(stored, features.descriptors)
     return BaselineObjective(config.loss_name, config.loss_args, neighbours)
+
+
+def embedded_images(table: ImageTable, features: Path, images: Path) -> ImageTable:
+    """The table without the images that embed left out because they cannot be read."""
+    described = set(Features(features, verify=False).table.paths)
+    absent = [row for row, path in enumerate(table.paths) if path not in described]
+    if not 0 < len(absent) < len(table) or not all(
+        _is_unreadable(images / table.paths[row]) for row in absent
+    ):
+        return table
+    return table.take(np.setdiff1d(np.arange(len(table)), absent))
+
+
+def _is_unreadable(file: Path) -> bool:
+    try:
+        read_image(file)
+    except DataError:
+        return True
+    return False
 
 
 def _check_same_images(table: ImageTable, features: Features, config: TrainConfig) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
+from edgevpr.data.left_out import LeftOut
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -35,6 +36,7 @@ def describe_images(
     out: NDArray[np.float16] | None = None,
     rows: tuple[int, int] | None = None,
     on_rows: Callable[[int], None] | None = None,
+    skip_unreadable: bool = False,
 ) -> NDArray[np.float16]:
     """(N, D) float16 L2-normalized descriptors of a table's images, in its order.
 
@@ -42,25 +44,28 @@ def describe_images(
         out: where to write them, for example a memory map; made when None.
         rows: (start, stop) of the rows to describe; all of them when None.
         on_rows: called after each batch with the row up to which ``out`` is filled.
+        skip_unreadable: leave the rows of images that cannot be read as they are in ``out``.
 
     Raises:
+        DataError: an image cannot be read; names it.
         NumericsError: the network gave NaN or infinity; names the image.
     """
     device = best_device()
     training = network.training
     network = network.eval().to(device)
-    images = Images(root, table.paths, preprocess)
+    images = Images(root, table.paths, preprocess, skip_unreadable=skip_unreadable)
     start, stop = rows or (0, len(table))
     batches = loader(images, InOrder(start, stop, batch_size), workers)
     if out is None:
-        out = np.empty((len(table), network.dim), np.float16)
+        out = np.zeros((len(table), network.dim), np.float16)
     with torch.inference_mode():
-        for pixels, batch in track(batches, "embedding images", len(batches)):
-            values = network(pixels.to(device)).float().cpu().numpy()
-            check_descriptors(values, batch.numpy(), table.paths)
-            out[batch.numpy()] = values
+        for number, (pixels, batch) in enumerate(track(batches, "embedding images", len(batches))):
+            if len(batch):
+                values = network(pixels.to(device)).float().cpu().numpy()
+                check_descriptors(values, batch.numpy(), table.paths)
+                out[batch.numpy()] = values
             if on_rows is not None:
-                on_rows(int(batch[-1]) + 1)
+                on_rows(min(start + (number + 1) * batch_size, stop))
     network.train(training)
     return out
 
@@ -79,6 +84,7 @@ def embed(
     batch_size: int = 64,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
+    left_out: list[LeftOut] | None = None,
     track: Track = silent,
 ) -> FeaturesRecord | None:
     """Describe every image below ``images`` and write the features artifact.
@@ -89,12 +95,14 @@ def embed(
     Args:
         shard: (i, n): describe the i-th of n equal parts, i from 0. Processes on one or several
             machines with one file system take a part each; the last to finish writes ``out``.
+        left_out: gets the images, rows and folders that cannot be used, from the last to finish;
+            None: they are errors.
 
     Returns:
         what was written; None where other shards are still to come.
     """
     network, about, opened = load_model(model)
-    table = read_images(images)
+    table = read_images(images, left_out)
     number, shards = shard
     staging = out.absolute().with_name(f".{out.name}.partial")
     descriptors = open_staging(staging, plan_of(opened, images, table, shards))
@@ -121,6 +129,7 @@ def embed(
         out=descriptors,
         rows=(first, stop),
         on_rows=on_rows,
+        skip_unreadable=left_out is not None,
     )
     if start == stop:  # more shards than images
         write_json(done, _Done(stop))
@@ -132,7 +141,9 @@ def embed(
         staging.rename(whole)  # of two that finish together, one gets to write
     except FileNotFoundError:
         return None
-    return write_features(whole, out, table, opened, images, batch_size=batch_size, shards=shards)
+    return write_features(
+        whole, out, table, opened, images, left_out, batch_size=batch_size, shards=shards
+    )
 
 
 def _all_done(staging: Path, stops: list[int]) -> bool:

@@ -18,6 +18,7 @@ from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
 from edgevpr.files import write_atomic
 from edgevpr.places.table import ImageTable
@@ -36,7 +37,8 @@ _NOTE_EVERY = 32
 class Describer:
     """A worker: batches of paths in, descriptors out; the network is loaded once."""
 
-    def __init__(self, model: str, images: str, digest: str) -> None:
+    def __init__(self, model: str, images: str, digest: str, skip_unreadable: bool) -> None:
+        self.skip_unreadable = skip_unreadable
         self.model, self.root, self.digest = Path(model), Path(images), digest
 
     @functools.cached_property
@@ -52,11 +54,19 @@ class Describer:
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         network, preprocess = self._loaded
-        images = Images(self.root, [str(path) for path in batch["path"]], preprocess)
-        pixels, _ = images[[(0, row) for row in range(len(images))]]
-        with torch.inference_mode():
-            values = network(pixels.to(best_device())).float().cpu().numpy()
-        return {"row": batch["row"], "descriptor": values.astype(np.float16)}
+        images = Images(
+            self.root,
+            [str(path) for path in batch["path"]],
+            preprocess,
+            skip_unreadable=self.skip_unreadable,
+        )
+        pixels, rows = images[[(0, row) for row in range(len(images))]]
+        descriptors = np.zeros((len(images), network.dim), np.float16)
+        if len(rows):
+            with torch.inference_mode():
+                values = network(pixels.to(best_device())).float().cpu().numpy()
+            descriptors[rows.numpy()] = values
+        return {"row": batch["row"], "descriptor": descriptors}
 
 
 def embed_on_cluster(
@@ -66,6 +76,7 @@ def embed_on_cluster(
     *,
     cluster: str,
     batch_size: int = 64,
+    left_out: list[LeftOut] | None = None,
     track: Track = silent,
 ) -> FeaturesRecord:
     """Describe every image below ``images`` on a Ray cluster and write the features artifact.
@@ -76,6 +87,7 @@ def embed_on_cluster(
     Args:
         cluster: address of its head, ``auto`` for the one this machine belongs to, ``local`` for
             workers on this machine alone.
+        left_out: gets the images, rows and folders that cannot be used; None: they are errors.
 
     Raises:
         TargetError: no cluster answers there.
@@ -83,12 +95,12 @@ def embed_on_cluster(
     """
     ray = connect(cluster)
     opened = open_artifact(model, "model")
-    table = read_images(images)
+    table = read_images(images, left_out)
     staging = out.absolute().with_name(f".{out.name}.cluster")
     descriptors = open_staging(staging, plan_of(opened, images, table))
     done = _read_done(staging, len(table))
     todo = np.flatnonzero(~done)
-    described = _describe(ray, opened, images, table, todo, batch_size, track)
+    described = _describe(ray, opened, images, table, todo, batch_size, left_out is not None, track)
     for number, (rows, values) in enumerate(described):
         descriptors[rows] = values
         done[rows] = True
@@ -96,7 +108,7 @@ def embed_on_cluster(
             _note(staging, descriptors, done)
     _note(staging, descriptors, done)
     return write_features(
-        staging, out, table, opened, images, batch_size=batch_size, cluster=cluster
+        staging, out, table, opened, images, left_out, batch_size=batch_size, cluster=cluster
     )
 
 
@@ -107,6 +119,7 @@ def _describe(
     table: ImageTable,
     rows: NDArray[np.int64],
     batch_size: int,
+    skip_unreadable: bool,
     track: Track,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
     """(B,) rows and their (B, D) descriptors, in whatever order the workers answer."""
@@ -118,7 +131,12 @@ def _describe(
         [{"row": int(row), "path": table.paths[row]} for row in rows]
     ).map_batches(
         Describer,
-        fn_constructor_args=(str(model.path.resolve()), str(images.resolve()), model.digest),
+        fn_constructor_args=(
+            str(model.path.resolve()),
+            str(images.resolve()),
+            model.digest,
+            skip_unreadable,
+        ),
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
         num_gpus=1 if gpus else 0,

@@ -7,7 +7,7 @@ grow with N, and an interrupted run goes on from the rows on disk.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.manifest import Artifact, read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
-from edgevpr.errors import EdgeVPRError, NumericsError
-from edgevpr.files import alone
+from edgevpr.data.image_files import why_unreadable
+from edgevpr.data.left_out import LeftOut, summary
+from edgevpr.errors import DataError, EdgeVPRError, NumericsError
+from edgevpr.files import alone, release
 from edgevpr.places.table import ImageTable
+
+#: Rows looked at together.
+_AT_ONCE = 4096
 
 
 class EmbedPlan(msgspec.Struct, frozen=True):
@@ -39,7 +44,9 @@ def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -
     return EmbedPlan(
         model_digest=model.digest,
         source=str(images),
-        paths_digest=hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
+        paths_digest=hashlib.sha256(
+            "\n".join(table.paths).encode("utf-8", "surrogateescape")
+        ).hexdigest(),
         count=len(table),
         dim=model.read("model.json", ModelRecord).dim,
         shards=shards,
@@ -69,6 +76,14 @@ def _is_of(folder: Path, plan: EmbedPlan) -> bool:
     return False
 
 
+def _blocks_of(file: Path) -> Iterator[NDArray[np.floating]]:
+    """The (N, D) rows of a file in blocks, so that they may be larger than memory."""
+    rows = np.load(file, mmap_mode="r", allow_pickle=False)
+    for start in range(0, len(rows), _AT_ONCE):
+        yield rows[start : start + _AT_ONCE]
+        release(rows)
+
+
 def check_descriptors(
     values: NDArray[np.floating], rows: NDArray[np.int64], paths: Sequence[str]
 ) -> None:
@@ -86,13 +101,43 @@ def check_descriptors(
 
 
 def write_features(
-    folder: Path, out: Path, table: ImageTable, model: Artifact, images: Path, **config: Any
+    folder: Path,
+    out: Path,
+    table: ImageTable,
+    model: Artifact,
+    images: Path,
+    left_out: list[LeftOut] | None = None,
+    **config: Any,
 ) -> FeaturesRecord:
-    """Move the finished descriptors of ``folder`` into the features artifact at ``out``."""
+    """Move the finished descriptors of ``folder`` into the features artifact at ``out``.
+
+    Args:
+        left_out: gets the images that could not be read, whose descriptors are all zero; None:
+            they are errors.
+
+    Raises:
+        DataError: no image could be read, or some could not and ``left_out`` is None.
+    """
     about = model.read("model.json", ModelRecord)
+    file = folder / "descriptors.npy"
+    described = np.concatenate([block.any(1) for block in _blocks_of(file)])
+    descriptors: Path | Iterator[NDArray[np.floating]] = file
+    if not described.all():
+        unread = [table.paths[row] for row in np.flatnonzero(~described)]
+        reasons = [LeftOut(path, why_unreadable(images / path)) for path in unread]
+        if left_out is None or not described.any():
+            raise DataError(
+                f"found images in {images} that cannot be read, {summary(reasons)}, expected none: "
+                "replace or remove them, and run the command again"
+            )
+        left_out += reasons
+        table = table.take(described)
+        descriptors = (block[block.any(1)] for block in _blocks_of(file) if block.any())
+    if left_out:
+        config["left_out"] = [str(item) for item in left_out]
     record = Features.write(
         out,
-        folder / "descriptors.npy",
+        descriptors,
         table,
         space=model.space,
         model_digest=model.digest,
