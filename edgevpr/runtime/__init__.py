@@ -9,6 +9,7 @@ used::
     judge                      confidence of an answer, and whether it is a fix
     sequence, sequence_cells   Bayes filter over the frames so far
     answers                    records of answers and of a run
+    run_options                options of a run, as the command line takes them
     loop, localizer_thread     a run: source, engine thread, sinks
     tally                      counters of a run
     swap, shadow               a new bundle or gallery in place of the running one
