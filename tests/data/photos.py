@@ -36,13 +36,12 @@ def write_gpx(path: Path, *tracks: Iterable[tuple[float, float, str]]) -> Path:
     """A GPX file with one ``trk`` for each list of (lat, lon, time)."""
     text = ""
     for points in tracks:
-        rows = "".join(
-            f'<trkpt lat="{a}" lon="{o}"><time>{t}</time></trkpt>' for a, o, t in points
-        )
+        rows = "".join(f'<trkpt lat="{a}" lon="{o}"><time>{t}</time></trkpt>' for a, o, t in points)
         text += f"<trk><trkseg>{rows}</trkseg></trk>"
     path.write_text(f'<gpx xmlns="http://www.topografix.com/GPX/1/1">{text}</gpx>')
     return path
 
 
 def _parts(value: float) -> tuple[float, float, float]:
-    return float(int(value)), float(int(value * 60 % 60)), round(value * 3600 % 60, 2)
+    hundredths = round(value * 360_000)
+    return hundredths // 360_000, hundredths // 6000 % 60, hundredths % 6000 / 100

@@ -62,7 +62,10 @@ def test_an_aircraft_is_not_a_jump() -> None:
 def test_times_that_are_none_are_counted(tmp_path: Path) -> None:
     """Also without a zone, and spelled out."""
     points = [(52.4, 13.4, "0000-00-00T00:00:00Z"), (52.4, 13.4, "2024-05-01T10:09:60Z")]
-    points += [(52.5, 13.4, "2024-05-01 10:10:00 UTC"), (52.5002, 13.4, "2024-05-01T12:10:02+02:00")]
+    points += [
+        (52.5, 13.4, "2024-05-01 10:10:00 UTC"),
+        (52.5002, 13.4, "2024-05-01T12:10:02+02:00"),
+    ]
     left_out: list[LeftOut] = []
     tracks = read_gpx(write_gpx(tmp_path / "a.gpx", points), left_out)
     assert along(tracks, seconds_since_1970(T(1))) == pytest.approx((52.5001, 13.4))
