@@ -186,10 +186,12 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     """Yields a temporary folder to fill; at the end it takes the place of whatever is at ``path``.
 
     Args:
-        path: absolute, links resolved: a link at ``path`` itself would be replaced.
+        path: absolute; a link there is followed.
         check: raises if what is at ``path`` must not be replaced; asked before and after filling.
     """
     check()
+    # A link to nothing yet, too: its folder is made where it leads.
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.parent):
         _sweep(path)

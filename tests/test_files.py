@@ -268,6 +268,14 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert all((tmp_path / n).is_symlink() for n in ("link", "again", "dangling"))
 
 
+def test_a_link_to_a_folder_that_is_not_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("far/new")
+    with files.replacing(tmp_path / "link", check=lambda: None) as folder:
+        (folder / "a").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "new" / "a").read_text() == "a"
+
+
 def test_open_files_of_this_process(tmp_path: Path) -> None:
     """/dev/stdout and >(command): what was written there before stays."""
     with (tmp_path / "log").open("wb", buffering=0) as stream:

@@ -27,9 +27,9 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         DataError: what is there is no table in text.
     """
     path = Path(path)
-    encoding = _encoding(path)
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     try:
+        encoding = _encoding(path)
+        errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
         with path.open(encoding=encoding, errors=errors, newline="") as stream:
             header = stream.readline()
             delimiter = max(_DELIMITERS, key=header.count)
@@ -48,8 +48,11 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(
             f"found no table in {path} ({error}), expected a CSV in UTF-8: save it as one"
         ) from error
-    except IsADirectoryError:
-        raise DataError(f"found a folder at {path}, expected a CSV: check the path") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise DataError(
+            f"found {path} unreadable ({error.strerror}), expected a CSV: check the path and its "
+            "permissions"
+        ) from None
 
 
 def recoded(cell: str) -> str:

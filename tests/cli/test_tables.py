@@ -63,8 +63,8 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
         [["2026-11-25T13:26:44Z", "compact", 1234567, "120 added images, 17 removed; 4096 lists"]],
     ),
     "data 2": (
-        ["city", "places", "images", "images per place"],
-        [["BuenosAires", 62514, 529506, 8.5], ["TRT", 121, 1031, 12.1]],
+        ["city", "places", "images", "images per place", "unreadable"],
+        [["BuenosAires", 62514, 529506, 8.5, 0], ["TRT", 121, 1031, 12.1, 3]],
     ),
     "data 3": (
         ["", "found", "expected"],

@@ -43,4 +43,5 @@ def write_gpx(path: Path, *tracks: Iterable[tuple[float, float, str]]) -> Path:
 
 
 def _parts(value: float) -> tuple[float, float, float]:
-    return float(int(value)), float(int(value * 60 % 60)), round(value * 3600 % 60, 2)
+    hundredths = round(value * 360_000)
+    return hundredths // 360_000, hundredths // 6000 % 60, hundredths % 6000 / 100

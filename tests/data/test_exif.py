@@ -71,11 +71,30 @@ def test_south_and_west_are_negative(tmp_path: Path) -> None:
         {**LUND, 2: (95.0, 0.0, 0.0)},
         {**LUND, 4: (181.0, 0.0, 0.0)},
         {**LUND, 2: ((0, 0), (0, 0), (0, 0))},  # receivers without a fix write 0/0
+        {**LUND, 2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)},  # or 0
+        {**LUND, 9: "V"},  # or say so
+        {**LUND, 1: "E"},
+        {**LUND, 1: "\1"},
+        {2: LUND[2], 4: LUND[4]},
+        {**LUND, 2: (55.0, 75.0, 0.0)},
+        {**LUND, 2: (89.9, 0.0, 0.0)},
     ],
 )
 def test_a_photo_that_does_not_say_where(tmp_path: Path, gps: dict[int, Any] | None) -> None:
     """Unknown, not 0, 0, and never half a position."""
     assert repr(read_exif(photo(tmp_path / "a.jpg", gps))) == repr(Exif())
+
+
+def test_headings_from_magnetic_north(tmp_path: Path) -> None:
+    """Are up to 20 degrees off, and more."""
+    path = photo(tmp_path / "a.jpg", {**LUND, 16: "M", 17: (271.5,)})
+    assert np.isnan(read_exif(path).heading)
+    assert read_exif(photo(tmp_path / "b.jpg", {**LUND, 16: "T", 17: (271.5,)})).heading == 271.5
+
+
+def test_an_offset_behind_the_time(tmp_path: Path) -> None:
+    found = read_exif(photo(tmp_path / "a.jpg", LUND, "2014:05:01 12:30:05+02:00"))
+    assert (found.time, found.utc_offset_s) == ("2014-05-01T12:30:05", 7200)
 
 
 def test_what_is_no_image(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgevpr.data.gsv import COLUMNS, gsv_image_name, read_gsv_cities
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
 
 LONDON = [
@@ -141,3 +142,20 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     (tmp_path / "Dataframes" / "A.csv").write_text(",".join(COLUMNS) + "\n")
     with pytest.raises(DataError, match="no image named"):
         read_gsv_cities(tmp_path)
+
+
+def test_whole_numbers_as_pandas_prints_them(tmp_path: Path) -> None:
+    """A column with a gap becomes one of floats: 13.0."""
+    rows = [tuple(f"{c}.0" if i in (0, 1, 2, 3) else c for i, c in enumerate(r)) for r in LONDON]
+    city(tmp_path, LONDON)
+    with (tmp_path / "Dataframes" / "London.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    assert read_gsv_cities(tmp_path).place.tolist() == [0, 0, 13]
+
+
+def test_missing_images_are_named_where_asked(tmp_path: Path) -> None:
+    city(tmp_path, LONDON)
+    sorted((tmp_path / "Images" / "London").iterdir())[0].unlink()
+    left_out: list[LeftOut] = []
+    assert len(read_gsv_cities(tmp_path, left_out=left_out)) == 2
+    assert len(left_out) == 1

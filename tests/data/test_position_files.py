@@ -25,9 +25,11 @@ def _read(
 
 @pytest.mark.parametrize(
     "column",
-    ["heading", "Angle", "yaw", "course", "bearing", "GPSImgDirection", "EXIF:GPS Img Direction"]
-    + ["compass_angle", "Heading (deg)", "heading_deg", "azimuth", "direction"],
-)
+    [
+        "heading", "Angle", "yaw", "course", "bearing", "GPSImgDirection", "EXIF:GPS Img Direction",
+        "compass_angle", "Heading (deg)", "heading_deg", "azimuth", "direction",
+    ],
+)  # fmt: skip
 def test_headings_under_other_names(tmp_path: Path, column: str) -> None:
     """Catches a heading that is dropped without a word."""
     fixes, left_out = _read(tmp_path, f"file,lat,lon,{column}\na.jpg,52.5,13.4,-90\n")

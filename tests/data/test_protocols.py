@@ -18,6 +18,8 @@ from edgevpr.data.protocols import (
 )
 from edgevpr.errors import DataError, UsageError
 
+from . import test_gsv
+
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
 
 
@@ -139,6 +141,14 @@ def test_check_counts_what_is_missing_and_damaged(tmp_path: Path) -> None:
     assert found.problems[0] == "database: 1 of 4 images are missing"
     assert found.without_positives == 1
     assert "cannot be read" in found.problems[1]
+
+
+def test_damaged_images_of_gsv_cities(tmp_path: Path) -> None:
+    """Catches a check that opens none."""
+    test_gsv.city(tmp_path, test_gsv.LONDON)
+    assert [c.unreadable for c in check_gsv(tmp_path)] == [[]]
+    found = check_gsv(tmp_path, unreadable=lambda file: file.stat().st_size == 0)
+    assert len(found[0].unreadable) == found[0].images == 3
 
 
 def test_published_counts() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.data import read_images
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
@@ -66,6 +67,38 @@ def test_a_table_that_cannot_be_used(touch: Touch, content: str, message: str) -
     (root / "images.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         read_images(root)
+
+
+def test_rows_that_cannot_be_used_are_named(touch: Touch) -> None:
+    """Where the caller asks for them; the rest is read."""
+    root = touch("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")
+    rows = (
+        "path,place,lat,lon\na.jpg,,55.7,13.2\nb.jpg,,0,0\nx.jpg,1,,\nc.jpg,,155,13\nd.jpg,4,0,0\n"
+    )
+    (root / "images.csv").write_text(rows)
+    left_out: list[LeftOut] = []
+    table = read_images(root, left_out)
+    assert table.paths == ["a.jpg", "d.jpg"]
+    assert not table.located[1], "0, 0 is no position"
+    assert {item.path for item in left_out} == {"b.jpg", "c.jpg", "e.jpg", "x.jpg"}
+
+
+def test_photos_without_position_are_named(touch: Touch) -> None:
+    root = touch("@1@2@.jpg", "a.jpg", "@1@x@.jpg")
+    (root / "b.jpg").write_bytes(b"")
+    left_out: list[LeftOut] = []
+    assert read_images(root, left_out).paths == ["@1@2@.jpg"]
+    reasons = {item.path: item.reason for item in left_out}
+    assert reasons["a.jpg"] == "no position"
+    assert reasons["b.jpg"] == "an empty file"
+    assert "utm_north" in reasons["@1@x@.jpg"]
+
+
+def test_a_table_in_latin_1(touch: Touch) -> None:
+    """Names are looked up as the disk spells them."""
+    root = touch("caf\xe9.jpg", "day/b.jpg")
+    (root / "images.csv").write_bytes("path,place\ncaf\xe9.jpg,1\nday\\b.jpg,2\n".encode("latin-1"))
+    assert read_images(root).paths == ["caf\xe9.jpg", "day/b.jpg"]
 
 
 def test_gsv_cities_and_names_are_recognised(tmp_path: Path, touch: Touch) -> None:

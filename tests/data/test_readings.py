@@ -42,9 +42,11 @@ def test_degrees(text: str, letter: str | None, value: float) -> None:
 
 @pytest.mark.parametrize(
     ("letter", "value"),
-    [("S", -1), ("S\0\0", -1), ("south", -1), (b"S\0", -1), ("N", 1), ("\1", 0), ("", 0), (None, 0)]
-    + [("W", 0), ("Sur", 0), (7, 0)],
-)
+    [
+        ("S", -1), ("S\0\0", -1), ("south", -1), (b"S\0", -1), ("N", 1), ("\1", 0), ("", 0),
+        (None, 0), ("W", 0), ("Sur", 0), (7, 0),
+    ],
+)  # fmt: skip
 def test_letters_of_latitude(letter: Any, value: int) -> None:
     assert sign(letter, latitude=True) == value
 
@@ -73,9 +75,11 @@ def test_headings(value: Any, reference: Any, found: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("+02:00", 7200), ("-0330", -12600), ("Z", 0), ("+02:00\0", 7200), ("+02", 7200)]
-    + [("   :  ", math.nan), ("+99:00", math.nan), ("", math.nan), (None, math.nan)],
-)
+    [
+        ("+02:00", 7200), ("-0330", -12600), ("Z", 0), ("+02:00\0", 7200), ("+02", 7200),
+        ("   :  ", math.nan), ("+99:00", math.nan), ("", math.nan), (None, math.nan),
+    ],
+)  # fmt: skip
 def test_offsets(text: Any, seconds: float) -> None:
     assert utc_offset_s(text) == pytest.approx(seconds, nan_ok=True)
 

@@ -64,6 +64,11 @@ def test_load_takes_the_columns_that_are_there(tmp_path: Path) -> None:
         ("name,place\na,1\n", "columns name, place in .*, expected at least path"),
         ("path,place\na.jpg,x\n", "'x' in column place of line 2 of .*, expected a number"),
         ("path,lat\na.jpg,1\nb.jpg,N55\n", "'N55' in column lat of line 3"),
+        ("path,place\na.jpg,99999999999999999999\n", "expected a number from -1 to 92"),
+        ("path,place\na.jpg,1.5\n", "'1.5' in column place of line 2"),
+        ("path,zone\na.jpg,61\n", "expected a number from 0 to 60"),
+        ("path,lat\na.jpg,inf\n", "'inf' in column lat of line 2"),
+        ("path,place\n\n,\na.jpg,x\n", "'x' in column place of line 4"),
     ],
 )
 def test_load_says_what_is_wrong(tmp_path: Path, content: str, message: str) -> None:
@@ -71,6 +76,16 @@ def test_load_says_what_is_wrong(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         ImageTable.load(tmp_path / "t.csv")
+
+
+def test_integers_as_pandas_writes_them(tmp_path: Path) -> None:
+    """Floats in a column with a gap, and its words for the gap."""
+    text = "path,place,zone,lat\na.jpg,1.0,32.0,nan\nb.jpg,,<NA>,NaN\nc.jpg,2e0,,55.5\n"
+    (tmp_path / "t.csv").write_text(text)
+    table = ImageTable.load(tmp_path / "t.csv")
+    assert table.place.tolist() == [1, -1, 2]
+    assert table.zone.tolist() == [32, 0, 0]
+    assert table.lat.tolist()[2] == 55.5
 
 
 def test_load_without_a_file(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class PartFile(abc.ABC):
                 if kind is None:
                     raise
             if kind is None and self.complete and not self.through and self.part.exists():
+                if self.path.exists():  # a file that is replaced hands on its permissions
+                    self.part.chmod(stat.S_IMODE(self.path.stat().st_mode))
                 self.part.replace(self.path)
         finally:
             self._unlock()

@@ -145,6 +145,7 @@ def test_links_lead_to_their_file(tmp_path: Path, kind: str) -> None:
     name = "a.mp4" if kind == "video" else "a"
     (tmp_path / "far").mkdir()
     (tmp_path / name).symlink_to(tmp_path / "far" / "real")
+    (tmp_path / "far" / "real").touch(0o600)
     with open_sink(f"{kind}:{tmp_path}/{name}") as sink:
         assert isinstance(sink, PartFile)
         sink.write(answer())
@@ -152,6 +153,7 @@ def test_links_lead_to_their_file(tmp_path: Path, kind: str) -> None:
         sink.complete = True
     assert (tmp_path / name).is_symlink()
     assert (tmp_path / "far" / "real").stat().st_size > 0
+    assert stat.S_IMODE((tmp_path / "far" / "real").stat().st_mode) == 0o600
     assert [p.name for p in (tmp_path / "far").iterdir()] == ["real"]
 
 

@@ -1,5 +1,6 @@
 """Features artifacts of image folders, in one go, in shards and after an interruption."""
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,10 @@ pytest.importorskip("lightning")
 
 import edgevpr.train.embed.embed as describing  # noqa: E402
 from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.data.left_out import LeftOut  # noqa: E402
+from edgevpr.errors import DataError  # noqa: E402
 from edgevpr.train.embed.embed import embed  # noqa: E402
+from edgevpr.train.prepare import embedded_images  # noqa: E402
 
 T = TypeVar("T")
 
@@ -62,3 +66,43 @@ def test_embed_goes_on_where_it_stopped(
         np.asarray(Features(trained / "features").descriptors, np.float32),
         atol=2e-3,
     )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_cannot_be_read(
+    tiny: Path, trained: Path, tmp_path: Path, workers: int
+) -> None:
+    """Are left out and named, or end the run with the sentence alone: no worker's traceback."""
+    images = tmp_path / "images"
+    shutil.copytree(tiny / "train", images)
+    files = sorted(path for path in images.rglob("*.png"))
+    for file in files[:3]:
+        file.write_bytes(b"")
+    out = tmp_path / "features"
+    with pytest.raises(DataError, match=r"^found no readable image in [^\n]*$"):
+        embed(trained / "gallery", images, out, workers=workers, batch_size=2)
+    left_out: list[LeftOut] = []
+    record = embed(
+        trained / "gallery", images, out, workers=workers, batch_size=2, left_out=left_out
+    )
+    assert record is not None
+    made, whole = Features(out), Features(trained / "features")
+    assert record.count == len(whole.table) - 3
+    assert {item.path for item in left_out} == {*whole.table.paths} - {*made.table.paths}
+    assert {item.reason for item in left_out} == {"an empty file"}
+    assert embedded_images(whole.table, out, images).paths == made.table.paths
+    kept = [whole.table.paths.index(path) for path in made.table.paths]
+    np.testing.assert_allclose(
+        np.asarray(made.descriptors, np.float32),
+        np.asarray(whole.descriptors, np.float32)[kept],
+        atol=2e-3,
+    )
+
+
+def test_no_image_that_can_be_read(tiny: Path, trained: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tiny / "train", images)
+    for file in images.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="cannot be read"):
+        embed(trained / "gallery", images, tmp_path / "f", workers=0, left_out=[])
