@@ -251,7 +251,7 @@ def test_a_sink_that_takes_nothing_more(world: World, long_drive: Path) -> None:
 OPENING = """
 import os, signal, sys, threading
 from edgevpr import runtime
-from edgevpr.runtime import localizer_thread, loop
+from edgevpr.runtime import localizer_thread, loop, run_options
 
 real = runtime.open_localizer
 localizer_thread._CLOSE_S = localizer_thread._EXIT_S = 0.1
@@ -263,7 +263,7 @@ def opening(*args, **options):
         threading.Event().wait()
     return real(*args, **options)
 
-runtime.open_localizer = opening
+run_options.open_localizer = opening
 loop.DRAIN_S = {drain_s}
 from edgevpr.cli.main import main
 main()
