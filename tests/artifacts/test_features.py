@@ -112,3 +112,19 @@ def test_rows_that_are_not_as_many_as_the_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 descriptors"):
         Features.write(tmp_path / "b", descriptors[:2], table, **about)
     assert not (tmp_path / "b").exists()
+
+
+def test_descriptors_that_are_none(tmp_path: Path) -> None:
+    """Of another type, or not of unit length."""
+    good = write(tmp_path / "a", 3, seed=0)
+    table = Features(tmp_path / "a").table
+    about = {"space": SPACE, "model_digest": "m", "preprocess": Preprocess(64, 64), "source": "s"}
+    for change, says in (
+        (good.astype(np.float32), "found float32"),
+        (good * np.float16(2), "length 2 for 000.jpg"),
+        (good * np.float16(0), "length 0 for 000.jpg"),
+    ):
+        np.save(tmp_path / "d.npy", change)
+        Features.write(tmp_path / "b", tmp_path / "d.npy", table, **about)
+        with pytest.raises(CorruptArtifactError, match=says):
+            Features(tmp_path / "b")

@@ -1,6 +1,7 @@
 """Artifact folders: round trip, damage, replacement."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -266,3 +267,44 @@ def test_an_artifact_is_readable_by_other_users(out: Path) -> None:
     """The permissions are not those of a temporary file."""
     assert out.stat().st_mode & 0o555 == 0o555
     assert (out / "manifest.json").stat().st_mode & 0o444 == 0o444
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 600 + "b", "a\0b", "a//b", "./a", "a\nb", ""])
+def test_names_that_are_no_plain_names(out: Path, name: str) -> None:
+    edit(out, lambda m: m["files"].update({name: m["files"]["data.bin"]}))
+    with pytest.raises(CorruptArtifactError, match="plain names"):
+        open_artifact(out, "features")
+
+
+@pytest.mark.parametrize("field", ["creator", "space"])
+def test_a_manifest_that_changed(out: Path, field: str) -> None:
+    """It holds a digest of itself; one written before it did opens without."""
+    edit(out, lambda m: m.update({field: "other"}))
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json has changed"):
+        open_artifact(out, "features")
+    edit(out, lambda m: m.pop("sha256"))
+    assert open_artifact(out, "features").digest
+
+
+def test_a_manifest_nested_too_deep(out: Path) -> None:
+    (out / "manifest.json").write_text('{"a":' * 200_000)
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json unreadable"):
+        open_artifact(out, "features")
+
+
+def test_a_pipe_in_an_artifact_is_not_waited_for(out: Path) -> None:
+    (out / "data.bin").unlink()
+    os.mkfifo(out / "data.bin")
+    with pytest.raises(CorruptArtifactError, match=r"data\.bin"):
+        open_artifact(out, "features")
+
+
+def test_what_is_read_is_what_was_listed(out: Path) -> None:
+    """A file that changes after the check is refused when it is read."""
+    opened = open_artifact(out, "features")
+    assert opened.bytes("data.bin") == bytes(range(256)) * 8
+    (out / "data.bin").write_bytes(bytes(2048))
+    with pytest.raises(CorruptArtifactError, match=r"data\.bin has changed"):
+        opened.bytes("data.bin")
+    with pytest.raises(CorruptArtifactError, match="expected 16 or fewer"):
+        opened.bytes("data.bin", 16)

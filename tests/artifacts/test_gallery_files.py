@@ -88,3 +88,12 @@ def test_no_faiss_is_loaded(gallery: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == str(25 * VIEWS), done.stderr
+
+
+def test_the_index_that_is_read_is_the_one_that_was_checked(gallery: Path) -> None:
+    """Another file put in its place after the check is not read."""
+    files = GalleryFiles(gallery)
+    before = (gallery / "index.faiss").read_bytes()
+    (gallery / "other").write_bytes(b"other")
+    (gallery / "other").rename(gallery / "index.faiss")
+    assert files.index_file.read_bytes() == before

@@ -89,7 +89,7 @@ def through_index(
     return ThroughIndex(objective, codes, projection, tau)
 
 
-def _quantizer(path: Path, factory: str, gallery: Path) -> Any:
+def _quantizer(path: Path, factory: str, gallery: Path | None = None) -> Any:
     """A function from (n, d) vectors to their quantized form in the index at ``path``."""
     import faiss
 
@@ -105,8 +105,8 @@ def _quantizer(path: Path, factory: str, gallery: Path) -> Any:
     codebook = getattr(index, "pq", None)
     if codebook is None:
         raise UsageError(
-            f"found {factory} in `through_index` {gallery}, expected an index with a product "
-            "quantizer: build one with edgevpr index FEATURES --kind ivfpq"
+            f"found {factory} in `through_index` {gallery or path}, expected an index with a "
+            "product quantizer: build one with edgevpr index FEATURES --kind ivfpq"
         )
     coarse: Any = None
     if getattr(index, "by_residual", False):

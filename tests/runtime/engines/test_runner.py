@@ -4,6 +4,7 @@ import ast
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -41,6 +42,24 @@ def test_graph_that_onnxruntime_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(CorruptArtifactError, match="no ONNX model"):
         OnnxRunner(tmp_path / "model.onnx")
+
+
+def test_the_graph_that_runs_is_the_one_that_was_checked(tmp_path: Path) -> None:
+    """A file put in its place between the check and the loading does not run."""
+    opened = open_artifact(write_bundle(tmp_path / "b"), "bundle")
+    other = write_bundle(tmp_path / "other", nan=True)
+    (other / "model.onnx").rename(tmp_path / "b" / "model.onnx")
+    with pytest.raises(CorruptArtifactError, match=r"model\.onnx has changed"):
+        runner_from_bundle(opened)
+
+
+def test_a_graph_of_other_ends_than_the_record(tmp_path: Path) -> None:
+    """Or of no pinned graph at all: the record of a bundle says what its graph takes and gives."""
+    opened = open_artifact(write_bundle(tmp_path / "b"), "bundle")
+    record = opened.read("bundle.json", BundleRecord)
+    for change in ({"output_dim": DIM - 1}, {"input": "image"}):
+        with pytest.raises(CorruptArtifactError, match=r"as in its bundle\.json"):
+            runner_from_bundle(opened, msgspec.structs.replace(record, **change))
 
 
 def test_bundle_with_a_changed_byte(world: World, tmp_path: Path) -> None:
