@@ -1,5 +1,6 @@
 """Frames that a profile is measured on: of a folder or a video, with positions where known."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgevpr.data.image_files import list_images
 from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
+from edgevpr.runtime.sources.content import content_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def _video(path: Path, limit: int) -> Iterator[NDArray[np.uint8]]:
         raise DataError(
             f"found nothing at {path}, expected a folder of images or a video file: check the path"
         )
-    capture: Any = cv2.VideoCapture(str(path))
+    # Absolute, as FFmpeg takes what stands before a colon for a protocol; it plays texts, too.
+    text = content_of(path) == "text"
+    capture: Any = cv2.VideoCapture("" if text else os.path.abspath(path))
     try:
         read = 0
         while read < max(limit, 1):

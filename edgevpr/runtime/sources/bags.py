@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevpr.data.image_files import EXTENSIONS
 from edgevpr.errors import DataError
 from edgevpr.optional import require
 from edgevpr.redact import redact_address
@@ -206,8 +207,10 @@ def _folder(path: Path, topic: str | None) -> Bag | None:
     names = sorted(each.name for each in path.iterdir())
     files = [path / name for name in names if _named_as_bag(Path(name))]
     # A recorder that lost power leaves its files, with SQLite's journals, and no metadata.
-    if not files or not all(any(name.startswith(f.name) for f in files) for name in names):
-        return None
+    if not files or any(
+        (path / name).is_dir() or Path(name).suffix.lower() in EXTENSIONS for name in names
+    ):
+        return None  # a folder of images with a bag among them
     if len(files) == 1:
         return _file(files[0], topic)
     raise DataError(

@@ -264,3 +264,43 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MissingExtraError, match=r"edgevpr\[bags\]"):
         Bag(mcap(tmp_path / "a.mcap", drive()))
     assert header(1.5).stamp.nanosec == 500_000_000
+
+
+def one_image(path: Path) -> Path:
+    return mcap(path, [("/front", raw(np.zeros((4, 6, 3), np.uint8), "bgr8"), 0.0)])
+
+
+@pytest.mark.parametrize("name", ["UP.MCAP", "drive.bin", "drive", "drive.mp4", "drive.db3"])
+def test_a_bag_under_any_name(tmp_path: Path, name: str) -> None:
+    """Its content tells what it is."""
+    one_image(tmp_path / "a.mcap").rename(tmp_path / name)
+    with open_source(str(tmp_path / name)) as source:
+        assert isinstance(source, Bag)
+        assert len(list(source.frames(threading.Event()))) == 1
+
+
+@pytest.mark.parametrize("others", [[], ["notes.txt"]])
+def test_bags_without_metadata(tmp_path: Path, others: list[str]) -> None:
+    """Several say nothing of their order; one is read."""
+    folder = tmp_path / "two bags"
+    folder.mkdir()
+    one_image(folder / "r_0.mcap")
+    for name in others:
+        (folder / name).write_text("Monday")
+    with open_source(str(folder)) as source:
+        assert isinstance(source, Bag)
+    one_image(folder / "r_1.mcap")
+    with pytest.raises(DataError, match=r"run ros2 bag reindex '.*two bags'"):
+        open_source(str(folder))
+    cv2.imwrite(str(folder / "a.png"), np.zeros((4, 6, 3), np.uint8))
+    with open_source(str(folder)) as source:
+        assert len(list(source.frames(threading.Event()))) == 1
+
+
+@pytest.mark.parametrize("name", ["a.mcap.zstd", "a.db3.zst", "a.mcap"])
+def test_packed_bags(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x28\xb5\x2f\xfd\x04")
+    with pytest.raises(DataError, match="run unzstd"):
+        open_source(str(tmp_path / name))
+    with pytest.raises(DataError, match="no bag at"):
+        open_source(str(tmp_path / "missing.MCAP"))
