@@ -6,7 +6,7 @@ used::
     open                       bundle and gallery as one ``Localizer``: ``open_localizer``
     localizer, matches         one frame: preprocessing, engine, search, answer
     judge                      confidence of an answer, and whether it is a fix
-    sequence, sequence_cells   Bayes filter over the frames so far
+    sequence, sequence_tracks, sequence_layout   Bayes filter over the frames so far
     answers                    records of answers and of a run
     loop, localizer_thread     a run: source, engine thread, sinks
     tally                      counters of a run
