@@ -52,8 +52,6 @@ INDEPENDENT_S = 4.0
 #: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
 HELD = 0.4
 _HELD_SPACINGS = 3.0
-#: Share of a frame's evidence beyond its weight that counts for its own answer.
-_PRESENT = 0.5
 #: Distance, in spacings, of a found image from the track that answers with it.
 _NEAR_SPACINGS = 1.5
 #: Standard deviation of the acceleration: metres a second squared; steps a frame squared.
@@ -175,7 +173,9 @@ class SequenceFilter:
         if not len(rows):
             return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0)
         seen = self._observe(scores, rows, confidence)
-        present = (1.0 - weight) * _PRESENT
+        # its own frame counts an answer more than the belief that is handed on, or a belief formed
+        # at a high frame rate would outlast the frames that contradict it
+        present = (1.0 - weight) ** 2
         sharpened = np.concatenate(
             [np.full(len(self.tracks), seen.elsewhere**present), seen.likelihood**present]
         )
@@ -223,7 +223,7 @@ class SequenceFilter:
     ) -> _Evidence:
         """Likelihoods from one frame's search; each half spacing by its most similar image."""
         xy = self.layout.xy[rows]
-        square = np.round(2.0 * xy / self.layout.spacing)
+        square = np.floor(2.0 * xy / self.layout.spacing)
         _, first = np.unique(square[:, 0] + 1j * square[:, 1], return_index=True)
         first = np.sort(first)
         best = WITHOUT_MODEL[0] if confidence is None else min(max(confidence, 1e-6), 1 - 1e-6)

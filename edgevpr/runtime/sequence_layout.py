@@ -55,7 +55,7 @@ class Layout:
                 "expected all or none with `sequence`: leave `sequence` out, or index images that "
                 "all have positions"
             )
-        squares = np.unique(np.round(xy[kept] / spacing).astype(np.int64), axis=0)
+        squares = np.unique(np.floor(xy[kept] / spacing).astype(np.int64), axis=0)
         return cls(xy, spacing, max(len(squares), 2), not missing)
 
 
@@ -65,9 +65,7 @@ def _steps(place: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(changes)])
 
 
-def _spacing(
-    xy: NDArray[np.float64], place: NDArray[np.int64], rows: NDArray[np.int64]
-) -> float:
+def _spacing(xy: NDArray[np.float64], place: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
     """Median metres to the nearest image of another id, or of another position without ids."""
     xy, place = xy[rows], place[rows]
     nearest = []
