@@ -20,9 +20,8 @@ judged on images it has not seen:
   the ImageNet mean), with positions 2, 5 and 10 m apart and a frame a second, 1 m apart at those
   speeds, and without positions; right within two images. No confidence model.
 
-The first three each with the whole map, and with what lies within 50 m of the middle third of the frames taken out
-of it, so that these frames show places the map does not hold. R@1 is of frames whose place is in
-the map: answered within 25 m (walks: with the place id). Known: confidence at or above the
+The first three each with the whole map, and with what lies within 50 m of the middle third of the
+frames taken out  answered within 25 m (walks: with the place id). Known: confidence at or above the
 calibration's threshold, chosen for 99 % precision on the tuning images.
 
 Then the same confidences from another engine of the same network (``--other``), and what a step of

@@ -55,7 +55,8 @@ class Layout:
                 "expected all or none with `sequence`: leave `sequence` out, or index images that "
                 "all have positions"
             )
-        squares = np.unique(np.floor(xy[kept] / spacing).astype(np.int64), axis=0)
+        square = np.floor(xy[kept] / spacing)
+        squares = np.unique(square[:, 0] + 1j * square[:, 1])
         return cls(xy, spacing, max(len(squares), 2), not missing)
 
 
