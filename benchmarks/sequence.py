@@ -111,7 +111,7 @@ def drive(bundle: Path, gallery: Gallery, path: Path) -> Stream:
         letter=[row["letter"] for row in rows],
     )
     video: Any = cv2.VideoCapture(str(path / "drive.mp4"))
-    frames = []
+    frames: list[NDArray[np.uint8]] = []
     while (image := video.read()[1]) is not None and len(frames) < len(rows):
         frames.append(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
     video.release()
