@@ -51,6 +51,8 @@ LOST_FRAME = 0.4
 INDEPENDENT_S = 4.0
 #: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
 HELD = 0.4
+#: The same without positions, where the map may be in no order at all.
+HELD_STEPS = 0.55
 _HELD_SPACINGS = 3.0
 #: Distance, in spacings, of a found image from the track that answers with it.
 _NEAR_SPACINGS = 1.5
@@ -277,7 +279,8 @@ class SequenceFilter:
         best = int(np.argmax(belief))
         centre = tracks.position[best]
         score: float | None = None
-        held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= HELD
+        limit = HELD if self.layout.in_metres else HELD_STEPS
+        held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= limit
         away = self.layout.xy[rows] - centre
         near = np.flatnonzero(np.hypot(away[:, 0], away[:, 1]) <= _NEAR_SPACINGS * spacing)
         if len(rows) and (not held or len(near)):
