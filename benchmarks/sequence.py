@@ -1,6 +1,8 @@
 """Confidence, ``known`` and the sequence filter, against single frames.
 
     python benchmarks/sequence.py DEMO_OUT [--bundle cpu-fp32] [--other cpu-int8] [--real REAL_OUT]
+        [--corridor CORRIDOR --onnx NETWORK.onnx]
+    python benchmarks/sequence.py --cost
 
 DEMO_OUT is the folder of a finished ``edgevpr demo``, REAL_OUT that of
 ``benchmarks/real_frames.py``.
@@ -14,10 +16,14 @@ measured on images it has not seen:
 * walks: held-out walks of REAL_OUT, 1 frame a second, one after the other: the robot is carried to
   another place about every 20 s, and places have no positions. Fitted on REAL_OUT's tuning images.
 
-Each with the whole map, and with what lies within 50 m of the middle third of the frames taken out
-of it, so that these frames show places the map does not hold. R@1 is of frames whose place is in
-the map: answered within 25 m (walks: with the place id). Known: confidence at or above the
-model's threshold, chosen for 99 % precision on the tuning images.
+* corridor: CORRIDOR/query against the map of CORRIDOR/ref, described by NETWORK.onnx (RGB/255 less
+  the ImageNet mean), with positions 2, 5 and 10 m apart and a frame a second, 1 m apart at those
+  speeds, and without positions; right within two images. No confidence model.
+
+The first three each with the whole map, and with what lies within 50 m of the middle third of the
+frames taken out of it, so that these frames show places the map does not hold. R@1 is of frames
+whose place is in the map: answered within 25 m (walks: with the place id). Known: confidence at or
+above the model's threshold, chosen for 99 % precision on the tuning images.
 
 Then the same confidences from another engine of the same network (``--other``), and what a step of
 the filter costs on maps of 1,000 to 100,000 places.
@@ -106,7 +112,7 @@ def drive(bundle: Path, gallery: Gallery, path: Path) -> Stream:
         letter=[row["letter"] for row in rows],
     )
     video: Any = cv2.VideoCapture(str(path / "drive.mp4"))
-    frames = []
+    frames: list[NDArray[np.uint8]] = []
     while (image := video.read()[1]) is not None and len(frames) < len(rows):
         frames.append(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
     video.release()
@@ -193,7 +199,7 @@ def cost(count: int) -> str:
         started = time.perf_counter()
         by_all.step(scores, rows, time=frame / 10)
         taken.append((time.perf_counter() - started) * 1e3)
-        followed.append(len(by_all.tracked))
+        followed.append(len(by_all.tracks))
     p95 = float(np.percentile(taken[50:], 95))
     return (
         f"| {count:,} | {opened:.2f} | {statistics.median(taken[50:]):.3f} | {p95:.3f} | "
@@ -201,14 +207,75 @@ def cost(count: int) -> str:
     )
 
 
+def corridor(folder: Path, network: Path) -> list[str]:
+    """Lines of a table: R@1 of single frames and of the sequence."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(network), options)
+    mean = np.array([123.68, 116.779, 103.939], np.float32) / 255
+
+    def descriptors(images: Path) -> NDArray[np.float32]:
+        found = []
+        for path in sorted(images.glob("*.jpg")):
+            image = read_image(path).astype(np.float32) / 255 - mean
+            found.append(session.run(None, {"image": image.transpose(2, 0, 1)[None]})[0][0])
+        return np.array(found, np.float32)
+
+    similar = descriptors(folder / "query") @ descriptors(folder / "ref").T
+    count = similar.shape[1]
+    cases: list[tuple[str, float | None, float]] = [("no positions", None, 1.0)]
+    for speed in (2.0, 5.0, 10.0):
+        cases.append((f"{speed:g} m/s, a frame a second", speed, 1.0))
+        cases.append((f"{speed:g} m/s, a frame a metre", 1.0, 1.0 / speed))
+    lines = []
+    for name, spacing, interval in cases:
+        images = ImageTable.build(
+            [""] * count,
+            place=np.arange(count),
+            easting=None if spacing is None else 4e5 + spacing * np.arange(count),
+            northing=None if spacing is None else np.full(count, 5e6),
+            zone=np.full(count, 33),
+        )
+        by_all = SequenceFilter(images)
+        single, sequence = [], []
+        for i, row in enumerate(similar):
+            rows = np.argsort(-row, kind="stable")[:SEARCH_DEPTH]
+            place = by_all.step(row[rows], rows, time=i * interval)
+            assert place is not None
+            single.append(abs(int(rows[0]) - i) <= 2)
+            sequence.append(abs(place.row - i) <= 2)
+        lines.append(
+            f"| corridor, {name} | {100 * np.mean(single):.1f} | {100 * np.mean(sequence):.1f} |"
+        )
+    return lines
+
+
+def print_cost() -> None:
+    print("| places | opening s | step ms p50 | p95 | tracks |\n|---|---|---|---|---|")
+    for count in (1_000, 10_000, 100_000):
+        print(cost(count), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path)
+    parser.add_argument("demo", type=Path, nargs="?")
+    parser.add_argument("--corridor", type=Path)
+    parser.add_argument("--onnx", type=Path, help="network that describes the corridor")
+    parser.add_argument("--cost", action="store_true", help="only what a step costs")
     parser.add_argument("--bundle", default="cpu-fp32")
     parser.add_argument("--other", default="cpu-int8")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--real-bundle", default="gallery-fp32")
     args = parser.parse_args()
+    if args.corridor and args.onnx:
+        print("| frames | single frame R@1 | sequence R@1 |\n|---|---|---|")
+        print("\n".join(corridor(args.corridor, args.onnx)), flush=True)
+    if args.cost:
+        print_cost()
+    if args.demo is None:
+        return
     out: Path = args.demo
     gallery, bundle, other = (
         Gallery(out / "gallery"), out / "bundles" / args.bundle, out / "bundles" / args.other,
@@ -255,9 +322,7 @@ def main() -> None:
     print(f"\n{args.other} beside {args.bundle}, the same confidence model, {len(apart)} frames: "
           f"confidence differs by {apart.mean():.3f} (95 % below {np.percentile(apart, 95):.3f}), "
           f"known changes for {changed.mean():.1f} %\n")  # fmt: skip
-    print("| places | opening s | step ms p50 | p95 | squares followed |\n|---|---|---|---|---|")
-    for count in (1_000, 10_000, 100_000):
-        print(cost(count), flush=True)
+    print_cost()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ used::
     localizer, matches         one frame: preprocessing, engine, search, answer
     check_arguments            checks of frames and GPS priors
     judge                      confidence of an answer, and whether it is a fix
-    sequence, sequence_cells   Bayes filter over the frames so far
+    sequence                   Bayes filter over the frames so far
+    sequence_tracks            tracks of a robot: positions and speeds
+    sequence_layout            the plane a map lies on: metres, or the order of a traverse
     answers                    records of answers and of a run
     run_options                options of a run, as the command line takes them
     loop, localizer_thread     a run: source, engine thread, sinks

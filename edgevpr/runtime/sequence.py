@@ -1,29 +1,31 @@
-"""Sequence filter: a discrete Bayes filter over the map, fed by every frame of a run.
+"""Place of the robot by all its frames so far: a Bayes filter over tracks through the map.
 
-The belief is over the squares of ``sequence_cells`` and one state more, off the map.
-
-Motion: at most ``max_speed`` metres a second, to squares that touch; as many steps as the time
-since the last frame allows. A share of the belief is spread anew, half over the map and half off
-it, once in ``LOST_S`` seconds on average: the robot was carried off, or the filter was wrong.
+Sequence matching (SeqSLAM, Milford and Wyeth, ICRA 2012: frames in a row match the map along a
+line of steady speed), kept as a recursive filter so that frames are answered as they come. The
+belief lies on tracks (``sequence_tracks``: position and velocity), evenly over the map, and off it.
 
 Observation: one frame's posterior from its search, divided by the prior it was fitted under
-(scaled likelihood, Bourlard and Morgan 1994). The best place gets the frame's confidence; the other
-places found share the rest by a softmax of their similarities at the model's temperature, up to the
-model's ``runners_up``; what remains is uniform over the map and off it. Only places found are
-updated, so that the cost of a frame does not grow with the map. Errors of frames close in time are
-correlated: evidence counts by the second (``INDEPENDENT_S``), not by the frame.
+(scaled likelihood, Bourlard and Morgan 1994). The calibrated confidence is what the best place
+gets; the other places found share what their similarities are worth at the calibrated temperature;
+the rest is even over the map and off it. Belief off the map, and likelihoods from similarities of
+the top images: Xu, Suenderhauf and Milford, Probabilistic Visual Place Recognition for Hierarchical
+Localization (RA-L 2021).
 
-Frames that agree on a wrong place are common, because similar views mislead alike. The confidence
-of an answer is therefore the belief, but never more than the chance that not all of the last frames
-that support the place are wrong, their own confidences taken as independent.
+Frames close in time that find the same images err together: a frame counts by the seconds since
+the last (``INDEPENDENT_S``) or by its share of images the last did not find, whichever is more.
+Every frame spreads a share of the belief anew (``LOST_FRAME``), half over the map and half off it,
+so that a belief lives by the last few frames and a wrong one does not outlast them.
 
-Belief off the map, likelihoods from similarities of the top images: Xu, Suenderhauf and Milford,
-Probabilistic Visual Place Recognition for Hierarchical Localization (RA-L 2021).
+The answer is the likeliest track where it holds ``HELD`` of the belief, else the frame's own best
+image. Frames that agree on a wrong place are common, so the confidence is the belief, but never
+more than the chance that not all of the last frames that speak for the place are wrong, their own
+calibrated confidences taken as independent.
 """
 
 import math
 from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,33 +35,45 @@ from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.retrieval.confidence import same_place
 from edgevpr.retrieval.exact import SEARCH_DEPTH
-from edgevpr.runtime.sequence_cells import cells_of
+from edgevpr.runtime.sequence_layout import Layout
+from edgevpr.runtime.sequence_tracks import Motion, Tracks
 
 #: Metres a second; a car in a city.
 MAX_SPEED = 15.0
 #: Seconds between frames that have no time: images of a folder.
 FRAME_S = 1.0
-#: Seconds until, on average, the belief is spread anew.
+#: Seconds (frames without positions) until, on average, the belief is spread anew; a longer gap
+#: starts it anew.
 LOST_S = 60.0
-#: Frames this far apart count in full, closer ones in proportion.
-INDEPENDENT_S = 2.0
-#: Seconds of the last frames that may support a place, and at most so many of them.
-_SUPPORT_S, _SUPPORT = 10.0, 256
+#: Mean number of times that a frame of full weight spreads the belief anew.
+LOST_FRAME = 0.4
+#: Frames this far apart count in full, closer ones in proportion, but for what they show anew.
+INDEPENDENT_S = 4.0
+#: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
+HELD = 0.4
+#: The same without positions, where the map may be in no order at all.
+HELD_STEPS = 0.55
+_HELD_SPACINGS = 3.0
+#: Distance, in spacings, of a found image from the track that answers with it.
+_NEAR_SPACINGS = 1.5
+#: Standard deviation of the acceleration: metres a second squared; steps a frame squared.
+_ACCELERATION, _ACCELERATION_STEPS = 0.7, 0.15
+#: Speed limit without positions, steps a frame, and the frames whose interval counts as usual.
+_MAX_STEPS, _INTERVALS = 4.0, 20
+#: Tracks kept.
+_TRACKS = 64
 #: Least weight of a frame, for a clock that stands still.
-_LEAST_WEIGHT = 0.02
-#: Steps of one frame at most; a longer gap loses the robot in proportion.
-_STEPS = 8
-#: Squares whose belief is kept one by one, at most, and the belief below which one is not.
-_TRACKED = 512
-_LEAST_BELIEF = 1e-7
+_LEAST = 0.02
+#: Frames of so many seconds may speak for a place, and at most so many of them.
+_SPEAK_S, _SPEAK = 10.0, 256
 #: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and
-#: share of the rest for the other places found.
-WITHOUT_MODEL = (0.5, 0.03, 0.1)
+#: what the other places found are worth together when the best is wrong.
+WITHOUT_MODEL = (0.5, 0.03, 0.25)
 
 
 @dataclass(frozen=True)
 class SequencePlace:
-    """The place of the highest belief."""
+    """Answer of the filter."""
 
     #: gallery image that shows it.
     row: int
@@ -69,17 +83,30 @@ class SequencePlace:
     confidence: float
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """One frame: K candidate places, their images and likelihoods, and that of all else."""
+
+    at: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    likelihood: NDArray[np.float64]
+    elsewhere: float
+
+
 class SequenceFilter:
-    """Belief over a map, updated by ``step`` with every frame's search in order; one a run.
+    """Feed it every frame's search, in order; one filter a run.
 
     Args:
-        images: of the gallery.
+        images: of the gallery. Without positions their rows must be in the order of a traverse.
         kept: (N,) which of them are still in the map; all without it.
         radius_m: two positions closer than this are one place; the confidence model's if given.
-        confidence_model: of the gallery, for the network that runs; without one the filter knows no
-            state off the map, and its belief is no probability to rely on.
-        max_speed: metres a second the robot cannot exceed.
-        live: times are those of capture on the machine's monotonic clock, not the frames' own.
+        confidence_model: of the gallery, for the network that runs; without one the belief is no
+            probability to rely on.
+        max_speed: metres a second the robot cannot exceed; without positions it has no effect.
+        live: time is that of capture on the machine's monotonic clock; else what frames say.
+
+    Raises:
+        UsageError: ``max_speed`` not above 0, or positions for only some of the images.
     """
 
     def __init__(
@@ -100,23 +127,28 @@ class SequenceFilter:
         self.images = images
         self.max_speed = max_speed
         self.live = live
-        self.has_model = confidence_model is not None
+        self.calibrated = confidence_model is not None
         self.radius_m = confidence_model.radius_m if confidence_model else radius_m
         self.temperature = confidence_model.temperature if confidence_model else WITHOUT_MODEL[1]
         self.runners_up = confidence_model.runners_up if confidence_model else WITHOUT_MODEL[2]
-        self.cells = cells_of(images, self.radius_m, kept)
-        #: belief off the map, belief uniform over all squares, and belief added to tracked ones.
-        self.off_map = 0.5 if self.has_model else 0.0
-        self.uniform = 1.0 - self.off_map
-        self.tracked: NDArray[np.int64] = np.empty(0, np.int64)
-        self.belief: NDArray[np.float64] = np.empty(0)
+        self.layout = Layout.of(images, kept)
+        if self.layout.in_metres:
+            self._motion = Motion(max_speed, _ACCELERATION, self.layout.spacing)
+        else:
+            self._motion = Motion(_MAX_STEPS, _ACCELERATION_STEPS, self.layout.spacing)
         self._time: float | None = None
-        #: seconds since the first frame, which never go back.
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all frames: the belief is half off the map, half even over it."""
+        self.off, self.even = 0.5, 0.5
+        self.tracks = Tracks(self._motion)
+        #: seconds since the restart.
         self._now = 0.0
-        #: the image last found of a square.
-        self._seen: dict[int, int] = {}
-        #: of the last frames: time, best image, weighted log of the probability that it is wrong.
-        self._supports: deque[tuple[float, int, float]] = deque(maxlen=_SUPPORT)
+        self._found: NDArray[np.int64] | None = None
+        self._intervals: deque[float] = deque(maxlen=_INTERVALS)
+        #: of the last frames: time, best image, weighted log of the chance that it is wrong.
+        self._spoke: deque[tuple[float, int, float]] = deque(maxlen=_SPEAK)
 
     def step(
         self,
@@ -130,161 +162,155 @@ class SequenceFilter:
 
         Args:
             scores, rows: (K,) the frame's ranked gallery images.
-            time: seconds on any clock; one that goes back counts as standing still. None: one
-                frame a second.
-            confidence: of the frame's best place.
+            time: seconds on any clock; one that goes back, or jumps by more than ``LOST_S``,
+                restarts the belief. None: one frame a second.
+            confidence: calibrated, of the frame's best place.
         """
-        weight = self._advance(time)
+        passed = self._passed(time)
         found = rows[:SEARCH_DEPTH] >= 0
         scores, rows = scores[:SEARCH_DEPTH][found], rows[:SEARCH_DEPTH][found]
-        if len(rows):
-            squares, odds, elsewhere = self.observe(scores, rows, confidence)
-            self.update(squares, odds**weight, elsewhere**weight)
-            if confidence is not None:
-                wrong = weight * math.log(max(1.0 - confidence, 1e-6))
-                self._supports.append((self._now, int(rows[0]), wrong))
-        return self._best(scores, rows)
+        weight = self._weight(passed, rows)
+        if passed is not None:
+            self._move(passed, weight)
+        if not len(rows):
+            return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0)
+        seen = self._observe(scores, rows, confidence)
+        # its own frame counts an answer more than the belief that is handed on, or a belief formed
+        # at a high frame rate would outlast the frames that contradict it
+        present = (1.0 - weight) ** 2
+        sharpened = np.concatenate(
+            [np.full(len(self.tracks), seen.elsewhere**present), seen.likelihood**present]
+        )
+        sharpened = sharpened[self._update(seen, weight)]
+        if confidence is not None:
+            wrong = weight * math.log(max(1.0 - confidence, 1e-6))
+            self._spoke.append((self._now, int(rows[0]), wrong))
+        return self._answer(scores, rows, sharpened, seen.elsewhere**present)
 
-    def _advance(self, time: float | None) -> float:
-        """Move the belief to the time of a frame; returns the frame's weight, up to 1."""
-        passed, first = FRAME_S, self._time is None
-        if time is not None:
-            passed = max(time - self._time, 0.0) if self._time is not None else 0.0
-        self._time = time if time is not None else (self._time or 0.0) + FRAME_S
-        if first:
-            return 1.0
+    def _passed(self, time: float | None) -> float | None:
+        """Seconds since the last frame; None for the first one after a restart."""
+        last = self._time
+        self._time = time if time is not None else (0.0 if last is None else last + FRAME_S)
+        if last is None:
+            return None
+        passed = self._time - last
+        if passed < 0 or passed > LOST_S:
+            self.restart()
+            return None
         self._now += passed
-        self.move(passed)
-        return min(1.0, max(passed / INDEPENDENT_S, _LEAST_WEIGHT))
+        return passed
 
-    def move(self, seconds: float) -> None:
-        """The belief after ``seconds`` without a frame."""
-        lost = 1.0 - math.exp(-seconds / LOST_S)
-        hops = self.max_speed * seconds / self.cells.side_m  # nan where there are no positions
-        if hops > 0:
-            steps = min(math.ceil(hops), _STEPS)
-            lost = max(lost, 1.0 - _STEPS / hops)
-            leaving = 1.0 - math.exp(-min(hops, _STEPS) / steps)
-            for _ in range(steps):
-                self._hop(leaving)
-        self.belief = self.belief * (1.0 - lost)
-        anew = 0.5 if self.has_model else 0.0
-        self.off_map = self.off_map * (1.0 - lost) + lost * anew
-        self.uniform = self.uniform * (1.0 - lost) + lost * (1.0 - anew)
+    def _weight(self, passed: float | None, rows: NDArray[np.int64]) -> float:
+        """How much a frame counts, up to 1."""
+        last, self._found = self._found, rows
+        if passed is None or last is None or not len(rows):
+            return 1.0
+        anew = 1.0 - float(np.isin(rows, last).mean())
+        return min(1.0, max(passed / INDEPENDENT_S, anew, _LEAST))
 
-    def _hop(self, leaving: float) -> None:
-        """One step: a share ``leaving`` of each square's belief to those that touch it."""
-        if not len(self.tracked):
-            return
-        share = leaving * self.cells.share[self.tracked]
-        to = self.cells.touching[self.tracked]
-        moved = (self.belief[:, None] * share)[to >= 0]
-        stays = self.belief * (1.0 - share.sum(axis=1))
-        self._track(np.concatenate([self.tracked, to[to >= 0]]), np.concatenate([stays, moved]))
+    def _move(self, seconds: float, weight: float) -> None:
+        """The belief when ``seconds`` have passed, before a frame of ``weight``."""
+        passed = seconds
+        if not self.layout.in_metres:  # by the frame: steps have no metres a second
+            self._intervals.append(seconds)
+            passed = min(seconds / (median(self._intervals) or 1.0), float(_INTERVALS))
+        self.tracks.predict(passed)
+        lost = 1.0 - math.exp(-max(passed / LOST_S, weight * LOST_FRAME))
+        self.tracks.belief = self.tracks.belief * (1.0 - lost)
+        self.off = self.off * (1.0 - lost) + 0.5 * lost
+        self.even = self.even * (1.0 - lost) + 0.5 * lost
 
-    def observe(
+    def _observe(
         self, scores: NDArray[np.float32], rows: NDArray[np.int64], confidence: float | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-        """Likelihoods from one frame's search: squares found, theirs, that of all else."""
+    ) -> _Evidence:
+        """Likelihoods from one frame's search; each half spacing by its most similar image."""
+        xy = self.layout.xy[rows]
+        square = np.floor(2.0 * xy / self.layout.spacing)
+        _, first = np.unique(square[:, 0] + 1j * square[:, 1], return_index=True)
+        first = np.sort(first)
         best = WITHOUT_MODEL[0] if confidence is None else min(max(confidence, 1e-6), 1 - 1e-6)
-        worth = np.exp((scores.astype(np.float64) - float(scores[0])) / self.temperature)
-        same = same_place(self.images, int(rows[0]), rows, self.radius_m)
-        squares, of = np.unique(self.cells.of[rows], return_inverse=True)
-        of = of.reshape(-1)
-        # Each square by its most similar image. All that show the best place share its confidence,
-        # the others the share that runners-up had on held-out images.
-        first, other = np.zeros(len(squares)), np.zeros(len(squares))
-        np.maximum.at(first, of[same], worth[same])
-        np.maximum.at(other, of[~same], worth[~same])
-        posterior = best * first / first.sum()
+        worth = np.exp((scores[first].astype(np.float64) - float(scores[0])) / self.temperature)
+        # All that show the best place are together worth its confidence, the others what
+        # runners-up were worth on held-out images.
+        same = same_place(self.images, int(rows[0]), rows[first], self.radius_m)
+        posterior = np.where(same, best * worth / worth[same].sum(), 0.0)
         rest = 1.0 - best
-        if other.any():
-            # never above the best place: less similar is not likelier
-            shared = rest * self.runners_up * other / other.sum()
-            shared = np.minimum(shared, best * other)
+        if not same.all():
+            other = np.where(same, 0.0, worth)
+            shared = np.minimum(rest * self.runners_up * other / max(other.sum(), 1e-300),
+                                best * other)  # fmt: skip
             posterior += shared
             rest -= float(shared.sum())
-        for row, square in zip(rows[::-1].tolist(), squares[of][::-1].tolist(), strict=True):
-            self._seen[square] = row
-        # Divided by the prior: a half off the map (or nothing), the other even over it. What is
-        # left of the posterior lies on all else in proportion to that prior.
-        prior = (0.5 if self.has_model else 1.0) / len(self.cells)
-        elsewhere = rest / max(1.0 - prior * len(squares), 1e-9)
-        odds = posterior / prior
-        return squares, np.maximum(odds, elsewhere), elsewhere
+        # Divided by the prior: half off the map, the other half even over it. What is left of the
+        # posterior lies on all else in proportion to that prior.
+        prior = 0.5 / self.layout.places
+        elsewhere = rest / max(1.0 - prior * len(first), 1e-9)
+        likelihood = np.maximum(posterior / prior, elsewhere)
+        return _Evidence(xy[first], rows[first], likelihood, elsewhere)
 
-    def update(
-        self, squares: NDArray[np.int64], odds: NDArray[np.float64], elsewhere: float
-    ) -> None:
-        """Bayes' rule: multiply by likelihoods and normalize.
+    def _update(self, seen: _Evidence, weight: float) -> NDArray[np.int64]:
+        """Bayes' rule; which of the tracks, old ones then candidates, are kept."""
+        likelihood, elsewhere = seen.likelihood**weight, seen.elsewhere**weight
+        fresh = self.even / self.layout.places * likelihood
+        self.tracks.update(seen.at, seen.rows, likelihood, elsewhere, fresh)
+        self.even *= elsewhere
+        self.off *= elsewhere
+        total = self.even + self.off + float(self.tracks.belief.sum())
+        self.even, self.off = self.even / total, self.off / total
+        self.tracks.belief = self.tracks.belief / total
+        chosen = np.argsort(-self.tracks.belief, kind="stable")[:_TRACKS]
+        self.tracks.keep(chosen)
+        self.even = max(1.0 - self.off - float(self.tracks.belief.sum()), 0.0)
+        return chosen
 
-        Args:
-            squares, odds: (S,) squares, each once, and their likelihoods, at least ``elsewhere``.
-            elsewhere: likelihood of every other square, and off the map.
-        """
-        gained = (odds - elsewhere) * self.uniform / len(self.cells)
-        factor = np.full(len(self.tracked), elsewhere)
-        place = np.searchsorted(squares, self.tracked)
-        place = np.minimum(place, len(squares) - 1)
-        hit = squares[place] == self.tracked
-        factor[hit] = odds[place[hit]]
-        self.belief = self.belief * factor
-        self.uniform *= elsewhere
-        self.off_map *= elsewhere
-        self._track(np.concatenate([self.tracked, squares]), np.concatenate([self.belief, gained]))
-        total = self.uniform + self.off_map + float(self.belief.sum())
-        self.uniform /= total
-        self.off_map /= total
-        self.belief = self.belief / total
-        self._prune()
-
-    def _track(self, squares: NDArray[np.int64], belief: NDArray[np.float64]) -> None:
-        """Sum the belief of squares named more than once."""
-        self.tracked, inverse = np.unique(squares, return_inverse=True)
-        sums = np.bincount(inverse.reshape(-1), belief, len(self.tracked))
-        self.belief = np.asarray(sums, np.float64)
-
-    def _prune(self) -> None:
-        """Stop tracking squares of negligible belief; theirs becomes uniform."""
-        least = _LEAST_BELIEF
-        if len(self.belief) > _TRACKED:
-            least = max(least, float(np.partition(self.belief, -_TRACKED)[-_TRACKED]))
-        kept = self.belief >= least
-        self.uniform += float(self.belief[~kept].sum())
-        self.tracked, self.belief = self.tracked[kept], self.belief[kept]
-
-    def _best(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> SequencePlace | None:
-        if not len(self.belief):
+    def _answer(
+        self,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        sharpened: NDArray[np.float64],
+        elsewhere: float,
+    ) -> SequencePlace | None:
+        """The answer by the belief on tracks times ``sharpened`` (T,), elsewhere times that."""
+        tracks, spacing = self.tracks, self.layout.spacing
+        if not len(tracks):
             return None
-        square = int(self.tracked[np.argmax(self.belief)])
-        here = np.flatnonzero(self.cells.of[rows] == square)
-        row = int(rows[here[0]]) if len(here) else self._row_of(square)
-        shown = np.array([self._row_of(other) for other in self.tracked.tolist()], np.int64)
-        near = same_place(self.images, row, shown, self.radius_m) | (self.tracked == square)
+        belief = tracks.belief * sharpened
+        belief = belief / (float(belief.sum()) + elsewhere * (self.even + self.off))
+        best = int(np.argmax(belief))
+        centre = tracks.position[best]
+        score: float | None = None
+        limit = HELD if self.layout.in_metres else HELD_STEPS
+        held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= limit
+        away = self.layout.xy[rows] - centre
+        near = np.flatnonzero(np.hypot(away[:, 0], away[:, 1]) <= _NEAR_SPACINGS * spacing)
+        if len(rows) and (not held or len(near)):
+            rank = int(near[0]) if held else 0
+            row, score = int(rows[rank]), float(scores[rank])
+        else:
+            row = int(tracks.row[best])
+        shown = same_place(self.images, row, tracks.row, self.radius_m)
         return SequencePlace(
             row=row,
-            score=float(scores[here[0]]) if len(here) else None,
-            confidence=min(float(self.belief[near].sum()), self._not_all_wrong(row)),
+            score=score,
+            confidence=min(float(tracks.belief[shown].sum()), self._not_all_wrong(row)),
         )
 
     def _not_all_wrong(self, row: int) -> float:
-        """Probability that at least one frame that supports the place of ``row`` is right.
+        """Chance that of the frames that speak for the place of ``row`` at least one is right.
 
-        A frame supports every place that the robot can have reached since then from its own.
+        A frame speaks for every place the robot can have reached from its own since then.
         """
-        if not self.has_model:
+        if not self.calibrated:
             return 1.0
-        recent = [each for each in self._supports if self._now - each[0] <= _SUPPORT_S]
+        recent = [each for each in self._spoke if self._now - each[0] <= _SPEAK_S]
         if not recent:
             return 0.0
         rows = np.array([each[1] for each in recent], np.int64)
         wrong = np.array([each[2] for each in recent])
-        supports = same_place(self.images, row, rows, self.radius_m)
-        east, north = self.images.easting, self.images.northing
-        away = np.hypot(east[rows] - east[row], north[rows] - north[row])
-        past = self._now - np.array([each[0] for each in recent])
-        supports |= away <= self.radius_m + self.max_speed * past  # nan: no position, no reach
-        return 1.0 - math.exp(float(wrong[supports].sum()))
-
-    def _row_of(self, square: int) -> int:
-        return self._seen.get(square, int(self.cells.row[square]))
+        speaks = same_place(self.images, row, rows, self.radius_m)
+        if self.layout.in_metres:
+            away = self.layout.xy[rows] - self.layout.xy[row]
+            past = self._now - np.array([each[0] for each in recent])
+            reach = self.radius_m + self.max_speed * past
+            speaks |= np.hypot(away[:, 0], away[:, 1]) <= reach
+        return 1.0 - math.exp(float(wrong[speaks].sum()))
