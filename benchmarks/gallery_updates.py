@@ -12,7 +12,6 @@ them alike. About 5 minutes at 100,000 images on 2 cores.
 
 import argparse
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -31,6 +30,7 @@ from edgevpr.compile.gallery_updates import change
 from edgevpr.compile.gallery_updates.stats import stats
 from edgevpr.compile.index.build_index import build_gallery
 from edgevpr.compile.index.index_options import IndexOptions
+from edgevpr.device.cpu import cpu_name
 from edgevpr.places.near import Near
 from edgevpr.places.table import ImageTable
 from edgevpr.places.wgs84 import METRES_PER_DEGREE
@@ -159,9 +159,8 @@ def main() -> None:
                     search(i)
                     samples[name].append(time.perf_counter() - begun)
 
-    machine = platform.processor() or platform.machine()
     print(
-        f"{machine}, {os.cpu_count()} cores, 1 thread, FAISS {faiss.__version__}; {count} images, "
+        f"{cpu_name()}, 1 thread, FAISS {faiss.__version__}; {count} images, "
         f"{plain.record.factory}, {plain.parameters}\n"
     )
     print("| search | ms p50 | ms p99 | p50 by that of the gallery as indexed |\n|---|---|---|---|")

@@ -40,6 +40,7 @@ import cv2
 import numpy as np
 
 from edgevpr import runtime
+from edgevpr.device.cpu import processor
 from edgevpr.files import write_atomic
 from edgevpr.runtime import Answer, Frame, FrameError
 from edgevpr.runtime.sources.frames import ImageFiles
@@ -339,13 +340,8 @@ def machine(bundle: str) -> str:
     import faiss
     import onnxruntime
 
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
     return (
-        f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, load "
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, load "
         f"{os.getloadavg()[0]:.1f} before; Python {platform.python_version()}, ONNX Runtime "
         f"{onnxruntime.__version__}, FAISS {faiss.__version__}, OpenCV {cv2.__version__}; bundle "
         f"{bundle}."

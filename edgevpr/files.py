@@ -58,7 +58,7 @@ class Output:
 def output_file(
     path: Path | str, inputs: Iterable[Path | str] = (), *, name: str = "out"
 ) -> Output:
-    """What writing a file to ``path`` means; nothing is written yet.
+    """The way a file at ``path`` is written; nothing is written yet.
 
     A link is followed to its end. Character devices, pipes and open files (/dev/stdout, /dev/fd/3)
     are written through. Anything else is a plain file, there or not, to be replaced by a rename.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Option:
-    """What a user is told of one field."""
+    """Help, bounds and flag of one field."""
 
     #: sentences for --help, and for whoever reads the dataclass.
     help: str

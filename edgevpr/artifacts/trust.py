@@ -105,7 +105,7 @@ def _record(opened: Artifact) -> Any:
 
 
 def _first_statement(bundle: Artifact) -> bytes:
-    """What signatures without a list of files were made of."""
+    """The content that signatures without a list of files were made of."""
     record = msgspec.structs.replace(bundle.read(_RECORD, BundleRecord), engines=[])
     files = {
         name: entry.sha256

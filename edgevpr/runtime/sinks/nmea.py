@@ -21,7 +21,7 @@ from edgevpr.runtime.sources.frames import Frame
 
 @dataclass(frozen=True)
 class NmeaOptions:
-    """What makes an answer a fix, and what a receiver would know and a camera does not."""
+    """Rule of a fix, and the fields of a sentence that a camera does not know."""
 
     rule: FixRule = field(default_factory=FixRule)
     #: in GGA; none were seen, so more is a choice of whoever configures an autopilot. 0 to 99.

@@ -21,7 +21,7 @@ LEAST_CONFIDENCE = 0.01
 
 @dataclass(frozen=True)
 class FixRule:
-    """What makes an answer a fix.
+    """Rule by which an answer is a fix.
 
     No fix: a frame that could not be read, a place that is not ``known``, one less similar than
     ``min_score``, and one without a position on Earth.
