@@ -2,7 +2,8 @@
 
 ``redact`` takes any text, a sentence that names an address as well; ``redact_address`` takes one
 source as the user typed it, where more can be recognised. Both leave what they masked alone, so a
-text may pass through them twice.
+text may pass through them twice. Repeats in the patterns are bounded, so that the time grows with
+the length of a text and not with its square.
 """
 
 import re
@@ -10,11 +11,11 @@ import re
 MASK = "***"
 
 #: Schemes whose second slash may be missing: pathlib drops it.
-_SCHEME = r"(?:(?!file:)[a-z][a-z0-9+.-]+://|(?:rtsp|http|rtmp|ftp)s?:/|srt:/)(?!/)"
+_SCHEME = r"(?:(?!file:)[a-z][a-z0-9+.-]{1,20}://|(?:rtsp|http|rtmp|ftp)s?:/|srt:/)(?!/)"
 #: user:password@, also with / ? # or @ in the password. host:554/ is no password.
-_PASSWORD = re.compile(rf"({_SCHEME}[^\s/?#@:\[]*:)(?!\d{{1,5}}[/?#])\S*@", re.I)
+_PASSWORD = re.compile(rf"({_SCHEME}[^\s/?#@:\[]{{0,256}}:)(?!\d{{1,5}}[/?#])\S{{0,1024}}@", re.I)
 #: user@ alone, which is how tokens are given.
-_USER = re.compile(rf"({_SCHEME})[^\s/?#@:]+@", re.I)
+_USER = re.compile(rf"({_SCHEME})[^\s/?#@:]{{1,1024}}@", re.I)
 
 _QUOTED = r"""\\?"(?:\\.|[^"\\])*"?|\\?'(?:\\.|[^'\\])*'?"""
 _VALUE = rf"""(?:{_QUOTED}|(?:\\.|[^\s&"'\\])+)"""
@@ -26,7 +27,7 @@ _SECRET = (
 #: Names that say it in the query of an address only.
 _IN_QUERY = r"(?:pass?|pw|psk|key|code|auth|authkey|sig|signature|jwt|sid|session(?:_?id)?)"
 _NAMED = re.compile(
-    rf"(?<![\w.-])({_SECRET}\s*(?:=|%3d)\s*)(?:\(\w+\)\s*)?{_VALUE}"
+    rf"(?<![\w.-])({_SECRET}\s{{0,8}}(?:=|%3d)\s{{0,8}})(?:\(\w+\)\s*)?{_VALUE}"
     rf"|(?<=[?&;])({_IN_QUERY}(?:=|%3d))[^\s&\"']+",
     re.I,
 )

@@ -78,3 +78,12 @@ def test_what_is_left_names_the_camera() -> None:
 def test_the_rest_is_left_alone(text: str) -> None:
     assert redact(text) == text
     assert redact_address(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "a://", "ab://x:", "password", "a.", "?pass=", 'pwd="', "\\"]
+)
+def test_long_words(unit: str) -> None:
+    """A quarter of a million characters without a blank: a pattern that looks back hangs here."""
+    text = unit * (250_000 // len(unit)) + "@=x"
+    assert redact(redact_address(text)) == redact_address(text)
