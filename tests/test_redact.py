@@ -80,9 +80,7 @@ def test_the_rest_is_left_alone(text: str) -> None:
     assert redact_address(text) == text
 
 
-@pytest.mark.parametrize(
-    "unit", ["a", "a://", "ab://x:", "password", "a.", "?pass=", 'pwd="', "\\"]
-)
+@pytest.mark.parametrize("unit", ["a", "a://", "ab://x:", "password", "a.", "?pass=", "\\"])
 def test_long_words(unit: str) -> None:
     """A quarter of a million characters without a blank: a pattern that looks back hangs here."""
     text = unit * (250_000 // len(unit)) + "@=x"
