@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edgevpr.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Seconds to wait for another run to finish its swap before going on without its lock.
 _PATIENCE_S = 10.0
@@ -338,7 +339,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def release(array: NDArray[Any]) -> None:
+def release(array: "NDArray[Any]") -> None:
     """Give the pages of a memory-mapped file back; they are read again when looked at.
 
     Any other array, a copy-on-write map among them, stays as it is.

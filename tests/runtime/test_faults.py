@@ -266,14 +266,15 @@ def command(world: World, *more: str) -> list[str]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("sink", ["--output", "--sink"])
 def test_full_disk_under_a_file(world: World, tmp_path: Path, sink: str) -> None:
-    """One sentence, and no file that passes for complete."""
-    (tmp_path / "out.part").symlink_to("/dev/full")
+    """One sentence, and what stands there stays: a link to a device is written through."""
+    (tmp_path / "out").symlink_to("/dev/full")
     where = str(tmp_path / "out") if sink == "--output" else f"csv:{tmp_path / 'out'}"
     done = subprocess.run(command(world, sink, where), capture_output=True, text=True, timeout=120)
     assert done.returncode == 7
     assert len(done.stderr.splitlines()) == 1
     assert "no space left" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out").is_symlink()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_two_runs_on_one_gallery_that_is_replaced(world: World, tmp_path: Path) -> None:

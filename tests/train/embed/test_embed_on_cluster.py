@@ -98,7 +98,7 @@ def test_another_model_on_a_worker(model: Path, tiny: Path) -> None:
     connect("local")
     blocks = ray.data.from_items([{"row": 0, "path": "a.jpg"}]).map_batches(
         Describer,
-        fn_constructor_args=(str(model), str(tiny / "train"), "0" * 64),
+        fn_constructor_args=(str(model), str(tiny / "train"), "0" * 64, False),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=1),
     )
     with pytest.raises(DataError, match="found another model at"), raising_plainly():
