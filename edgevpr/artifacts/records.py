@@ -13,8 +13,30 @@ from edgevpr.preprocess import Preprocess
 Provenance = Literal["measured", "emulated", "predicted"]
 
 
+class ExitRecord(msgspec.Struct, frozen=True):
+    """One early exit of a model: where it leaves the backbone, and how it is answered from there.
+
+    The whole path is no entry of its own: it is the model, and is called "full".
+    """
+
+    #: "L4" after four blocks of a transformer, "2.1" after block 1 of stage 2 of other backbones.
+    name: str
+    #: what the adapter's tokens become: mixtures of the codebook's, or nothing further.
+    method: Literal["composition", "regression"]
+    adapter: Literal["mlp", "attention"]
+    #: billions of multiply-adds from image to descriptor through this exit, and their share of the
+    #: full path's, 0 to 1.
+    multiply_adds_g: float
+    share: float
+    #: R@1 in percent on the validation set; None: there was none.
+    validation_r1: float | None = None
+
+
 class ModelRecord(msgspec.Struct, frozen=True):
-    """``model.json`` of a model artifact, beside ``weights.safetensors``."""
+    """``model.json`` of a model artifact, beside ``weights.safetensors``.
+
+    With ``exits``, ``exits.safetensors`` beside it holds codebook and adapters.
+    """
 
     role: Literal["gallery", "query"]
     #: backbone, aggregator and their arguments: what edgevpr.train.networks.network.build takes.
@@ -22,6 +44,26 @@ class ModelRecord(msgspec.Struct, frozen=True):
     preprocess: Preprocess
     #: width D of the descriptor.
     dim: int
+    #: resolved configuration, seed, data digest, last metrics.
+    training: dict[str, Any]
+    #: earliest first.
+    exits: list[ExitRecord] = []
+    #: codebook and regridding of the exits: what edgevpr.train.anytime builds them from.
+    anytime: dict[str, Any] = {}
+
+
+class CodebookRecord(msgspec.Struct, frozen=True):
+    """``codebook.json`` of a codebook artifact, beside ``codebook.safetensors``."""
+
+    #: the model whose aggregator reads the tokens that the codebook was learned on.
+    model_digest: str
+    #: sub-spaces H, prototypes M of each, width D of a token.
+    heads: int
+    size: int
+    dim: int
+    init: Literal["learned", "kmeans", "random"]
+    #: a second book of the class token, which SALAD reads.
+    class_token: bool
     #: resolved configuration, seed, data digest, last metrics.
     training: dict[str, Any]
 
@@ -40,6 +82,8 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
     count: int
     dim: int
     source: str
+    #: early exit of the network that described the images; "": the full path.
+    exit: str = ""
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):
@@ -110,6 +154,24 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     reachable_coverage: float = 0.0
 
 
+class GalleryExit(msgspec.Struct, frozen=True):
+    """What a gallery keeps for the answers of one early exit of a query network.
+
+    Scores of another exit mean something else, so each has its own operating point and confidence.
+    """
+
+    name: str
+    #: the query network whose exit it is.
+    model_digest: str
+    chosen: OperatingPoint
+    points: list[OperatingPoint]
+    exact_r1: float | None
+    exact_r5: float | None
+    tuning_queries: int = 0
+    without_positives: int = 0
+    confidence: ConfidenceModel | None = None
+
+
 class GalleryRecord(msgspec.Struct, frozen=True):
     """``gallery.json`` of a gallery artifact.
 
@@ -155,6 +217,8 @@ class GalleryRecord(msgspec.Struct, frozen=True):
     #: board that ``predicted_ms_p50`` is for, and how the prediction is made.
     target: str = ""
     target_model: str = ""
+    #: of a query network with early exits; the fields above are those of its full path.
+    exits: list[GalleryExit] = []
 
 
 class EngineSidecar(msgspec.Struct, frozen=True):
@@ -186,6 +250,40 @@ class EngineSidecar(msgspec.Struct, frozen=True):
     built: str = ""
 
 
+class GraphRecord(msgspec.Struct, frozen=True):
+    """One graph of a bundle with early exits: one tensor in, one tensor out, static shapes."""
+
+    #: "graphs/NAME.onnx".
+    file: str
+    sha256: str
+    precision: Literal["fp32", "fp16", "int8"]
+    input: str
+    output: str
+    input_shape: list[int]
+    output_shape: list[int]
+    #: numpy's names: uint8, float16, float32.
+    input_type: str
+    output_type: str
+
+
+class BundleExit(msgspec.Struct, frozen=True):
+    """One way through the graphs of a bundle with early exits, from image to descriptor."""
+
+    #: as in the model; "full" is the whole path.
+    name: str
+    #: files of ``BundleRecord.graphs``, in the order they run; or ["model.onnx"] alone.
+    graphs: list[str]
+    #: multiply-adds as a share of the full path's, 0 to 1.
+    share: float
+    #: against the FP32 network at the same exit.
+    min_cosine: float
+    mean_cosine: float
+    max_abs_error: float
+    #: engine time in ms on the device that the bundle's evidence names; None: not measured.
+    ms_p50: float | None = None
+    ms_p95: float | None = None
+
+
 class BundleRecord(msgspec.Struct, frozen=True):
     """``bundle.json`` of a bundle artifact.
 
@@ -212,6 +310,9 @@ class BundleRecord(msgspec.Struct, frozen=True):
     engines: list[str]
     #: parity (max absolute error, min and mean cosine against FP32), node counts, recall, sizes.
     evidence: dict[str, Any]
+    #: earliest first, "full" last; empty: one graph, one way.
+    exits: list[BundleExit] = []
+    graphs: list[GraphRecord] = []
 
 
 class DeviceContext(msgspec.Struct, frozen=True):
