@@ -17,9 +17,11 @@ Every frame spreads a share of the belief anew (``LOST_FRAME``), half over the m
 so that a belief lives by the last few frames and a wrong one does not outlast them.
 
 The answer is the likeliest track where it holds ``HELD`` of the belief, else the frame's own best
-image. Frames that agree on a wrong place are common, so the confidence is the belief, but never
-more than the chance that not all of the last frames that speak for the place are wrong, their own
-calibrated confidences taken as independent.
+image. Frames that agree on a wrong place are common, so the belief counts for no more than the
+chance that not all of the last frames that speak for the place are wrong, two of them taken as one.
+The confidence is the logarithmic opinion pool (Genest and Zidek, Statistical Science 1986) of that
+and of this frame's own: else a place that the map merely resembles for seconds would pass for
+surer than one that a frame shows beyond doubt.
 """
 
 import math
@@ -51,7 +53,8 @@ LOST_FRAME = 0.4
 INDEPENDENT_S = 4.0
 #: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
 HELD = 0.4
-#: The same without positions, where the map may be in no order at all.
+#: The same without positions, where the map may be in no order at all, and without a confidence
+#: model, where nothing says that a frame shows no place of the map.
 HELD_STEPS = 0.55
 _HELD_SPACINGS = 3.0
 #: Distance, in spacings, of a found image from the track that answers with it.
@@ -66,6 +69,10 @@ _TRACKS = 64
 _LEAST = 0.02
 #: Frames of so many seconds may speak for a place, and at most so many of them.
 _SPEAK_S, _SPEAK = 10.0, 256
+#: Share of the frames that speak for a place that counts as independent of the others.
+_INDEPENDENT = 0.5
+#: Weight of the frame's own confidence in that of its answer.
+_OWN = 0.3
 #: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and
 #: what the other places found are worth together when the best is wrong.
 WITHOUT_MODEL = (0.5, 0.03, 0.25)
@@ -173,7 +180,7 @@ class SequenceFilter:
         if passed is not None:
             self._move(passed, weight)
         if not len(rows):
-            return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0)
+            return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0, None)
         seen = self._observe(scores, rows, confidence)
         # its own frame counts an answer more than the belief that is handed on, or a belief formed
         # at a high frame rate would outlast the frames that contradict it
@@ -185,7 +192,7 @@ class SequenceFilter:
         if confidence is not None:
             wrong = weight * math.log(max(1.0 - confidence, 1e-6))
             self._spoke.append((self._now, int(rows[0]), wrong))
-        return self._answer(scores, rows, sharpened, seen.elsewhere**present)
+        return self._answer(scores, rows, sharpened, seen.elsewhere**present, confidence)
 
     def _passed(self, time: float | None) -> float | None:
         """Seconds since the last frame; None for the first one after a restart."""
@@ -269,8 +276,13 @@ class SequenceFilter:
         rows: NDArray[np.int64],
         sharpened: NDArray[np.float64],
         elsewhere: float,
+        own: float | None,
     ) -> SequencePlace | None:
-        """The answer by the belief on tracks times ``sharpened`` (T,), elsewhere times that."""
+        """The answer by the belief on tracks times ``sharpened`` (T,), elsewhere times that.
+
+        Args:
+            own: confidence of the frame's best place.
+        """
         tracks, spacing = self.tracks, self.layout.spacing
         if not len(tracks):
             return None
@@ -279,7 +291,7 @@ class SequenceFilter:
         best = int(np.argmax(belief))
         centre = tracks.position[best]
         score: float | None = None
-        limit = HELD if self.layout.in_metres else HELD_STEPS
+        limit = HELD if self.layout.in_metres and self.calibrated else HELD_STEPS
         held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= limit
         away = self.layout.xy[rows] - centre
         near = np.flatnonzero(np.hypot(away[:, 0], away[:, 1]) <= _NEAR_SPACINGS * spacing)
@@ -289,19 +301,20 @@ class SequenceFilter:
         else:
             row = int(tracks.row[best])
         shown = same_place(self.images, row, tracks.row, self.radius_m)
-        return SequencePlace(
-            row=row,
-            score=score,
-            confidence=min(float(tracks.belief[shown].sum()), self._not_all_wrong(row)),
-        )
+        confidence = min(float(tracks.belief[shown].sum()), 1.0)
+        if self.calibrated:
+            confidence = min(confidence, self._not_all_wrong(row))
+            if own is not None:
+                same = bool(same_place(self.images, row, rows[:1], self.radius_m)[0])
+                here = own if same else (1.0 - own) * self.runners_up
+                confidence = _pooled(confidence, here)
+        return SequencePlace(row, score, confidence)
 
     def _not_all_wrong(self, row: int) -> float:
         """Chance that of the frames that speak for the place of ``row`` at least one is right.
 
         A frame speaks for every place the robot can have reached from its own since then.
         """
-        if not self.calibrated:
-            return 1.0
         recent = [each for each in self._spoke if self._now - each[0] <= _SPEAK_S]
         if not recent:
             return 0.0
@@ -313,4 +326,11 @@ class SequenceFilter:
             past = self._now - np.array([each[0] for each in recent])
             reach = self.radius_m + self.max_speed * past
             speaks |= np.hypot(away[:, 0], away[:, 1]) <= reach
-        return 1.0 - math.exp(float(wrong[speaks].sum()))
+        return 1.0 - math.exp(_INDEPENDENT * float(wrong[speaks].sum()))
+
+
+def _pooled(sequence: float, own: float) -> float:
+    """Probability at the weighted mean of the log odds of two."""
+    first, second = np.clip([sequence, own], 1e-6, 1.0 - 1e-6)
+    odds = (1.0 - _OWN) * math.log(first / (1.0 - first)) + _OWN * math.log(second / (1.0 - second))
+    return 1.0 / (1.0 + math.exp(-odds))
