@@ -1,8 +1,8 @@
 """SeqSLAM, the comparison of ``sequence.py``: Milford and Wyeth (ICRA 2012), by the frames so far.
 
 A frame is answered by the map image at whose end a line of constant velocity through the last
-``WINDOW_S`` seconds has the highest mean of contrast-enhanced similarities. Without positions the
-lines run through the order of the map, as in the paper; with positions over the plane, in 16
+``WINDOW_S`` seconds has the highest sum of contrast-enhanced similarities. Without positions the
+lines run through the order of the map, as in the paper; with positions over the plane, in 12
 directions at speeds up to the limit.
 """
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-WINDOW_S, LAG_S = 10.0, 0.5
+WINDOW_S = 10.0
 #: Rows of the map a frame without positions, forwards and back: the paper's 0.8 to 1.2.
 STEPS = np.concatenate([np.arange(-12, -7), np.arange(8, 13)]) / 10.0
-SPEEDS = np.array([1.0, 2.0, 3.5, 5.0, 7.0, 10.0, 12.5, 15.0])
+SPEEDS = np.array([1.0, 2.0, 3.5, 5.0, 7.5, 10.0, 12.5, 15.0])
 
 
 def seqslam(
@@ -23,18 +23,20 @@ def seqslam(
     *,
     spacing: float,
     in_metres: bool,
+    lag_s: float = 1.0,
 ) -> list[int]:
     """(F,) map image of each frame.
 
     Args:
         similar: (F, N) similarities; -inf for images that are not in the map.
         xy: (N, 2) metres or steps of the map (``edgevpr.runtime.sequence_layout``).
+        lag_s: times before now are rounded to this, with positions; one frame of each counts.
     """
     kept = np.isfinite(similar[0])
     sharp = contrast(similar, kept)
     velocities = [np.zeros(2)]
     if in_metres:
-        for angle in np.arange(16) * np.pi / 8:
+        for angle in np.arange(12) * np.pi / 6:
             velocities += [speed * np.array([np.cos(angle), np.sin(angle)]) for speed in SPEEDS]
     else:
         velocities = [np.array([step, 0.0]) for step in STEPS]
@@ -50,7 +52,8 @@ def seqslam(
             under[lag] = np.where(np.isfinite(away), rows[np.minimum(nearest, len(rows) - 1)], -1)
         return under[lag]
 
-    padded = np.concatenate([sharp, np.full((len(sharp), 1), np.nan)], axis=1)
+    # where a line leaves the map, a frame adds what the average image does: nothing
+    padded = np.concatenate([np.nan_to_num(sharp), np.zeros((len(sharp), 1))], axis=1)
     answers = []
     for now, time in enumerate(times):
         seen: dict[float, int] = {}
@@ -58,13 +61,9 @@ def seqslam(
             passed = time - times[i]
             if passed < 0 or passed > WINDOW_S:
                 break
-            seen.setdefault(round(passed / LAG_S) * LAG_S if in_metres else float(now - i), i)
-        taken = np.stack([padded[i][below(lag)] for lag, i in seen.items()])
-        there = ~np.isnan(taken)
-        total = np.where(there, taken, 0.0).sum(axis=0)
-        # where the line leaves the map, the least that an image of the map could be worth: 0
-        mean = total / len(seen)
-        answers.append(int(rows[mean.max(axis=0).argmax()]))
+            seen.setdefault(round(passed / lag_s) * lag_s if in_metres else float(now - i), i)
+        total = sum(padded[i][below(lag)] for lag, i in seen.items())
+        answers.append(int(rows[np.asarray(total).max(axis=0).argmax()]))
     return answers
 
 

@@ -283,7 +283,7 @@ def corridor(folder: Path, network: Path) -> list[str]:
             sequence.append(abs(place.row - i) <= 2)
         found = seqslam(
             similar.astype(float), layout.xy, times,
-            spacing=layout.spacing, in_metres=layout.in_metres,
+            spacing=layout.spacing, in_metres=layout.in_metres, lag_s=0.1,
         )  # fmt: skip
         slam = [abs(row - i) <= 2 for i, row in enumerate(found)]
         r1 = " | ".join(f"{100 * np.mean(right):.1f}" for right in (single, sequence, slam))

@@ -18,7 +18,7 @@ so that a belief lives by the last few frames and a wrong one does not outlast t
 
 The answer is the likeliest track where it holds ``HELD`` of the belief, else the frame's own best
 image. Frames that agree on a wrong place are common, so the belief counts for no more than the
-chance that not all of the last frames that speak for the place are wrong, two of them taken as one.
+chance that not all of the last frames that speak for the place are wrong, few of them independent.
 The confidence is the logarithmic opinion pool (Genest and Zidek, Statistical Science 1986) of that
 and of this frame's own: else a place that the map merely resembles for seconds would pass for
 surer than one that a frame shows beyond doubt.
@@ -70,7 +70,7 @@ _LEAST = 0.02
 #: Frames of so many seconds may speak for a place, and at most so many of them.
 _SPEAK_S, _SPEAK = 10.0, 256
 #: Share of the frames that speak for a place that counts as independent of the others.
-_INDEPENDENT = 0.5
+_INDEPENDENT = 0.6
 #: Weight of the frame's own confidence in that of its answer.
 _OWN = 0.3
 #: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and

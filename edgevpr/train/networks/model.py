@@ -88,7 +88,8 @@ def _checked_weights(opened: Artifact) -> dict[str, Tensor]:
     """Tensors by name, of the bytes that were hashed; those are gone when this returns."""
     name = "weights.safetensors"
     opened.file(name)
-    return load(opened.bytes(name, opened.manifest.files[name].size))
+    tensors: dict[str, Tensor] = load(opened.bytes(name, opened.manifest.files[name].size))
+    return tensors
 
 
 def start_from(path: Path, network: Network) -> None:
