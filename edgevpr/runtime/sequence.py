@@ -16,9 +16,10 @@ the last (``INDEPENDENT_S``) or by its share of images the last did not find, wh
 Every frame spreads a share of the belief anew (``LOST_FRAME``), half over the map and half off it,
 so that a belief lives by the last few frames and a wrong one does not outlast them.
 
-The answer is the likeliest track where it holds ``HELD`` of the belief, else the frame's own best
-image. Frames that agree on a wrong place are common, so the belief counts for no more than the
-chance that not all of the last frames that speak for the place are wrong, few of them independent.
+The answer is the likeliest track where it holds ``HELD`` of the belief and clearly more than the
+frame's own best image, else that image. Frames that agree on a wrong place are common, so the
+belief counts for no more than the chance that not all of the last frames that speak for the place
+are wrong, few of them independent.
 The confidence is the logarithmic opinion pool (Genest and Zidek, Statistical Science 1986) of that
 and of this frame's own: else a place that the map merely resembles for seconds would pass for
 surer than one that a frame shows beyond doubt.
@@ -53,10 +54,13 @@ LOST_FRAME = 0.4
 INDEPENDENT_S = 4.0
 #: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
 HELD = 0.4
-#: The same without positions, where the map may be in no order at all, and without a confidence
-#: model, where nothing says that a frame shows no place of the map.
+#: The same without a confidence model, where nothing says that a frame shows no place of the map.
+HELD_UNFITTED = 0.45
+#: The same without positions, where the map may be in no order at all.
 HELD_STEPS = 0.55
 _HELD_SPACINGS = 3.0
+#: It must also be so many times the belief at the frame's own best image, if that lies elsewhere.
+_OUTWEIGHS = 1.4
 #: Distance, in spacings, of a found image from the track that answers with it.
 _NEAR_SPACINGS = 1.5
 #: Standard deviation of the acceleration: metres a second squared; steps a frame squared.
@@ -291,9 +295,14 @@ class SequenceFilter:
         best = int(np.argmax(belief))
         centre = tracks.position[best]
         score: float | None = None
-        limit = HELD if self.layout.in_metres and self.calibrated else HELD_STEPS
-        held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= limit
+        limit = HELD if self.calibrated else HELD_UNFITTED
+        limit = limit if self.layout.in_metres else HELD_STEPS
+        held_belief = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum())
         away = self.layout.xy[rows] - centre
+        held = held_belief >= limit
+        if len(rows) and float(np.hypot(*away[0])) > 2 * _HELD_SPACINGS * spacing:
+            other = tracks.near(self.layout.xy[rows[0]], _HELD_SPACINGS * spacing)
+            held = held and held_belief >= _OUTWEIGHS * float(belief[other].sum())
         near = np.flatnonzero(np.hypot(away[:, 0], away[:, 1]) <= _NEAR_SPACINGS * spacing)
         if len(rows) and (not held or len(near)):
             rank = int(near[0]) if held else 0
