@@ -48,7 +48,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/loop.py $(OUT)
 	$(BIN)/python benchmarks/lean.py $(OUT) -o bench-out/lean
-	$(BIN)/python benchmarks/sequence.py $(OUT)
+	$(BIN)/python benchmarks/sequence.py $(OUT)/city --bundle $(OUT)/bundles/gallery-cpu-fp32
 	$(BIN)/python benchmarks/search.py -o bench-out/search
 	$(BIN)/python benchmarks/scale.py -o bench-out/scale
 	$(BIN)/python benchmarks/shards.py -o bench-out/shards

@@ -1,17 +1,16 @@
-"""Confidence, ``known`` and the sequence filter, against single frames.
+"""Sequence filter, and SeqSLAM, against single frames.
 
-    python benchmarks/sequence.py DEMO_OUT [--bundle cpu-fp32] [--other cpu-int8] [--real REAL_OUT]
+    python benchmarks/sequence.py CITY... --bundle BUNDLE [--other BUNDLE] [--real REAL_OUT]
         [--corridor CORRIDOR --onnx NETWORK.onnx]
     python benchmarks/sequence.py --cost
 
-DEMO_OUT is the folder of a finished ``edgevpr demo``, REAL_OUT that of
-``benchmarks/real_frames.py``.
-The confidence is fitted on the demo's tuning images, described by the engine of ``--bundle``, and
-measured on images it has not seen:
+CITY is a folder of ``edgevpr city``, REAL_OUT that of ``benchmarks/real_frames.py``. Map and frames
+are described by the engine of ``--bundle`` and searched exactly. The confidence is fitted on each
+city's tuning images and measured on images it has not seen:
 
 * way: the test queries, one after the other, always on to the nearest not shown yet, at 7 m/s.
   Held-out images of the same kind as the tuning images: what the confidence promises should hold.
-* drive: the demo's video at 10 frames a second and at 1; another light, another view of the streets
+* drive: the city's video at 10 frames a second and at 1; another light, another view of the streets
   than any image of the map, so that confidences are carried to a domain they were not fitted on.
 * walks: held-out walks of REAL_OUT, 1 frame a second, one after the other: the robot is carried to
   another place about every 20 s, and places have no positions. Fitted on REAL_OUT's tuning images.
@@ -21,9 +20,11 @@ measured on images it has not seen:
   speeds, and without positions; right within two images. No confidence model.
 
 The first three each with the whole map, and with what lies within 50 m of the middle third of the
-frames taken out of it, so that these frames show places the map does not hold. R@1 is of frames
+frames taken out of it, or of the first two thirds, so that these frames show places the map does
+not hold; the last and everything about R@1 with and without a confidence model. R@1 is of frames
 whose place is in the map: answered within 25 m (walks: with the place id). Known: confidence at or
-above the model's threshold, chosen for 99 % precision on the tuning images.
+above the model's threshold, chosen for 99 % precision on the tuning images. SeqSLAM
+(``seqslam.py``) has neither a confidence nor a way to say that no place is right.
 
 Then the same confidences from another engine of the same network (``--other``), and what a step of
 the filter costs on maps of 1,000 to 100,000 places.
@@ -31,7 +32,6 @@ the filter costs on maps of 1,000 to 100,000 places.
 
 import argparse
 import csv
-import os
 import platform
 import statistics
 import time
@@ -40,8 +40,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
+from seqslam import seqslam
 
 from edgevpr.artifacts.records import ConfidenceModel
 from edgevpr.compile.index.fit_confidence import fit_vectors
@@ -51,7 +53,8 @@ from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
 from edgevpr.retrieval.confidence import evidence, figures, probability
 from edgevpr.retrieval.exact import SEARCH_DEPTH
-from edgevpr.runtime import Gallery, SequenceFilter, open_localizer
+from edgevpr.runtime import SequenceFilter, open_bundle, runner_from_bundle
+from edgevpr.runtime.sequence_layout import Layout
 
 RADIUS_M, CLEARED_M = 25.0, 50.0
 WALK_M_S = 7.0
@@ -66,18 +69,25 @@ class Stream:
     times: list[float]
 
 
-def describe(bundle: Path, gallery: Gallery, frames: Sequence[Any]) -> NDArray[np.float32]:
-    """Paths or RGB images through the bundle's engine, into the index's space."""
+@dataclass(frozen=True)
+class Map:
+    """N images of a map, their descriptors, and the confidence fitted on its tuning images."""
+
+    vectors: NDArray[np.float32]
+    images: ImageTable
+    model: ConfidenceModel
+
+
+def describe(bundle: Path, frames: Sequence[Any]) -> NDArray[np.float32]:
+    """Paths or RGB images through the bundle's engine."""
+    opened = open_bundle(bundle)
     found = []
-    with open_localizer(bundle, gallery, threads=1) as localizer:
+    with runner_from_bundle(opened.artifact, opened.record, threads=1) as runner:
         for frame in frames:
             image = read_image(frame) if isinstance(frame, Path) else frame
-            small = np.ascontiguousarray(localizer.preprocess.resize(image)[None])
-            found.append(localizer.runner.infer(small)[0])
-    vectors = np.array(found, np.float32)
-    if vectors.shape[1] == gallery.record.index_dim or gallery.projection is None:
-        return vectors
-    return gallery.projection.apply(vectors)
+            small = np.ascontiguousarray(opened.record.preprocess.resize(image)[None])
+            found.append(runner.infer(small)[0])
+    return np.array(found, np.float32)
 
 
 def folder(path: Path) -> tuple[list[Path], ImageTable]:
@@ -85,7 +95,7 @@ def folder(path: Path) -> tuple[list[Path], ImageTable]:
     return [path / p for p in table.paths], table
 
 
-def way(bundle: Path, gallery: Gallery, path: Path) -> Stream:
+def way(bundle: Path, path: Path) -> Stream:
     files, table = folder(path)
     left, order, times = np.ones(len(table), bool), [0], [0.0]
     left[0] = False
@@ -95,11 +105,11 @@ def way(bundle: Path, gallery: Gallery, path: Path) -> Stream:
         times.append(times[-1] + max(float(away[nearest]) / WALK_M_S, 0.1))
         order.append(nearest)
         left[nearest] = False
-    vectors = describe(bundle, gallery, [files[i] for i in order])
+    vectors = describe(bundle, [files[i] for i in order])
     return Stream(vectors, table.take(order), times)
 
 
-def drive(bundle: Path, gallery: Gallery, path: Path) -> Stream:
+def drive(bundle: Path, path: Path) -> Stream:
     import cv2
 
     with (path / "drive.csv").open() as stream:
@@ -118,7 +128,7 @@ def drive(bundle: Path, gallery: Gallery, path: Path) -> Stream:
     video.release()
     count = len(frames)
     times = [float(row["time_s"]) for row in rows][:count]
-    return Stream(describe(bundle, gallery, frames), table.take(range(count)), times)
+    return Stream(describe(bundle, frames), table.take(range(count)), times)
 
 
 def every(stream: Stream, step: int) -> Stream:
@@ -126,55 +136,79 @@ def every(stream: Stream, step: int) -> Stream:
     return Stream(stream.vectors[rows], stream.table.take(rows), [stream.times[i] for i in rows])
 
 
-def judge(
-    name: str, stream: Stream, gallery: Gallery, model: ConfidenceModel, cut: bool
-) -> list[str]:
-    """Two lines of the table: single frames, and the filter."""
-    images = gallery.images
+def clear(stream: Stream, images: ImageTable, cut: str) -> NDArray[np.bool_]:
+    """(N,) images that are taken out of the map: around "a third" or "two thirds" of the frames."""
     gone = np.zeros(len(images), bool)
     if cut:
         third = len(stream.times) // 3
-        middle = stream.table.take(np.arange(third, 2 * third))
-        for rows in positives(middle, images, CLEARED_M):
+        where = (third, 2 * third) if cut == "a third" else (0, 2 * third)
+        for rows in positives(stream.table.take(np.arange(*where)), images, CLEARED_M):
             gone[rows] = True
+    return gone
+
+
+def judge(name: str, stream: Stream, known: Map, cut: str = "") -> list[str]:
+    """Lines of the table: single frames, the filter with and without the model, SeqSLAM."""
+    images, model = known.images, known.model
+    gone = clear(stream, images, cut)
+    similar = stream.vectors @ known.vectors.T
+    similar[:, gone] = -np.inf
     good = [rows[~gone[rows]] for rows in positives(stream.table, images, RADIUS_M)]
     mapped = np.array([len(rows) > 0 for rows in good])
-    depth = min(SEARCH_DEPTH + int(gone.sum()), len(images))
-    by_all = SequenceFilter(images, confidence_model=model)
-    answers: dict[str, list[tuple[float, bool]]] = {"single frame": [], "sequence": []}
-    for i, at in enumerate(stream.times):
-        scores, rows = (x[0] for x in gallery.search(stream.vectors[i : i + 1], depth))
-        kept = ~gone[rows] & (rows >= 0)
-        scores, rows = scores[kept][:SEARCH_DEPTH], rows[kept][:SEARCH_DEPTH]
+    filters = {
+        "`--sequence`": SequenceFilter(images, kept=~gone, confidence_model=model),
+        "`--sequence`, no model": SequenceFilter(images, kept=~gone),
+    }
+    answers: dict[str, list[tuple[float, int]]] = {"single frame": [], **{h: [] for h in filters}}
+    for scores_all, at in zip(similar, stream.times, strict=True):
+        rows = np.argsort(-scores_all, kind="stable")[:SEARCH_DEPTH]
+        rows = rows[np.isfinite(scores_all[rows])]
+        scores = scores_all[rows]
         sure = float(probability(model, evidence(scores, rows, images, RADIUS_M)))
-        answers["single frame"].append((sure, rows[0] in good[i]))
-        place = by_all.step(scores, rows, time=at, confidence=sure)
-        assert place is not None
-        row_good = place.row in good[i] and not gone[place.row]
-        answers["sequence"].append((place.confidence, row_good))
+        answers["single frame"].append((sure, int(rows[0])))
+        for how, by_all in filters.items():
+            told = sure if by_all.calibrated else None
+            place = by_all.step(scores, rows, time=at, confidence=told)
+            assert place is not None
+            answers[how].append((place.confidence, place.row))
+    layout = Layout.of(images, ~gone)
+    answers["SeqSLAM"] = [
+        (0.0, row)
+        for row in seqslam(
+            similar.astype(float), layout.xy, stream.times,
+            spacing=layout.spacing, in_metres=layout.in_metres,
+        )
+    ]  # fmt: skip
+    out = {"": "", "a third": ", a third off the map", "two thirds": ", two thirds off the map"}
     lines = []
     for how, pairs in answers.items():
-        sure_all, right = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], bool)
-        f = figures(sure_all, sure_all >= model.threshold, right, mapped)
-        precision = f"{f.precision_known:.1f}" if (sure_all >= model.threshold).any() else "-"
+        right = np.array([row in good[i] for i, (_, row) in enumerate(pairs)], bool)
         r1 = 100.0 * right[mapped].mean() if mapped.any() else 0.0
-        lines.append(
-            f"| {name}{', part unmapped' if cut else ''} | {how} | {mapped.sum()} + "
-            f"{(~mapped).sum()} | {r1:.1f} | {f.r_at_100p:.1f} | {f.coverage:.1f} | "
-            f"{precision} | {f.false_known:.1f} | {f.calibration_error:.3f} |"
-        )
+        line = f"| {name}{out[cut]} | {how} | {mapped.sum()} + {(~mapped).sum()} | {r1:.1f} |"
+        if how in ("single frame", "`--sequence`"):
+            sure_all = np.array([p[0] for p in pairs])
+            f = figures(sure_all, sure_all >= model.threshold, right, mapped)
+            precision = "-" if f.precision_known is None else f"{f.precision_known:.1f}"
+            line += (
+                f" {f.r_at_100p:.1f} | {f.coverage:.1f} | {precision} | {f.false_known:.1f} | "
+                f"{f.calibration_error:.3f} |"
+            )
+        else:
+            line += " | | | | |"
+        lines.append(line)
     return lines
 
 
-def fit(bundle: Path, gallery: Gallery, tuning: Path) -> ConfidenceModel:
+def read_map(bundle: Path, database: Path, tuning: Path) -> Map:
+    files, images = folder(database)
+    vectors = describe(bundle, files)
     files, table = folder(tuning)
-    vectors = describe(bundle, gallery, files)
-    model = fit_vectors(
-        gallery._index, gallery.parameters, vectors, table, gallery.images, radius_m=RADIUS_M
-    )
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    model = fit_vectors(index, "", describe(bundle, files), table, images, radius_m=RADIUS_M)
     if model is None:
         raise SystemExit(f"{tuning}: too few right or wrong answers to fit a confidence on")
-    return model
+    return Map(vectors, images, model)
 
 
 def cost(count: int) -> str:
@@ -208,7 +242,7 @@ def cost(count: int) -> str:
 
 
 def corridor(folder: Path, network: Path) -> list[str]:
-    """Lines of a table: R@1 of single frames and of the sequence."""
+    """Lines of a table: R@1 of single frames, of the sequence and of SeqSLAM."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -238,17 +272,22 @@ def corridor(folder: Path, network: Path) -> list[str]:
             northing=None if spacing is None else np.full(count, 5e6),
             zone=np.full(count, 33),
         )
-        by_all = SequenceFilter(images)
+        by_all, layout = SequenceFilter(images), Layout.of(images)
+        times = [i * interval for i in range(len(similar))]
         single, sequence = [], []
         for i, row in enumerate(similar):
             rows = np.argsort(-row, kind="stable")[:SEARCH_DEPTH]
-            place = by_all.step(row[rows], rows, time=i * interval)
+            place = by_all.step(row[rows], rows, time=times[i])
             assert place is not None
             single.append(abs(int(rows[0]) - i) <= 2)
             sequence.append(abs(place.row - i) <= 2)
-        lines.append(
-            f"| corridor, {name} | {100 * np.mean(single):.1f} | {100 * np.mean(sequence):.1f} |"
-        )
+        found = seqslam(
+            similar.astype(float), layout.xy, times,
+            spacing=layout.spacing, in_metres=layout.in_metres, lag_s=0.1,
+        )  # fmt: skip
+        slam = [abs(row - i) <= 2 for i, row in enumerate(found)]
+        r1 = " | ".join(f"{100 * np.mean(right):.1f}" for right in (single, sequence, slam))
+        lines.append(f"| corridor, {name} | {r1} |")
     return lines
 
 
@@ -258,71 +297,75 @@ def print_cost() -> None:
         print(cost(count), flush=True)
 
 
+def compare(bundle: Path, other: Path, city: Path, known: Map) -> None:
+    """Print how far the confidences of two engines of one network are apart."""
+    queries = folder(city / "images" / "test" / "queries")[0]
+    sure = []
+    for vectors in (describe(engine, queries) for engine in (bundle, other)):
+        similar = vectors @ known.vectors.T
+        rows = np.argsort(-similar, axis=1, kind="stable")[:, :SEARCH_DEPTH]
+        scores = np.take_along_axis(similar, rows, axis=1)
+        found = [
+            probability(known.model, evidence(s, r, known.images, RADIUS_M))
+            for s, r in zip(scores, rows, strict=True)
+        ]
+        sure.append(np.array(found))
+    apart = np.abs(sure[0] - sure[1])
+    changed = (sure[0] >= known.model.threshold) != (sure[1] >= known.model.threshold)
+    print(f"\n{other} beside {bundle}, the same confidence model, {len(apart)} frames of {city}: "
+          f"confidence differs by {apart.mean():.3f} (95 % below {np.percentile(apart, 95):.3f}), "
+          f"known changes for {100.0 * changed.mean():.1f} %\n")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path, nargs="?")
+    parser.add_argument("cities", type=Path, nargs="*")
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--other", type=Path)
     parser.add_argument("--corridor", type=Path)
     parser.add_argument("--onnx", type=Path, help="network that describes the corridor")
     parser.add_argument("--cost", action="store_true", help="only what a step costs")
-    parser.add_argument("--bundle", default="cpu-fp32")
-    parser.add_argument("--other", default="cpu-int8")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--real-bundle", default="gallery-fp32")
     args = parser.parse_args()
     if args.corridor and args.onnx:
-        print("| frames | single frame R@1 | sequence R@1 |\n|---|---|---|")
+        print("| frames | single frame R@1 | sequence R@1 | SeqSLAM R@1 |\n|---|---|---|---|")
         print("\n".join(corridor(args.corridor, args.onnx)), flush=True)
     if args.cost:
         print_cost()
-    if args.demo is None:
-        return
-    out: Path = args.demo
-    gallery, bundle, other = (
-        Gallery(out / "gallery"), out / "bundles" / args.bundle, out / "bundles" / args.other,
-    )  # fmt: skip
-    tests = out / "city" / "images" / "test"
-    model = fit(bundle, gallery, tests / "tuning")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, engine on one thread; map of "
-          f"{len(gallery.images):,} images; fitted on {model.mapped} mapped and "
+    for number, city in enumerate(args.cities):
+        tests = city / "images" / "test"
+        known = read_map(args.bundle, tests / "database", tests / "tuning")
+        print_head(str(city), known)
+        queries = way(args.bundle, tests / "queries")
+        video = drive(args.bundle, city / "drive")
+        for name, stream in (
+            ("way", queries), ("drive", video), ("drive, 1 a second", every(video, 10)),
+        ):  # fmt: skip
+            for cut in ("", "a third", "two thirds"):
+                print("\n".join(judge(name, stream, known, cut)), flush=True)
+        if args.other and not number:
+            compare(args.bundle, args.other, city, known)
+    if args.real:
+        data, engine = args.real / "data", args.real / "bundles" / args.real_bundle
+        files, table = folder(data / "walks" / "queries")
+        building = read_map(engine, data / "walks" / "database", data / "tuning" / "queries")
+        print_head(str(args.real), building)
+        walks = Stream(describe(engine, files), table, [float(i) for i in range(len(table))])
+        for cut in ("", "a third"):
+            print("\n".join(judge("walks", walks, building, cut)), flush=True)
+
+
+def print_head(name: str, known: Map) -> None:
+    model = known.model
+    print(f"\n{name}: {platform.machine()}, engine on one thread; map of "
+          f"{len(known.images):,} images; fitted on {model.mapped} mapped and "
           f"{model.unmapped} unmapped frames: R@100P {model.r_at_100p:.1f}, coverage "
           f"{model.coverage:.1f}, precision of known {model.precision_known or 0:.1f}, "
           f"calibration error {model.calibration_error:.3f}\n")  # fmt: skip
     print("| frames | answered by | mapped + unmapped | R@1 | R@100P | known: coverage | "
           "precision | unmapped called known | calibration error |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|")
-    queries = way(bundle, gallery, tests / "queries")
-    video = drive(bundle, gallery, out / "city" / "drive")
-    for name, stream in (
-        ("way", queries), ("drive", video), ("drive, 1 a second", every(video, 10)),
-    ):  # fmt: skip
-        for cut in (False, True):
-            print("\n".join(judge(name, stream, gallery, model, cut)), flush=True)
-    if args.real:
-        building = Gallery(args.real / "gallery")
-        engine = args.real / "bundles" / args.real_bundle
-        real = fit(engine, building, args.real / "data" / "tuning" / "queries")
-        files, table = folder(args.real / "data" / "walks" / "queries")
-        walks = Stream(
-            describe(engine, building, files), table, [float(i) for i in range(len(table))]
-        )
-        for cut in (False, True):
-            print("\n".join(judge("walks", walks, building, real, cut)), flush=True)
-
-    theirs = describe(other, gallery, folder(tests / "queries")[0])
-    ours = describe(bundle, gallery, folder(tests / "queries")[0])
-    sure = [
-        np.array([
-            float(probability(model, evidence(s, r, gallery.images, RADIUS_M)))
-            for s, r in zip(*gallery.search(vectors), strict=True)
-        ])
-        for vectors in (ours, theirs)
-    ]  # fmt: skip
-    apart = np.abs(sure[0] - sure[1])
-    changed = 100.0 * ((sure[0] >= model.threshold) != (sure[1] >= model.threshold))
-    print(f"\n{args.other} beside {args.bundle}, the same confidence model, {len(apart)} frames: "
-          f"confidence differs by {apart.mean():.3f} (95 % below {np.percentile(apart, 95):.3f}), "
-          f"known changes for {changed.mean():.1f} %\n")  # fmt: skip
-    print_cost()
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
 
 
 if __name__ == "__main__":

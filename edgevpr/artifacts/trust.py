@@ -148,19 +148,29 @@ def signature_of(opened: Artifact) -> Signature | None:
     return found
 
 
-def _as_signed(opened: Artifact, files: dict[str, str]) -> bool:
-    """Whether the folder has the signed files, engines of a bundle aside, and no others."""
+def _as_signed(opened: Artifact, found: dict[str, str]) -> bool:
+    """Whether the folder has the signed files and no others; of a bundle, engines may have been
+    added, taken out, or built anew and signed by a board (``engine_signer`` checks that)."""
     here = {
         name: entry.sha256
         for name, entry in opened.manifest.files.items()
         if name not in _unlisted(opened)
     }
-    free = _ENGINES if opened.manifest.kind == "bundle" else "\0"
     return all(
-        here.get(name) == files.get(name)
-        or (name.startswith(free) and (name not in here or name not in files))
-        for name in here.keys() | files.keys()
+        here.get(name) == found.get(name)
+        or _of_engine(opened, name, name in here and name in found)
+        for name in here.keys() | found.keys()
     )
+
+
+def _of_engine(opened: Artifact, name: str, changed: bool) -> bool:
+    """Whether a file that is not as signed is an engine's, and answered for by the engine."""
+    if opened.manifest.kind != "bundle" or not name.startswith(_ENGINES):
+        return False
+    stem = name
+    for end in (".engine", ".evidence.json", ".signature.json", ".json"):
+        stem = stem.removesuffix(end)
+    return not changed or f"{stem}.signature.json" in opened.manifest.files
 
 
 def _verified(found: Signature | EngineSignature, signed: bytes) -> bool:

@@ -41,7 +41,7 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelS
         NumericsError: a weight is NaN or infinite; named.
     """
     opened = open_artifact(model, "model")
-    _check_weights(model, opened.file("weights.safetensors"))
+    _check_weights(model, opened.held("weights.safetensors"))
     record = opened.read("model.json", ModelRecord)
     projection, digest = None, ""
     if gallery is not None:

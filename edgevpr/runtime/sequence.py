@@ -16,10 +16,13 @@ the last (``INDEPENDENT_S``) or by its share of images the last did not find, wh
 Every frame spreads a share of the belief anew (``LOST_FRAME``), half over the map and half off it,
 so that a belief lives by the last few frames and a wrong one does not outlast them.
 
-The answer is the likeliest track where it holds ``HELD`` of the belief, else the frame's own best
-image. Frames that agree on a wrong place are common, so the confidence is the belief, but never
-more than the chance that not all of the last frames that speak for the place are wrong, their own
-calibrated confidences taken as independent.
+The answer is the likeliest track where it holds ``HELD`` of the belief and clearly more than the
+frame's own best image, else that image. Frames that agree on a wrong place are common, so the
+belief counts for no more than the chance that not all of the last frames that speak for the place
+are wrong, few of them independent.
+The confidence is the logarithmic opinion pool (Genest and Zidek, Statistical Science 1986) of that
+and of this frame's own: else a place that the map merely resembles for seconds would pass for
+surer than one that a frame shows beyond doubt.
 """
 
 import math
@@ -51,9 +54,13 @@ LOST_FRAME = 0.4
 INDEPENDENT_S = 4.0
 #: Belief within ``_HELD_SPACINGS`` of the likeliest track from which it is the answer.
 HELD = 0.4
+#: The same without a confidence model, where nothing says that a frame shows no place of the map.
+HELD_UNFITTED = 0.45
 #: The same without positions, where the map may be in no order at all.
 HELD_STEPS = 0.55
 _HELD_SPACINGS = 3.0
+#: It must also be so many times the belief at the frame's own best image, if that lies elsewhere.
+_OUTWEIGHS = 1.4
 #: Distance, in spacings, of a found image from the track that answers with it.
 _NEAR_SPACINGS = 1.5
 #: Standard deviation of the acceleration: metres a second squared; steps a frame squared.
@@ -66,6 +73,10 @@ _TRACKS = 64
 _LEAST = 0.02
 #: Frames of so many seconds may speak for a place, and at most so many of them.
 _SPEAK_S, _SPEAK = 10.0, 256
+#: Share of the frames that speak for a place that counts as independent of the others.
+_INDEPENDENT = 0.6
+#: Weight of the frame's own confidence in that of its answer.
+_OWN = 0.3
 #: Where the gallery has no confidence model: confidence of a frame's best place, temperature, and
 #: what the other places found are worth together when the best is wrong.
 WITHOUT_MODEL = (0.5, 0.03, 0.25)
@@ -173,7 +184,7 @@ class SequenceFilter:
         if passed is not None:
             self._move(passed, weight)
         if not len(rows):
-            return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0)
+            return self._answer(scores, rows, np.ones(len(self.tracks)), 1.0, None)
         seen = self._observe(scores, rows, confidence)
         # its own frame counts an answer more than the belief that is handed on, or a belief formed
         # at a high frame rate would outlast the frames that contradict it
@@ -185,7 +196,7 @@ class SequenceFilter:
         if confidence is not None:
             wrong = weight * math.log(max(1.0 - confidence, 1e-6))
             self._spoke.append((self._now, int(rows[0]), wrong))
-        return self._answer(scores, rows, sharpened, seen.elsewhere**present)
+        return self._answer(scores, rows, sharpened, seen.elsewhere**present, confidence)
 
     def _passed(self, time: float | None) -> float | None:
         """Seconds since the last frame; None for the first one after a restart."""
@@ -269,8 +280,13 @@ class SequenceFilter:
         rows: NDArray[np.int64],
         sharpened: NDArray[np.float64],
         elsewhere: float,
+        own: float | None,
     ) -> SequencePlace | None:
-        """The answer by the belief on tracks times ``sharpened`` (T,), elsewhere times that."""
+        """The answer by the belief on tracks times ``sharpened`` (T,), elsewhere times that.
+
+        Args:
+            own: confidence of the frame's best place.
+        """
         tracks, spacing = self.tracks, self.layout.spacing
         if not len(tracks):
             return None
@@ -279,9 +295,14 @@ class SequenceFilter:
         best = int(np.argmax(belief))
         centre = tracks.position[best]
         score: float | None = None
-        limit = HELD if self.layout.in_metres else HELD_STEPS
-        held = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum()) >= limit
+        limit = HELD if self.calibrated else HELD_UNFITTED
+        limit = limit if self.layout.in_metres else HELD_STEPS
+        held_belief = float(belief[tracks.near(centre, _HELD_SPACINGS * spacing)].sum())
         away = self.layout.xy[rows] - centre
+        held = held_belief >= limit
+        if len(rows) and float(np.hypot(*away[0])) > 2 * _HELD_SPACINGS * spacing:
+            other = tracks.near(self.layout.xy[rows[0]], _HELD_SPACINGS * spacing)
+            held = held and held_belief >= _OUTWEIGHS * float(belief[other].sum())
         near = np.flatnonzero(np.hypot(away[:, 0], away[:, 1]) <= _NEAR_SPACINGS * spacing)
         if len(rows) and (not held or len(near)):
             rank = int(near[0]) if held else 0
@@ -289,19 +310,20 @@ class SequenceFilter:
         else:
             row = int(tracks.row[best])
         shown = same_place(self.images, row, tracks.row, self.radius_m)
-        return SequencePlace(
-            row=row,
-            score=score,
-            confidence=min(float(tracks.belief[shown].sum()), self._not_all_wrong(row)),
-        )
+        confidence = min(float(tracks.belief[shown].sum()), 1.0)
+        if self.calibrated:
+            confidence = min(confidence, self._not_all_wrong(row))
+            if own is not None:
+                same = bool(same_place(self.images, row, rows[:1], self.radius_m)[0])
+                here = own if same else (1.0 - own) * self.runners_up
+                confidence = _pooled(confidence, here)
+        return SequencePlace(row, score, confidence)
 
     def _not_all_wrong(self, row: int) -> float:
         """Chance that of the frames that speak for the place of ``row`` at least one is right.
 
         A frame speaks for every place the robot can have reached from its own since then.
         """
-        if not self.calibrated:
-            return 1.0
         recent = [each for each in self._spoke if self._now - each[0] <= _SPEAK_S]
         if not recent:
             return 0.0
@@ -313,4 +335,11 @@ class SequenceFilter:
             past = self._now - np.array([each[0] for each in recent])
             reach = self.radius_m + self.max_speed * past
             speaks |= np.hypot(away[:, 0], away[:, 1]) <= reach
-        return 1.0 - math.exp(float(wrong[speaks].sum()))
+        return 1.0 - math.exp(_INDEPENDENT * float(wrong[speaks].sum()))
+
+
+def _pooled(sequence: float, own: float) -> float:
+    """Probability at the weighted mean of the log odds of two."""
+    first, second = np.clip([sequence, own], 1e-6, 1.0 - 1e-6)
+    odds = (1.0 - _OWN) * math.log(first / (1.0 - first)) + _OWN * math.log(second / (1.0 - second))
+    return 1.0 / (1.0 + math.exp(-odds))

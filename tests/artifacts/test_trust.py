@@ -181,6 +181,32 @@ def test_an_engine_signed_by_its_board(
         open_artifact(bundle, "bundle")
 
 
+def test_an_engine_of_the_maker_built_anew_by_a_board(
+    tmp_path: Path, signed: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same name: the rest of the bundle stays the maker's, the engine is the board's."""
+    bundle, key, public = signed
+    board = new_key(tmp_path / "board.pem")
+    _rewrite(bundle, _add_engine)
+    sign(bundle, key)
+    monkeypatch.setenv(BOARD_KEY, str(tmp_path / "board.pem"))
+    _rewrite(bundle, lambda folder: sign_engine(folder / "engines", _add_engine(folder, b"anew")))
+    assert engine_signers(open_artifact(bundle, "bundle")) == {"orin": board}
+    monkeypatch.setenv(POLICY, str(_trust(tmp_path, public)))
+    with pytest.raises(CorruptArtifactError, match=r"engines .* BOARD"):
+        check_engine_trusted(open_artifact(bundle, "bundle"), "orin")
+    _trust(tmp_path, public, f"engines {board} orin")
+    check_engine_trusted(open_artifact(bundle, "bundle"), "orin")
+    # the board's signature of one engine does not carry another, nor another file of the bundle
+    _rewrite(bundle, lambda folder: _add_engine(folder, b"evil"))
+    with pytest.raises(CorruptArtifactError, match="not of this engine"):
+        check_engine_trusted(open_artifact(bundle, "bundle"), "orin")
+    monkeypatch.delenv(POLICY)
+    _rewrite(bundle, lambda folder: (folder / "model.onnx").write_bytes(b"evil"))
+    with pytest.raises(CorruptArtifactError, match="not of its content"):
+        signer(open_artifact(bundle, "bundle"))
+
+
 def test_a_build_that_nobody_could_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is refused before it starts."""
     check_board_key()

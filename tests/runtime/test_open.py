@@ -1,5 +1,6 @@
 """``open_localizer``: frames as arrays, its thread, opening and closing, the GPS prior."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,8 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 import edgevpr
-from edgevpr.errors import DataError, EdgeVPRError, NumericsError, SpaceMismatchError, UsageError
+from edgevpr.artifacts import gallery_files
+from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.manifest import Artifact
+from edgevpr.compile.index.build_index import build_gallery
+from edgevpr.compile.index.index_options import IndexOptions
+from edgevpr.errors import (
+    CorruptArtifactError,
+    DataError,
+    EdgeVPRError,
+    NumericsError,
+    SpaceMismatchError,
+    UsageError,
+)
 from edgevpr.runtime import Localizer, open_bundle, open_gallery, open_localizer
+from edgevpr.runtime import open as opening
 
 from .build import PLACES, World, place_image, write_bundle
 
@@ -204,3 +218,50 @@ def test_nan_for_a_frame_is_an_error(world: World, tmp_path: Path) -> None:
     broken = write_bundle(tmp_path / "b", nan=True)
     with open_localizer(broken, world.gallery) as localizer, pytest.raises(NumericsError):
         localizer.locate(rgb(3))
+
+
+BUNDLE_FILES = ("bundle.json", "model.onnx")
+GALLERY_FILES = ("gallery.json", "images.csv", "index.faiss", "projection.npy")
+
+
+def _flipped(data: bytes) -> bytes:
+    """The same size, one bit of its last number or letter another."""
+    at = len(data) - 9
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("name", [*BUNDLE_FILES, *GALLERY_FILES])
+@pytest.mark.parametrize("how", ["renamed", "overwritten"])
+def test_a_file_exchanged_after_the_check_is_not_what_runs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    """Exchanged as soon as everything has been hashed: refused, or the checked one answers."""
+    mapped = name == "index.faiss"
+    if how == "overwritten" and mapped:
+        pytest.skip("mapped: docs/trust.md promises nothing for a file overwritten in place")
+    bundle, gallery = tmp_path / "bundle", tmp_path / "gallery"
+    shutil.copytree(world.bundle, bundle)
+    build_gallery(world.features, gallery, options=IndexOptions(dim=16))
+    file = (bundle if name in BUNDLE_FILES else gallery) / name
+    with open_localizer(bundle, gallery, threads=1) as localizer:
+        wanted = localizer.locate(rgb(7))
+
+    def then_exchanged(path: Path, kind: str, **options: bool) -> Artifact:
+        found = open_artifact(path, kind, **options)
+        if file.parent == path:
+            data = _flipped(file.read_bytes())
+            if how == "renamed":
+                (tmp_path / "other").write_bytes(data)
+                (tmp_path / "other").rename(file)
+            else:
+                file.write_bytes(data)
+        return found
+
+    monkeypatch.setattr(opening, "open_artifact", then_exchanged)
+    monkeypatch.setattr(gallery_files, "open_artifact", then_exchanged)
+    if not mapped:
+        with pytest.raises(CorruptArtifactError, match=name):
+            open_localizer(bundle, gallery, threads=1)
+        return
+    with open_localizer(bundle, gallery, threads=1) as localizer:
+        assert localizer.locate(rgb(7)).top == wanted.top

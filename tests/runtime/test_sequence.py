@@ -108,12 +108,34 @@ def test_agreement_of_doubtful_frames_is_no_certainty() -> None:
         place = made.step(scores, rows, time=float(second), confidence=0.05)
     assert place is not None
     assert place.row == 7
-    assert place.confidence <= 1 - 0.95 ** (0.25 * 11) + 1e-6
-    # frames that are sure themselves make it sure
+    assert place.confidence <= 1 - 0.95 ** (0.6 * 0.25 * 11) + 1e-6
+    # frames that are sure themselves make it surer than each is
     for second in range(30, 40):
         place = made.step(scores, rows, time=float(second), confidence=0.8)
     assert place is not None
-    assert place.confidence > 0.9
+    assert place.confidence > 0.85  # measured 0.886
+
+
+@pytest.mark.parametrize("found", [7, 300])
+def test_the_confidence_is_a_pool_of_the_sequence_and_the_frame(found: int) -> None:
+    """Against the formula: log odds 70 to 30 of the sequence and of the frame itself, which finds
+    the place (7) or another one (300) last."""
+    long = street([30.0 * i for i in range(400)])
+    made = SequenceFilter(long, confidence_model=MODEL)
+    rows, scores = np.array([7, 200]), np.array([0.8, 0.6], np.float32)
+    told = [0.3, 0.5, 0.4, 0.6]
+    for second, confidence in enumerate(told):
+        made.step(scores, rows, time=4.0 * second, confidence=confidence)
+    last = made.step(scores, np.array([found, 200]), time=16.0, confidence=0.2)
+    assert last is not None
+    assert last.row == 7
+    belief = float(made.tracks.belief[made.tracks.row == 7].sum())
+    # of the last 10 s, at full weight each
+    spoken = [*told[2:], *([0.2] if found == 7 else [])]
+    sequence = min(belief, 1.0 - float(np.prod(1.0 - np.array(spoken)) ** 0.6))
+    own = 0.2 if found == 7 else 0.8 * MODEL.runners_up
+    odds = 0.7 * np.log(sequence / (1 - sequence)) + 0.3 * np.log(own / (1 - own))
+    assert last.confidence == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-9)
 
 
 def test_a_clock_that_goes_back_or_jumps_restarts_the_belief() -> None:

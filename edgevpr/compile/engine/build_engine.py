@@ -36,6 +36,7 @@ from edgevpr.device.cpu import cpu_name
 from edgevpr.device.targets import load_target
 from edgevpr.errors import NumericsError, TargetError, UsageError
 from edgevpr.progress import Track, silent
+from edgevpr.runtime.engines.onnx_contract import check_graph
 
 
 def build_bundle(path: Path, *, dla: int | None = None, track: Track = silent) -> BuildReport:
@@ -66,15 +67,24 @@ def build_bundle(path: Path, *, dla: int | None = None, track: Track = silent) -
 
 
 def build_ahead_of_time(
-    graph: Path, target_name: str, precision: str, track: Track = silent
+    graph: Path,
+    target_name: str,
+    precision: str,
+    track: Track = silent,
+    *,
+    data: bytes | None = None,
 ) -> dict[int, Engine]:
-    """Compute capability -> engine, for each GPU generation of a TensorRT-RTX target."""
+    """Compute capability -> engine, for each GPU generation of a TensorRT-RTX target.
+
+    Args:
+        data: content of ``graph`` that was checked; the file is read without it.
+    """
     target = load_target(target_name)
     capabilities = [sm for sm in (target.sm, *target.also_sm) if sm is not None]
     return {
         sm: build_engine(
             target.runtime,
-            Order(graph, precision, sm),
+            Order(graph, precision, sm, data=data),
             description=f"building {precision} engine for sm_{sm}",
             track=track,
         )
@@ -93,14 +103,16 @@ def _nothing_to_build(bundle: Artifact, record: BundleRecord) -> BuildReport:
 
 def _ahead_of_time(bundle: Artifact, record: BundleRecord, track: Track) -> BuildReport:
     """Engines for the target's GPUs, run here only where this machine can."""
-    built = build_ahead_of_time(bundle.file("model.onnx"), record.target, record.precision, track)
+    graph, data = bundle.file("model.onnx"), bundle.bytes("model.onnx")
+    check_graph(data, graph)  # among others that it names no data outside itself
+    built = build_ahead_of_time(graph, record.target, record.precision, track, data=data)
     name = f"the new {record.precision} engine"
-    graph = EngineGraph(record.precision, record.graph_sha256)
+    of_graph = EngineGraph(record.precision, record.graph_sha256)
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
         sidecars = {}
         for sm, engine in built.items():
             device = EngineDevice(record.runtime, sm, f"built ahead of time on {cpu_name()}")
-            sidecars[sm] = write_engine(folder, engine, device, graph)
+            sidecars[sm] = write_engine(folder, engine, device, of_graph)
             sign_engine(folder / FOLDER, sidecars[sm])
         new = list(sidecars.values())
         staged = stage(folder, bundle, record, new)

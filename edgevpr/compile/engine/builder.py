@@ -47,6 +47,8 @@ class Order:
     dla: int | None = None
     #: file with the times of kernels measured before; None: none is kept.
     timing_cache: Path | None = None
+    #: content of ``graph`` that was checked, with all its weights: the file is not read then.
+    data: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,11 @@ def _build(
             flags |= 1 << int(getattr(trt.NetworkDefinitionCreationFlag, name))
         network = builder.create_network(flags)
         parser = trt.OnnxParser(network, logger)
-        if not parser.parse_from_file(str(order.graph)):
+        if order.data is None:
+            parsed = parser.parse_from_file(str(order.graph))
+        else:
+            parsed = parser.parse(order.data)
+        if not parsed:
             raise TargetError(_parse_error(parser, order.graph, logger))
         config = builder.create_builder_config()
         for name in dialect.builder_flags.get(order.precision, ()):

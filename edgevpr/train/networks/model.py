@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
+from torch import Tensor
 
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import Artifact, write_json
@@ -73,7 +74,7 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, Artifact]:
     size = (record.preprocess.height, record.preprocess.width)
     network = Network(Architecture.from_dict(record.architecture), size)
     try:
-        network.load_state_dict(load_file(opened.file("weights.safetensors")), strict=True)
+        network.load_state_dict(_checked_weights(opened), strict=True)
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise CorruptArtifactError(
@@ -81,6 +82,14 @@ def load_model(path: Path) -> tuple[Network, ModelRecord, Artifact]:
             "model.json: write the model again with edgevpr train"
         ) from error
     return network.eval(), record, opened
+
+
+def _checked_weights(opened: Artifact) -> dict[str, Tensor]:
+    """Tensors by name, of the bytes that were hashed; those are gone when this returns."""
+    name = "weights.safetensors"
+    opened.file(name)
+    tensors: dict[str, Tensor] = load(opened.bytes(name, opened.manifest.files[name].size))
+    return tensors
 
 
 def start_from(path: Path, network: Network) -> None:

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 
-from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.manifest import Artifact, sha256_file
+from edgevpr.artifacts.folder import open_artifact, write_artifact
+from edgevpr.artifacts.manifest import Artifact, sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.cli.build import show
 from edgevpr.compile.engine import build_engine as building
 from edgevpr.compile.engine import first_run, on_device, preflight
 from edgevpr.compile.engine.build_engine import build_bundle
-from edgevpr.compile.engine.builder import Engine, Order
+from edgevpr.compile.engine.builder import Engine, Order, build_engine
 from edgevpr.compile.engine.recipe import RECIPE, Recipe
 from edgevpr.compile.engine.sidecars import BuildReport, sidecar_of
 from edgevpr.device.board import Board
@@ -73,6 +75,96 @@ def test_an_rtx_bundle_is_rebuilt(compiled: Compiled, tmp_path: Path) -> None:
     layers = report.layers[name]
     assert layers.precisions["fp16"] > layers.precisions["fp32"] > 0
     assert open_artifact(path, "bundle").space == "boq-256-0123456789ab"
+
+
+def test_a_graph_exchanged_while_it_is_built(
+    compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another graph at its path after the check is neither built nor kept beside the engine."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    before = open_artifact(path, "bundle").digest
+    kept, stays = path / "model.onnx", False
+
+    def exchanged(*args: Any, **options: Any) -> Engine:
+        kept.rename(tmp_path / "kept")
+        kept.write_bytes(b"another graph, which cannot be built")
+        built = build_engine(*args, **options)
+        if not stays:
+            (tmp_path / "kept").rename(kept)
+        return built
+
+    monkeypatch.setattr(building, "build_engine", exchanged)
+    report = build_bundle(path)
+    built = open_artifact(path, "bundle")
+    assert report.engines[0].graph_sha256 == built.manifest.files["model.onnx"].sha256
+    before, stays = built.digest, True
+    with pytest.raises(CorruptArtifactError, match=r"model\.onnx has changed"):
+        build_bundle(path)
+    (tmp_path / "kept").rename(kept)
+    assert open_artifact(path, "bundle").digest == before
+
+
+def test_a_graph_with_weights_outside_itself_is_not_built(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    """They would be read from a path that nothing in the graph's hash covers."""
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    opened = open_artifact(path, "bundle")
+    model = onnx.load(path / "model.onnx")
+    with write_artifact(path, "bundle", space=opened.space) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        (folder / "model.onnx").unlink()
+        onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="more.bin",
+                  size_threshold=0)  # fmt: skip
+        record = opened.read("bundle.json", BundleRecord)
+        digest = sha256_file(folder / "model.onnx")
+        write_json(folder / "bundle.json", msgspec.structs.replace(record, graph_sha256=digest))
+    with pytest.raises(CorruptArtifactError, match="data outside the file"):
+        build_bundle(path)
+
+
+def test_a_real_engine_signed_by_its_board(
+    compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board's key answers for the engine that TensorRT-RTX built here, and for no other;
+    the maker's signature still covers the rest."""
+    pytest.importorskip("tensorrt_rtx", reason="needs pip install 'edgevpr[rtx]'")
+    pytest.importorskip("cryptography")
+    from edgevpr.artifacts import sign as signing
+    from edgevpr.artifacts.trust import check_engine_trusted, engine_signers
+
+    path = copy_of(compiled("rtx-ada", "fp16"), tmp_path)
+    maker, board = (signing.new_key(tmp_path / f"{n}.pem") for n in ("maker", "board"))
+    signing.sign(path, tmp_path / "maker.pem")
+    (name,) = open_artifact(path, "bundle").read("bundle.json", BundleRecord).engines
+    stem = name.removesuffix(".engine")
+    assert engine_signers(open_artifact(path, "bundle")) == {stem: maker}
+    trusted = tmp_path / "trusted"
+    trusted.write_text(f"{maker} maker\n")
+    monkeypatch.setenv("EDGEVPR_TRUSTED_KEYS", str(trusted))
+    monkeypatch.setenv("EDGEVPR_BOARD_KEY", str(tmp_path / "board.pem"))
+    report = build_bundle(path)
+    assert any("not" in remark and "BOARD" not in remark for remark in report.remarks)
+    built = open_artifact(path, "bundle")
+    assert engine_signers(built) == {stem: board}
+    with pytest.raises(CorruptArtifactError, match=r"engines .* BOARD"):
+        check_engine_trusted(built, stem)
+    trusted.write_text(f"{maker} maker\nengines {board} this-board\n")
+    check_engine_trusted(built, stem)
+    # another engine, its sidecar, the record and the manifest made to fit each other
+    with write_artifact(path, "bundle", space=built.space) as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        engine = folder / "engines" / name
+        data = bytearray(engine.read_bytes())
+        data[len(data) // 2] ^= 1
+        engine.write_bytes(data)
+        sidecar = msgspec.structs.replace(sidecar_of(built, name), sha256=sha256_file(engine))
+        write_json(folder / "engines" / f"{stem}.json", sidecar)
+    with pytest.raises(CorruptArtifactError, match="not of this engine"):
+        check_engine_trusted(open_artifact(path, "bundle"), stem)
 
 
 def test_a_board_needs_no_compiler() -> None:

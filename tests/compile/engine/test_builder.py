@@ -88,6 +88,15 @@ def test_an_interrupted_build_stops(tmp_path: Path) -> None:
     os.write(1, b"")  # descriptor 1 is back
 
 
+def test_checked_bytes_are_built_whatever_stands_at_the_path(tmp_path: Path) -> None:
+    """The file holds an operator that cannot be built; the bytes given hold another graph."""
+    good = graph(tmp_path / "good.onnx").read_bytes()
+    path = graph(tmp_path / "a.onnx", "Det")
+    assert len(build_engine("tensorrt-rtx", Order(path, "fp32", 89, data=good)).data) > 1000
+    path.unlink()
+    assert len(build_engine("tensorrt-rtx", Order(path, "fp32", 89, data=good)).data) > 1000
+
+
 def test_tensorrt_itself_is_not_here() -> None:
     pytest.importorskip("tensorrt_rtx")
     try:

@@ -1,6 +1,8 @@
 """Networks that start from the weights of others."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,8 @@ pytest.importorskip("lightning")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from edgevpr.errors import DataError, UsageError  # noqa: E402
+from edgevpr.errors import CorruptArtifactError, DataError, UsageError  # noqa: E402
+from edgevpr.train.networks import model  # noqa: E402
 from edgevpr.train.networks.architecture import Architecture  # noqa: E402
 from edgevpr.train.networks.model import copy_aggregator, load_model, start_from  # noqa: E402
 from edgevpr.train.networks.network import Network  # noqa: E402
@@ -42,3 +45,24 @@ def test_starting_from_a_whole_network(tiny: Path, trained: Path, tmp_path: Path
         torch.testing.assert_close(value, state[name], atol=1e-3, rtol=1e-3)
     with pytest.raises(DataError, match="found no weights of this network"):
         start_from(weights, Network(Architecture("resnet10t", 1, aggregator_args=BOQ)))
+
+
+@pytest.mark.parametrize("how", ["renamed", "overwritten"])
+def test_weights_exchanged_after_the_check_are_not_loaded(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Weights of the same size, while the network is made between the check and the reading."""
+    path = Path(shutil.copytree(trained / "gallery", tmp_path / "model"))
+    state = load_file(path / "weights.safetensors")
+    save_file({k: torch.zeros_like(v) for k, v in state.items()}, tmp_path / "other")
+
+    def exchange(*args: Any) -> Network:
+        if how == "renamed":
+            (tmp_path / "other").rename(path / "weights.safetensors")
+        else:
+            shutil.copyfile(tmp_path / "other", path / "weights.safetensors")
+        return Network(*args)
+
+    monkeypatch.setattr(model, "Network", exchange)
+    with pytest.raises(CorruptArtifactError, match=r"weights\.safetensors has changed"):
+        load_model(path)
