@@ -102,7 +102,7 @@ def _objective(
     if config.loss_name in BANK_LOSSES:
         return BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
     if config.loss_name == "queue":
-        return QueueObjective(config.loss_args, features.record.dim, config.tau)
+        return QueueObjective(config.loss_args, bank, config.tau, config.gamma)
     neighbours = None
     if config.loss_name in NEIGHBOUR_LOSSES:
         top_k = int(loss_arguments(config.loss_name, config.loss_args)["top_k"])

@@ -127,14 +127,14 @@ def explicit(
     *,
     tau: float = 0.05,
     gamma: float = 15.0,
-    samples: int = 5,
+    samples: int = 10,
     noise: Tensor | None = None,
     block: int = BLOCK,
 ) -> Tensor:
     """Asymmetric contrastive loss with explicit augmentation, Eq. 4 and 5; mean over the batch.
 
     Args:
-        samples: K of Eq. 5, drawn anew from N(g, gamma S) in every call.
+        samples: K of Eq. 5, drawn anew from N(g, gamma S) in every call; the paper takes 10.
         noise: (K, B, D) standard normal values instead of drawn ones.
 
     Raises:
@@ -142,7 +142,7 @@ def explicit(
     """
     if samples < 1:
         raise UsageError(
-            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 5"
+            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 10"
         )
     with torch.autocast(query.device.type, enabled=False):
         q, g, s = _lifted(query, gallery, variance)
@@ -155,10 +155,12 @@ def explicit(
 
 
 class QueueBank(nn.Module):
-    """A first-in-first-out queue of past gallery embeddings as the negatives of Eq. 3.
+    """A first-in-first-out queue of past gallery embeddings as the negatives of Eq. 8.
 
     The alternative to the geographical memory bank in Table 4 (the dynamic dictionary of He et al.,
-    "Momentum Contrast", CVPR 2020). Entries of the query's own place are masked, as in Eq. 3.
+    "Momentum Contrast", CVPR 2020). Entries of the query's own place are masked. The paper does not
+    say whether its row keeps the implicit augmentation; since it lies above the row without, it
+    must: with the places' variances this is Eq. 8, with ``gamma`` 0 Eq. 3.
 
     Args:
         size: embeddings kept.
@@ -183,14 +185,28 @@ class QueueBank(nn.Module):
         owners[slots] = places.to(owners.dtype)
         at.copy_((at + len(gallery)) % size)
 
-    def forward(self, query: Tensor, gallery: Tensor, own: Tensor, tau: float = 0.05) -> Tensor:
-        """Eq. 3 with the queue's entries for centroids; mean over the batch."""
+    def forward(
+        self,
+        query: Tensor,
+        gallery: Tensor,
+        own: Tensor,
+        variance: Tensor,
+        *,
+        tau: float = 0.05,
+        gamma: float = 15.0,
+    ) -> Tensor:
+        """Eq. 8 with the queue's entries for centroids; mean over the batch.
+
+        Args:
+            query, gallery, own, variance: as ``implicit`` takes them.
+        """
         with torch.autocast(query.device.type, enabled=False):
-            q, g = _lifted(query, gallery)
+            q, g, s = _lifted(query, gallery, variance)
             owners = self.get_buffer("places")
             # A copy: the backward pass comes after the next push has written over entries.
             entries = self.get_buffer("entries").to(q.dtype, copy=True)
-            scores = q @ entries.T / tau
+            regularizer = gamma / (2 * tau**2) * (q.square() * s).sum(1, keepdim=True)
+            scores = q @ entries.T / tau + regularizer
             hidden = (owners[None] == own[:, None]) | (owners < 0)[None]
             scores = scores.masked_fill(hidden, float("-inf"))
             positive = (q * g).sum(1, keepdim=True) / tau

@@ -73,15 +73,21 @@ class BankObjective(nn.Module):
 
 
 class QueueObjective(nn.Module):
-    """Eq. 3 against a queue of past embeddings; every process's batch enters every queue."""
+    """Eq. 8 against a queue of past embeddings; every process's batch enters every queue.
 
-    def __init__(self, arguments: dict[str, Any], dim: int, tau: float) -> None:
+    The places' variances are those of the memory bank.
+    """
+
+    def __init__(self, arguments: dict[str, Any], bank: Bank, tau: float, gamma: float) -> None:
         super().__init__()
-        self.queue = asymmetric.QueueBank(int(loss_arguments("queue", arguments)["size"]), dim)
-        self.tau = tau
+        size = int(loss_arguments("queue", arguments)["size"])
+        self.queue = asymmetric.QueueBank(size, bank.variances.shape[1])
+        self.tau, self.gamma = tau, gamma
+        self.register_buffer("variances", torch.from_numpy(bank.variances), persistent=False)
 
     def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
-        loss: Tensor = self.queue(query, gallery, own, self.tau)
+        variance = self.get_buffer("variances")[own]
+        loss: Tensor = self.queue(query, gallery, own, variance, tau=self.tau, gamma=self.gamma)
         with torch.no_grad():
             self.queue.push(_of_all(gallery), _of_all(own))
         return loss

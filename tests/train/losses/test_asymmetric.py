@@ -158,16 +158,17 @@ def test_a_far_negative_does_not_overflow() -> None:
     assert q.grad.isfinite().all()
 
 
-def test_queue_is_equation_3_over_its_entries() -> None:
-    """Empty slots are no negatives, and the own place is masked."""
+@pytest.mark.parametrize("gamma", [0.0, GAMMA])
+def test_queue_is_equation_8_over_its_entries(gamma: float) -> None:
+    """Empty slots are no negatives, and the own place is masked; at gamma 0 it is Eq. 3."""
     case = _case(10, b=4, m=6)
     queue = QueueBank(8, 16).double()
     tensors = _tensors(case)
-    plain = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
-    assert plain.item() == 0  # nothing to contrast with yet
-    queue.push(tensors["centroids"], torch.arange(6))
-    loss = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
-    assert loss.item() == pytest.approx(_direct(case, 0.0), rel=1e-12)
+    centroids = tensors.pop("centroids")
+    assert queue(**tensors, tau=TAU, gamma=gamma).item() == 0  # nothing to contrast with yet
+    queue.push(centroids, torch.arange(6))
+    loss = queue(**tensors, tau=TAU, gamma=gamma)
+    assert loss.item() == pytest.approx(_direct(case, gamma), rel=1e-12)
 
 
 def test_queue_forgets_the_oldest() -> None:
