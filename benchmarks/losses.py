@@ -36,8 +36,9 @@ BOQ = {"proj_channels": 128, "num_queries": 16, "num_layers": 2, "row_dim": 8}
 RUNS: dict[str, dict[str, Any]] = {
     "implicit (Eq. 8)": {},
     "asymmetric (Eq. 3)": {"loss": "asymmetric"},
-    "explicit (Eq. 5, K = 5)": {"loss": "explicit"},
-    "queue of 2,048": {"loss": "queue", "loss_args": {"size": 2048}},
+    "explicit (Eq. 5, K = 10)": {"loss": "explicit"},
+    "queue of 2,048 (Eq. 8)": {"loss": "queue", "loss_args": {"size": 2048}},
+    "queue of 2,048 (Eq. 3)": {"loss": "queue", "loss_args": {"size": 2048}, "gamma": 0.0},
     "CSD": {"loss": "csd"},
     "ROP": {"loss": "rop"},
     "MSP": {"loss": "msp"},

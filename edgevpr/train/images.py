@@ -205,14 +205,23 @@ class PlaceBatches(Sampler[Batch]):
     """Batches of P places with K images each, as GSV-Cities training samples them.
 
     An epoch has as many batches as the data set has images for, so places with many images are
-    drawn from several times in it.
+    drawn from several times in it. Places next to each other are never in one batch, where they
+    would be negatives; a batch has fewer than P places where no other is left.
+
+    Args:
+        near: place id -> ids of the places next to it.
 
     Raises:
-        DataError: fewer than two places have K images.
+        DataError: fewer than two places have K images, or all of them are next to each other.
     """
 
     def __init__(
-        self, places: NDArray[np.int64], places_per_batch: int, images_per_place: int, seed: int
+        self,
+        places: NDArray[np.int64],
+        places_per_batch: int,
+        images_per_place: int,
+        seed: int,
+        near: dict[int, NDArray[np.int64]] | None = None,
     ) -> None:
         rows = np.flatnonzero(places >= 0)
         rows = rows[np.argsort(places[rows], kind="stable")]
@@ -223,8 +232,19 @@ class PlaceBatches(Sampler[Batch]):
                 f"found {len(self.groups)} place(s) with {images_per_place} images or more, "
                 "expected 2 or more: pass a smaller `images_per_place`"
             )
+        of_place = {int(places[group[0]]): at for at, group in enumerate(self.groups)}
+        self._near = {
+            of_place[place]: {of_place[int(other)] for other in others if int(other) in of_place}
+            for place, others in (near or {}).items()
+            if place in of_place
+        }
         self.images_per_place, self.seed = images_per_place, seed
         self.places_per_batch = min(places_per_batch, len(self.groups))
+        if all(len(self._near.get(g, ())) == len(self.groups) - 1 for g in range(len(self.groups))):
+            raise DataError(
+                f"found {len(self.groups)} places that all touch each other, expected some apart "
+                "to contrast: pass a smaller `cell_m` or `heading_deg`, or images of a larger area"
+            )
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -240,11 +260,29 @@ class PlaceBatches(Sampler[Batch]):
         for _ in range(len(self)):
             if len(waiting) < self.places_per_batch:
                 waiting = rng.permutation(len(self.groups)).tolist()
-            batch, waiting = (
-                waiting[: self.places_per_batch],
-                waiting[self.places_per_batch :],
-            )
+            batch, waiting = self._apart(waiting)
+            if len(batch) < self.places_per_batch:
+                fresh = [g for g in rng.permutation(len(self.groups)) if g not in waiting]
+                batch, waiting = self._apart([*batch, *waiting, *map(int, fresh)])
+            while len(batch) < 2:
+                batch, waiting = self._apart(rng.permutation(len(self.groups)).tolist())
             chosen = [
                 rng.choice(self.groups[g], self.images_per_place, replace=False) for g in batch
             ]
             yield _share([(self.epoch, int(row)) for row in np.concatenate(chosen)])
+
+    def _apart(self, waiting: list[int]) -> tuple[list[int], list[int]]:
+        """The first groups of ``waiting`` that are not next to each other, and what is left."""
+        batch: list[int] = []
+        left: list[int] = []
+        excluded: set[int] = set()
+        for at, group in enumerate(waiting):
+            if len(batch) == self.places_per_batch:
+                left += waiting[at:]
+                break
+            if group in excluded:
+                left.append(group)
+            elif group not in batch:
+                batch.append(group)
+                excluded |= self._near.get(group, set())
+        return batch, left

@@ -59,8 +59,57 @@ def places_from_positions(
             "above 0 and at most 360 degrees: pass `cell_m` 10 and `heading_deg` 30"
         )
     located = table.located
+    ids = np.full(len(table), -1, np.int64)
+    keys = _cells(table, cell_m, heading_deg)[located]
+    ids[located] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return ids
+
+
+def neighbouring_places(table: ImageTable, config: TrainConfig) -> dict[int, NDArray[np.int64]]:
+    """Place id -> ids of the places next to it, which are no negatives of it; those that have any.
+
+    Two images 20 cm or one degree apart may lie on both sides of a border. Places of a grid whose
+    cells touch (corners too), and whose bins of heading touch or are unknown, show what may be one
+    place: they are neither positives nor negatives of each other. CosPlace keeps them apart by
+    training on one group of distant cells at a time; leaving them out of the sum keeps all the
+    other places in it. Empty where the data set has place ids of its own. Cells of two UTM zones
+    do not count as touching.
+    """
+    if config.places_from != "gps":
+        return {}
+    known = table.place >= 0
+    cells, first = np.unique(
+        _cells(table, config.cell_m, config.heading_deg)[known], axis=0, return_index=True
+    )
+    places = table.place[known][first]
+    at: dict[tuple[int, int, int], list[int]] = {}
+    for row, (zone, east, north, _) in enumerate(cells.tolist()):
+        at.setdefault((zone, east, north), []).append(row)
+    bins = int(np.ceil(360 / config.heading_deg))
+    near: dict[int, NDArray[np.int64]] = {}
+    for row, (zone, east, north, heading) in enumerate(cells.tolist()):
+        found = [
+            other
+            for x in (east - 1, east, east + 1)
+            for y in (north - 1, north, north + 1)
+            for other in at.get((zone, x, y), [])
+            if other != row and _touch(heading, int(cells[other, 3]), bins)
+        ]
+        if found:
+            near[int(places[row])] = np.sort(places[found])
+    return near
+
+
+def _touch(a: int, b: int, bins: int) -> bool:
+    """Whether two bins of heading are one or next to each other; -1 is an unknown heading."""
+    return min(a, b) < 0 or (a - b) % bins in (0, 1, bins - 1)
+
+
+def _cells(table: ImageTable, cell_m: float, heading_deg: float) -> NDArray[np.int64]:
+    """(N, 4) zone, column, row and bin of heading of each image; -1 is an unknown heading."""
+    located = table.located
     heading = np.where(np.isfinite(table.heading), table.heading % 360, -heading_deg)
-    key = np.stack(
+    return np.stack(
         [
             table.zone,
             np.floor(np.where(located, table.easting, 0) / cell_m).astype(np.int64),
@@ -69,6 +118,3 @@ def places_from_positions(
         ],
         axis=1,
     )
-    ids = np.full(len(table), -1, np.int64)
-    ids[located] = np.unique(key[located], axis=0, return_inverse=True)[1].reshape(-1)
-    return ids

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
 from torch import nn
 
 from edgevpr.artifacts.features import Features
@@ -26,6 +27,7 @@ from edgevpr.train.losses.through_index import through_index
 from edgevpr.train.modules import GalleryTraining, QueryTraining
 from edgevpr.train.networks.model import copy_aggregator, start_from
 from edgevpr.train.networks.network import Network
+from edgevpr.train.place_ids import neighbouring_places
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,13 @@ def starting_network(config: TrainConfig) -> Network:
 def gallery_problem(network: Network, table: ImageTable, config: TrainConfig) -> Problem:
     """Metric learning, in batches of places with several images each."""
     per_batch = max(2, config.batch_size // config.images_per_place)
-    batches = PlaceBatches(table.place, per_batch, config.images_per_place, config.seed)
+    batches = PlaceBatches(
+        table.place,
+        per_batch,
+        config.images_per_place,
+        config.seed,
+        neighbouring_places(table, config),
+    )
     return Problem(GalleryTraining(network, config, torch.from_numpy(table.place)), batches)
 
 
@@ -79,7 +87,8 @@ def query_problem(
     own = torch.zeros(len(table), dtype=torch.long)
     own[known] = torch.from_numpy(bank.rows(table.place[known]))
     batches = ShuffledBatches(known, config.batch_size, config.seed)
-    objective = _objective(config, features, bank, out, track)
+    hidden = bank.hidden(neighbouring_places(table, config))
+    objective = _objective(config, features, bank, hidden, out, track)
     if config.through_index is not None:
         objective = through_index(objective, config.through_index, features, config.tau)
     return Problem(
@@ -96,13 +105,21 @@ def neighbours_file(out: Path) -> Path:
 
 
 def _objective(
-    config: TrainConfig, features: Features, bank: Bank, out: Path, track: Track
+    config: TrainConfig,
+    features: Features,
+    bank: Bank,
+    hidden: NDArray[np.int64] | None,
+    out: Path,
+    track: Track,
 ) -> nn.Module:
     """Loss of a query network, with its memory bank, queue or neighbours."""
+    rows = None if hidden is None else torch.from_numpy(hidden)
     if config.loss_name in BANK_LOSSES:
-        return BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
+        return BankObjective(
+            config.loss_name, config.loss_args, bank, config.tau, config.gamma, rows
+        )
     if config.loss_name == "queue":
-        return QueueObjective(config.loss_args, features.record.dim, config.tau)
+        return QueueObjective(config.loss_args, bank, config.tau, config.gamma, rows)
     neighbours = None
     if config.loss_name in NEIGHBOUR_LOSSES:
         top_k = int(loss_arguments(config.loss_name, config.loss_args)["top_k"])

@@ -9,8 +9,9 @@ import pytest
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.train.config import TrainConfig
+from edgevpr.train.images import PlaceBatches
 from edgevpr.train.networks.architecture import Architecture
-from edgevpr.train.place_ids import places_from_positions, with_places
+from edgevpr.train.place_ids import neighbouring_places, places_from_positions, with_places
 
 
 def test_places_from_positions() -> None:
@@ -54,3 +55,41 @@ def test_places_of_a_grid_and_of_some_cities() -> None:
         with_places(table, dataclasses.replace(config, cities=("C",)))
     with pytest.raises(DataError, match=r"no image with a position in"):
         with_places(table.take([3]), dataclasses.replace(config, places_from="gps"))
+
+
+def test_places_next_to_each_other() -> None:
+    """Images 20 cm or a degree apart on both sides of a border are neighbours, over north too."""
+    table = ImageTable.build(
+        ["a", "b", "c", "d", "e", "f", "g"],
+        easting=[9.9, 10.1, 9.9, 9.9, 9.9, 31.0, 9.9],
+        northing=[1] * 7,
+        zone=[33] * 6 + [34],
+        heading=[1, 1, 359, 91, np.nan, 1, 1],
+    )
+    config = TrainConfig(Path("images"), Architecture(), places_from="gps")
+    placed = with_places(table, config)
+    near = neighbouring_places(placed, config)
+    names = dict(zip(placed.place.tolist(), table.paths, strict=True))
+    found = {names[place]: "".join(sorted(names[i] for i in ids)) for place, ids in near.items()}
+    # e has no heading, so it may look as any of its cell; f is two cells on, g in another zone
+    assert found == {"a": "bce", "b": "ace", "c": "abe", "d": "e", "e": "abcd"}
+    assert neighbouring_places(placed, dataclasses.replace(config, places_from="ids")) == {}
+
+
+def test_places_next_to_each_other_are_never_in_one_batch() -> None:
+    """Along a street of touching cells, each epoch still shows every place."""
+    places = np.repeat(np.arange(40), 2)
+    near = {i: np.array([j for j in (i - 1, i + 1) if 0 <= j < 40]) for i in range(40)}
+    batches = PlaceBatches(places, 8, 2, seed=0, near=near)
+    seen = set()
+    for epoch in range(4):
+        batches.set_epoch(epoch)
+        for batch in batches:
+            shown = np.unique(places[[row for _, row in batch]])
+            assert len(shown) == 8
+            assert np.diff(shown).min() > 1
+            seen |= set(shown.tolist())
+    assert seen == set(range(40))
+    touching = {i: np.array([j for j in range(4) if j != i]) for i in range(4)}
+    with pytest.raises(DataError, match=r"4 places that all touch"):
+        PlaceBatches(places[:8], 2, 2, seed=0, near=touching)

@@ -13,7 +13,8 @@ GALLERY_LOSSES = ("multi-similarity", "supcon", "crls")
 BANK_LOSSES = ("implicit", "asymmetric", "explicit")
 #: Losses that rank each image's nearest neighbours in the whole gallery.
 NEIGHBOUR_LOSSES = ("csd", "rop", "msp", "d3still")
-#: Losses of a query network; ``queue`` is Eq. 3 with past embeddings for the memory bank.
+#: Losses of a query network; ``queue`` is Eq. 8 with past embeddings for the memory bank, and with
+#: ``gamma`` 0 Eq. 3 with them.
 QUERY_LOSSES = (*BANK_LOSSES, "queue", *NEIGHBOUR_LOSSES, "raml", "regression")
 
 #: Arguments of each loss that has any, with their defaults: those of its paper.
@@ -21,7 +22,7 @@ ARGUMENTS: dict[str, dict[str, float]] = {
     "multi-similarity": {"alpha": 1.0, "beta": 50.0, "base": 0.0, "epsilon": 0.1},
     "supcon": {"temperature": 0.07},
     "crls": {"alpha": 0.1, "relation_tau": 0.1, "temperature": 0.05},
-    "explicit": {"samples": 5},
+    "explicit": {"samples": 10},
     "queue": {"size": 4096},
     "csd": {"top_k": 256, "tau_query": 1.0, "tau_gallery": 0.01},
     "rop": {

@@ -19,7 +19,7 @@ BLOCK = 2048
 
 
 class _NegativeLogSumExp(torch.autograd.Function):
-    """(B, D) queries -> (B,) log of the sum over the bank, without the own place, of e^{q.c/tau}.
+    """(B, D) queries -> (B,) log of the sum over the bank, without hidden places, of e^{q.c/tau}.
 
     The gradient, the softmax-weighted mean of the centroids over tau, is gathered in the same pass
     over the bank (running maximum, as in online softmax), so the backward pass reads nothing.
@@ -27,7 +27,7 @@ class _NegativeLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, centroids: Tensor, own: Tensor, tau: float, block: int
+        ctx: Any, query: Tensor, centroids: Tensor, hidden: Tensor, tau: float, block: int
     ) -> Tensor:
         batch = len(query)
         highest = query.new_full((batch, 1), float("-inf"))
@@ -36,10 +36,10 @@ class _NegativeLogSumExp(torch.autograd.Function):
         for start in range(0, len(centroids), block):
             rows = centroids[start : start + block].to(query.dtype)
             scores = query @ rows.T / tau
-            inside = (own >= start) & (own < start + len(rows))
-            scores[inside, own[inside] - start] = float("-inf")
+            of, which = ((hidden >= start) & (hidden < start + len(rows))).nonzero(as_tuple=True)
+            scores[of, hidden[of, which] - start] = float("-inf")
             top = torch.maximum(highest, scores.amax(1, keepdim=True))
-            # A block of nothing but the own place leaves both at -inf: no weight, no NaN.
+            # A block of nothing but hidden places leaves both at -inf: no weight, no NaN.
             base = torch.where(top.isinf(), torch.zeros_like(top), top)
             kept = (highest - base).exp()
             scores = scores.sub_(base).exp_()
@@ -60,8 +60,14 @@ class _NegativeLogSumExp(torch.autograd.Function):
 def negatives(
     query: Tensor, centroids: Tensor, own: Tensor, tau: float, block: int = BLOCK
 ) -> Tensor:
-    """(B,) log-sum-exp of ``q.c_j / tau`` over the places j other than a query's own."""
-    result: Tensor = _NegativeLogSumExp.apply(query, centroids, own, tau, block)
+    """(B,) log-sum-exp of ``q.c_j / tau`` over the places j other than a query's own.
+
+    Args:
+        own: (B,) bank row of each query's place; or (B, K) rows that are no negatives of it, its
+            own first, filled up with -1.
+    """
+    hidden = own[:, None] if own.ndim == 1 else own
+    result: Tensor = _NegativeLogSumExp.apply(query, centroids, hidden, tau, block)
     return result
 
 
@@ -89,7 +95,8 @@ def implicit(
         query: (B, D) query-network descriptors, L2-normalized.
         gallery: (B, D) gallery-network descriptors of the same images.
         centroids: (M, D) of the bank; half precision is lifted block by block.
-        own: (B,) bank rows of the images' own places, masked from the negatives.
+        own: (B,) bank rows of the images' own places, masked from the negatives; or (B, K) with
+            further places that are no negatives, see ``negatives``.
         variance: (B, D) diagonal covariance of the images' own places.
     """
     with torch.autocast(query.device.type, enabled=False):
@@ -127,14 +134,14 @@ def explicit(
     *,
     tau: float = 0.05,
     gamma: float = 15.0,
-    samples: int = 5,
+    samples: int = 10,
     noise: Tensor | None = None,
     block: int = BLOCK,
 ) -> Tensor:
     """Asymmetric contrastive loss with explicit augmentation, Eq. 4 and 5; mean over the batch.
 
     Args:
-        samples: K of Eq. 5, drawn anew from N(g, gamma S) in every call.
+        samples: K of Eq. 5, drawn anew from N(g, gamma S) in every call; the paper takes 10.
         noise: (K, B, D) standard normal values instead of drawn ones.
 
     Raises:
@@ -142,7 +149,7 @@ def explicit(
     """
     if samples < 1:
         raise UsageError(
-            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 5"
+            f"found samples {samples}, expected 1 or more of the K in Eq. 5: pass samples 10"
         )
     with torch.autocast(query.device.type, enabled=False):
         q, g, s = _lifted(query, gallery, variance)
@@ -155,10 +162,12 @@ def explicit(
 
 
 class QueueBank(nn.Module):
-    """A first-in-first-out queue of past gallery embeddings as the negatives of Eq. 3.
+    """A first-in-first-out queue of past gallery embeddings as the negatives of Eq. 8.
 
     The alternative to the geographical memory bank in Table 4 (the dynamic dictionary of He et al.,
-    "Momentum Contrast", CVPR 2020). Entries of the query's own place are masked, as in Eq. 3.
+    "Momentum Contrast", CVPR 2020). Entries of the query's own place are masked. The paper does not
+    say whether its row keeps the implicit augmentation; since it lies above the row without, it
+    must: with the places' variances this is Eq. 8, with ``gamma`` 0 Eq. 3.
 
     Args:
         size: embeddings kept.
@@ -183,15 +192,30 @@ class QueueBank(nn.Module):
         owners[slots] = places.to(owners.dtype)
         at.copy_((at + len(gallery)) % size)
 
-    def forward(self, query: Tensor, gallery: Tensor, own: Tensor, tau: float = 0.05) -> Tensor:
-        """Eq. 3 with the queue's entries for centroids; mean over the batch."""
+    def forward(
+        self,
+        query: Tensor,
+        gallery: Tensor,
+        own: Tensor,
+        variance: Tensor,
+        *,
+        tau: float = 0.05,
+        gamma: float = 15.0,
+    ) -> Tensor:
+        """Eq. 8 with the queue's entries for centroids; mean over the batch.
+
+        Args:
+            query, gallery, own, variance: as ``implicit`` takes them.
+        """
         with torch.autocast(query.device.type, enabled=False):
-            q, g = _lifted(query, gallery)
+            q, g, s = _lifted(query, gallery, variance)
             owners = self.get_buffer("places")
             # A copy: the backward pass comes after the next push has written over entries.
             entries = self.get_buffer("entries").to(q.dtype, copy=True)
-            scores = q @ entries.T / tau
-            hidden = (owners[None] == own[:, None]) | (owners < 0)[None]
+            regularizer = gamma / (2 * tau**2) * (q.square() * s).sum(1, keepdim=True)
+            scores = q @ entries.T / tau + regularizer
+            masked = own[:, None] if own.ndim == 1 else own
+            hidden = (owners == masked[..., None]).any(1) | (owners < 0)[None]
             scores = scores.masked_fill(hidden, float("-inf"))
             positive = (q * g).sum(1, keepdim=True) / tau
             both = torch.cat([positive, scores], 1)

@@ -42,6 +42,24 @@ class Bank:
             raise ValueError("a place id is not in the bank")
         return rows
 
+    def hidden(self, near: dict[int, NDArray[np.int64]]) -> NDArray[np.int64] | None:
+        """(M, K) rows that are no negatives of each place: its own, then its neighbours'.
+
+        Args:
+            near: place id -> ids of its neighbours.
+
+        Returns:
+            Rows filled up with -1; None where no place has neighbours.
+        """
+        if not near:
+            return None
+        width = 1 + max(len(ids) for ids in near.values())
+        result = np.full((len(self.places), width), -1, np.int64)
+        result[:, 0] = np.arange(len(self.places))
+        for place, ids in near.items():
+            result[self.rows(np.array([place])), 1 : 1 + len(ids)] = self.rows(ids)
+        return result
+
 
 def build_bank(
     descriptors: NDArray[np.floating],

@@ -50,38 +50,69 @@ class GalleryObjective(nn.Module):
 
 
 class BankObjective(nn.Module):
-    """Eq. 8, 3 or 5 against a memory bank."""
+    """Eq. 8, 3 or 5 against a memory bank.
+
+    Args:
+        hidden: (M, K) for each place of the bank the rows that are no negatives of it, its own
+            first, filled up with -1; None: its own alone.
+    """
 
     def __init__(
-        self, name: str, arguments: dict[str, Any], bank: Bank, tau: float, gamma: float
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        bank: Bank,
+        tau: float,
+        gamma: float,
+        hidden: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.name, self.tau, self.gamma = name, tau, gamma
+        self.register_buffer("hidden", hidden, persistent=False)
         self.arguments = loss_arguments(name, arguments)
         self.register_buffer("centroids", torch.from_numpy(bank.centroids), persistent=False)
         self.register_buffer("variances", torch.from_numpy(bank.variances), persistent=False)
 
     def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
         centroids, variances = self.get_buffer("centroids"), self.get_buffer("variances")
+        masked = own if self.hidden is None else self.get_buffer("hidden")[own]
         if self.name == "asymmetric":
-            return asymmetric.asymmetric(query, gallery, centroids, own, tau=self.tau)
+            return asymmetric.asymmetric(query, gallery, centroids, masked, tau=self.tau)
         loss = asymmetric.implicit if self.name == "implicit" else asymmetric.explicit
         return loss(
-            query, gallery, centroids, own, variances[own],
+            query, gallery, centroids, masked, variances[own],
             tau=self.tau, gamma=self.gamma, **self.arguments,
         )  # fmt: skip
 
 
 class QueueObjective(nn.Module):
-    """Eq. 3 against a queue of past embeddings; every process's batch enters every queue."""
+    """Eq. 8 against a queue of past embeddings; every process's batch enters every queue.
 
-    def __init__(self, arguments: dict[str, Any], dim: int, tau: float) -> None:
+    The places' variances are those of the memory bank.
+
+    Args:
+        hidden: as ``BankObjective`` takes it.
+    """
+
+    def __init__(
+        self,
+        arguments: dict[str, Any],
+        bank: Bank,
+        tau: float,
+        gamma: float,
+        hidden: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.queue = asymmetric.QueueBank(int(loss_arguments("queue", arguments)["size"]), dim)
-        self.tau = tau
+        self.register_buffer("hidden", hidden, persistent=False)
+        size = int(loss_arguments("queue", arguments)["size"])
+        self.queue = asymmetric.QueueBank(size, bank.variances.shape[1])
+        self.tau, self.gamma = tau, gamma
+        self.register_buffer("variances", torch.from_numpy(bank.variances), persistent=False)
 
     def forward(self, query: Tensor, gallery: Tensor, own: Tensor, rows: Tensor) -> Tensor:
-        loss: Tensor = self.queue(query, gallery, own, self.tau)
+        masked = own if self.hidden is None else self.get_buffer("hidden")[own]
+        variance = self.get_buffer("variances")[own]
+        loss: Tensor = self.queue(query, gallery, masked, variance, tau=self.tau, gamma=self.gamma)
         with torch.no_grad():
             self.queue.push(_of_all(gallery), _of_all(own))
         return loss

@@ -158,16 +158,17 @@ def test_a_far_negative_does_not_overflow() -> None:
     assert q.grad.isfinite().all()
 
 
-def test_queue_is_equation_3_over_its_entries() -> None:
-    """Empty slots are no negatives, and the own place is masked."""
+@pytest.mark.parametrize("gamma", [0.0, GAMMA])
+def test_queue_is_equation_8_over_its_entries(gamma: float) -> None:
+    """Empty slots are no negatives, and the own place is masked; at gamma 0 it is Eq. 3."""
     case = _case(10, b=4, m=6)
     queue = QueueBank(8, 16).double()
     tensors = _tensors(case)
-    plain = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
-    assert plain.item() == 0  # nothing to contrast with yet
-    queue.push(tensors["centroids"], torch.arange(6))
-    loss = queue(tensors["query"], tensors["gallery"], tensors["own"], TAU)
-    assert loss.item() == pytest.approx(_direct(case, 0.0), rel=1e-12)
+    centroids = tensors.pop("centroids")
+    assert queue(**tensors, tau=TAU, gamma=gamma).item() == 0  # nothing to contrast with yet
+    queue.push(centroids, torch.arange(6))
+    loss = queue(**tensors, tau=TAU, gamma=gamma)
+    assert loss.item() == pytest.approx(_direct(case, gamma), rel=1e-12)
 
 
 def test_queue_forgets_the_oldest() -> None:
@@ -177,3 +178,25 @@ def test_queue_forgets_the_oldest() -> None:
     assert sorted(queue.get_buffer("places").tolist()) == [2, 3, 4]
     queue.push(torch.arange(10.0).reshape(5, 2), torch.arange(10, 15))
     assert sorted(queue.get_buffer("places").tolist()) == [12, 13, 14]
+
+
+@pytest.mark.parametrize("block", [2, 100])
+def test_hidden_places_are_no_negatives(block: int) -> None:
+    """Rows beside the own one leave the sum, in every block, and -1 hides nothing."""
+    case = _case(11, b=3, m=8)
+    hidden = np.array([[0, 3, -1], [2, 7, 1], [5, -1, -1]])
+    losses = []
+    for i in range(3):
+        kept = [j for j in range(8) if j not in hidden[i]]
+        one = {k: v[i : i + 1] for k, v in case.items() if k != "centroids"}
+        rest = np.concatenate([case["centroids"][kept], case["centroids"][:1]])
+        one |= {"centroids": rest, "own": np.array([len(kept)])}
+        losses.append(_direct(one, GAMMA))
+    tensors = _tensors(case) | {"own": torch.from_numpy(hidden)}
+    loss = implicit(**tensors, tau=TAU, gamma=GAMMA, block=block)
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-12)
+    queue = QueueBank(9, 16).double()
+    queue.push(tensors.pop("centroids"), torch.arange(8))
+    assert queue(**tensors, tau=TAU, gamma=GAMMA).item() == pytest.approx(
+        np.mean(losses), rel=1e-12
+    )

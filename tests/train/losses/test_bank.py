@@ -76,3 +76,12 @@ def test_rows_of_an_unknown_place() -> None:
     assert bank.rows(np.array([3, 1])).tolist() == [1, 0]
     with pytest.raises(ValueError, match="not in the bank"):
         bank.rows(np.array([2]))
+
+
+def test_hidden_rows_of_neighbours() -> None:
+    """Place ids become rows, the own one first."""
+    bank = build_bank(np.eye(6, dtype=np.float32), np.array([3, 9, 4, 9, 30, 4]))
+    near = {4: np.array([3, 30]), 30: np.array([4])}
+    hidden = bank.hidden(near)
+    assert hidden.tolist() == [[0, -1, -1], [1, 0, 3], [2, -1, -1], [3, 1, -1]]
+    assert bank.hidden({}) is None
