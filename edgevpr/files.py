@@ -329,6 +329,34 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[bool]:
+    """Hold the lock of a file, made when there is none; yields False where another run has it.
+
+    The lock ends with its process, however that ends.
+    """
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            pass
+        yield True
+    finally:
+        os.close(handle)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link to a file at ``target``; a copy where the disk has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _sync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename outlives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
