@@ -69,8 +69,9 @@ def output_file(
         name: parameter that an error names.
 
     Raises:
-        UsageError: a folder, a disk or a socket; an input by whatever name, or a file inside an
-            input that is an artifact or a recording, or that is there already.
+        UsageError: a folder, a disk or a socket; a file that is mounted by itself; an input by
+            whatever name, or a file inside an input that is an artifact or a recording, or that is
+            there already.
     """
     path = Path(path)
     if _own_descriptor(path) is not None:
@@ -88,6 +89,7 @@ def output_file(
             "write: choose another one"
         )
     target = Path(os.path.realpath(path))
+    _check_replaceable(target, name)
     for each in inputs:
         if found and _is_same(found, each):
             _refuse(path, f"which is the input {each}", name)
@@ -103,9 +105,10 @@ def check_output_folder(
     """Raise unless a folder may be written to ``path`` without touching what is read.
 
     Raises:
-        UsageError: it is, contains or lies inside one of ``inputs``.
+        UsageError: it is, contains or lies inside one of ``inputs``, or is mounted.
     """
     found, target = _stat(Path(path)), Path(os.path.realpath(path))
+    _check_replaceable(target, name)
     for each in inputs:
         if not _stat(Path(each)):
             continue
@@ -116,6 +119,24 @@ def check_output_folder(
             _refuse(path, f"which lies inside the input {each}", name)
         if read.is_relative_to(target):
             _refuse(path, f"which contains the input {each}", name)
+
+
+def _check_replaceable(path: Path, name: str = "out") -> None:
+    """Raise where something is mounted, as containers mount single files and folders.
+
+    No rename can take its place. It would fail when all the work is done.
+    """
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return
+    # Blanks and backslashes are octal there.
+    octal = re.sub(rb"[ \t\n\\]", lambda m: b"\\%03o" % m[0][0], os.fsencode(path))
+    if any(line.split()[4] == octal for line in mounts):
+        raise UsageError(
+            f"found `{name}` {path}, where something is mounted, expected a place that can be "
+            "replaced whole: mount the folder above it, or choose a place inside of it"
+        )
 
 
 def _refuse(path: Path | str, why: str, name: str) -> None:
@@ -189,10 +210,14 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     Args:
         path: absolute; a link there is followed.
         check: raises if what is at ``path`` must not be replaced; asked before and after filling.
+
+    Raises:
+        UsageError: something is mounted at ``path``.
     """
     check()
     # A link to nothing yet, too: its folder is made where it leads.
     path = path.resolve() if path.is_symlink() else path
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.parent):
         _sweep(path)
