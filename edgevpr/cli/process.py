@@ -1,5 +1,6 @@
 """Surroundings of the process that a verb may count on: open descriptors, signals as interrupts."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -44,6 +45,14 @@ def end_at_once() -> None:
     """
     for number in _taken():
         signal.signal(number, _end)
+    # The first one registered runs last. Then the interpreter takes down modules, for some tenths
+    # of a second, and would have the system end it by the signal: after a verb that has succeeded.
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for number in _taken():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _taken() -> list[signal.Signals]:
