@@ -20,7 +20,6 @@ from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sources.frames import Frame
 
-
 #: Most clients at once; an autopilot is one.
 MOST_CLIENTS = 64
 #: Open files that clients leave to the run: a gallery that is opened beside this one, cameras.
