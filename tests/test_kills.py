@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import VERBS, Kills
+from benchmarks.kill_list import VERBS
+from benchmarks.kills import Kills
 
 from .runtime.build import build_world
 

@@ -63,7 +63,7 @@ class GalleryFiles:
         self.ids = _stable_ids(self.artifact, len(self.images))
         self.live = _live_rows(self.artifact, self.generation.removed, len(self.images))
         # Open from here on, whatever takes the folder's place.
-        self.index_files = [self.index_file, self.added_index_file]
+        self._open_files = self.index_file, self.added_index_file
 
     @property
     def path(self) -> Path:
