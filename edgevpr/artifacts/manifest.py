@@ -225,8 +225,8 @@ def open_plain(path: Path) -> int:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
         raise ResourceError(
-            f"found too many open files to open {path}, expected some left: raise the limit with "
-            "ulimit -n 4096"
+            f"found too many open files to open {path}, expected some left: raise the limit that "
+            "ulimit sets"
         ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
