@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevpr import files
+from edgevpr import files, locks
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.errors import UsageError
 from edgevpr.files import check_output_folder, output_file, scratch, write_atomic
@@ -200,7 +200,7 @@ def test_a_lock_somebody_keeps_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a user locks the output's parent around the whole command."""
-    monkeypatch.setattr(files, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.0)
     handle = os.open(tmp_path, os.O_RDONLY)
     files.fcntl.flock(handle, files.fcntl.LOCK_EX)
     try:

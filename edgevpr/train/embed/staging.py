@@ -23,7 +23,8 @@ from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
 from edgevpr.data.image_files import why_unreadable
 from edgevpr.data.left_out import LeftOut, summary
 from edgevpr.errors import DataError, EdgeVPRError, NumericsError, ResourceError
-from edgevpr.files import alone, held, release
+from edgevpr.files import release
+from edgevpr.locks import alone, held
 from edgevpr.places.table import ImageTable
 
 #: Rows looked at together.
