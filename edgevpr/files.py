@@ -96,15 +96,25 @@ def output_file(
 
 
 def check_output_folder(
-    path: Path | str, inputs: Iterable[Path | str] = (), *, name: str = "out"
+    path: Path | str,
+    inputs: Iterable[Path | str] = (),
+    *,
+    name: str = "out",
+    filled: bool = False,
 ) -> None:
     """Raise unless a folder may be written to ``path`` without touching what is read.
 
+    Args:
+        inputs: files and folders that are read.
+        name: parameter that an error names.
+        filled: files are put into the folder, where others are replaced as a whole by a rename.
+
     Raises:
-        UsageError: it is, contains or lies inside one of ``inputs``, or is mounted.
+        UsageError: it is, contains or lies inside one of ``inputs``; something is mounted there.
     """
     found, target = _stat(Path(path)), Path(os.path.realpath(path))
-    _check_replaceable(target, name)
+    if not filled:
+        _check_replaceable(target, name)
     for each in inputs:
         if not _stat(Path(each)):
             continue

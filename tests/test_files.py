@@ -369,6 +369,7 @@ for write, path in (
         assert "where something is mounted" in str(error), error
     else:
         raise AssertionError(path)
+check_output_folder(folder, filled=True)
 write_atomic(folder / "inside", b"new")
 with replacing(folder / "within", lambda: None) as temporary:
     (temporary / "x").touch()
