@@ -18,20 +18,16 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevpr.errors import UsageError
+from edgevpr.locks import alone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Seconds to wait for another run to finish its swap before going on without its lock.
-_PATIENCE_S = 10.0
-
 
 #: Links followed before a path is given up as a circle, as Linux does.
 _LINKS = 40
@@ -69,8 +65,9 @@ def output_file(
         name: parameter that an error names.
 
     Raises:
-        UsageError: a folder, a disk or a socket; an input by whatever name, or a file inside an
-            input that is an artifact or a recording, or that is there already.
+        UsageError: a folder, a disk or a socket; a file that is mounted by itself; an input by
+            whatever name, or a file inside an input that is an artifact or a recording, or that is
+            there already.
     """
     path = Path(path)
     if _own_descriptor(path) is not None:
@@ -88,6 +85,7 @@ def output_file(
             "write: choose another one"
         )
     target = Path(os.path.realpath(path))
+    _check_replaceable(target, name)
     for each in inputs:
         if found and _is_same(found, each):
             _refuse(path, f"which is the input {each}", name)
@@ -98,14 +96,25 @@ def output_file(
 
 
 def check_output_folder(
-    path: Path | str, inputs: Iterable[Path | str] = (), *, name: str = "out"
+    path: Path | str,
+    inputs: Iterable[Path | str] = (),
+    *,
+    name: str = "out",
+    filled: bool = False,
 ) -> None:
     """Raise unless a folder may be written to ``path`` without touching what is read.
 
+    Args:
+        inputs: files and folders that are read.
+        name: parameter that an error names.
+        filled: files are put into the folder, where others are replaced as a whole by a rename.
+
     Raises:
-        UsageError: it is, contains or lies inside one of ``inputs``.
+        UsageError: it is, contains or lies inside one of ``inputs``; something is mounted there.
     """
     found, target = _stat(Path(path)), Path(os.path.realpath(path))
+    if not filled:
+        _check_replaceable(target, name)
     for each in inputs:
         if not _stat(Path(each)):
             continue
@@ -116,6 +125,24 @@ def check_output_folder(
             _refuse(path, f"which lies inside the input {each}", name)
         if read.is_relative_to(target):
             _refuse(path, f"which contains the input {each}", name)
+
+
+def _check_replaceable(path: Path, name: str = "out") -> None:
+    """Raise where something is mounted, as containers mount single files and folders.
+
+    No rename can take its place. It would fail when all the work is done.
+    """
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return
+    # Blanks and backslashes are octal there.
+    octal = re.sub(rb"[ \t\n\\]", lambda m: b"\\%03o" % m[0][0], os.fsencode(path))
+    if any(line.split()[4] == octal for line in mounts):
+        raise UsageError(
+            f"found `{name}` {path}, where something is mounted, expected a place that can be "
+            "replaced whole: mount the folder above it, or choose a place inside of it"
+        )
 
 
 def _refuse(path: Path | str, why: str, name: str) -> None:
@@ -189,10 +216,14 @@ def replacing(path: Path, check: Callable[[], None]) -> Iterator[Path]:
     Args:
         path: absolute; a link there is followed.
         check: raises if what is at ``path`` must not be replaced; asked before and after filling.
+
+    Raises:
+        UsageError: something is mounted at ``path``.
     """
     check()
     # A link to nothing yet, too: its folder is made where it leads.
     path = path.resolve() if path.is_symlink() else path
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.parent):
         _sweep(path)
@@ -304,29 +335,12 @@ def _abandoned(left: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold ``folder``'s lock: sweeping, creating and swapping are done by one process at a time.
-
-    Waits a while and then goes on without it, as another program may hold that lock for long; it
-    only matters to two runs that end in the same instant.
-    """
-    handle = os.open(folder, os.O_RDONLY)
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link to a file at ``target``; a copy where the disk has no links."""
     try:
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(0.02)
-                    continue
-            except OSError:  # a file system without locks
-                pass
-            break
-        yield
-    finally:
-        os.close(handle)
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevpr import files
+from edgevpr import files, locks
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.errors import UsageError
 from edgevpr.files import check_output_folder, output_file, scratch, write_atomic
@@ -200,7 +200,7 @@ def test_a_lock_somebody_keeps_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a user locks the output's parent around the whole command."""
-    monkeypatch.setattr(files, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.0)
     handle = os.open(tmp_path, os.O_RDONLY)
     files.fcntl.flock(handle, files.fcntl.LOCK_EX)
     try:
@@ -346,3 +346,49 @@ def test_scratch_of_killed_runs_is_removed(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt), scratch("edgevpr-export-"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+MOUNTED = """
+import sys
+from pathlib import Path
+from edgevpr.errors import UsageError
+from edgevpr.files import check_output_folder, output_file, replacing, write_atomic
+
+def swapped(path):
+    with replacing(path, lambda: None):
+        raise AssertionError("the work would be done before it fails")
+
+file, folder = Path("a file"), Path("folder").absolute()
+for write, path in (
+    (output_file, file), (lambda path: write_atomic(path, b"new"), file),
+    (check_output_folder, folder), (swapped, folder),
+):
+    try:
+        write(path)
+    except UsageError as error:
+        assert "where something is mounted" in str(error), error
+    else:
+        raise AssertionError(path)
+check_output_folder(folder, filled=True)
+write_atomic(folder / "inside", b"new")
+with replacing(folder / "within", lambda: None) as temporary:
+    (temporary / "x").touch()
+print(file.read_text(), (folder / "inside").read_text(), (folder / "within" / "x").exists())
+"""
+
+
+def test_places_where_something_is_mounted(tmp_path: Path) -> None:
+    """A rename onto them fails, at the end of the work. Inside of them all is well."""
+    for folder in ("folder", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a file").write_text("old")
+    (tmp_path / "b").write_text("mounted")
+    line = "mount --bind b 'a file' && mount --bind other folder"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", line], cwd=tmp_path).returncode:
+        pytest.skip("this user may not mount")
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f'{line} && exec "$0" -c "$1"', sys.executable, MOUNTED],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == "mounted new True\n"

@@ -74,7 +74,7 @@ def test_wheel_carries_licence_and_command(wheel: zipfile.ZipFile) -> None:
     (licence,) = (n for n in wheel.namelist() if n.endswith("/LICENSE"))
     assert "APPENDIX: How to apply the Apache License" in wheel.read(licence).decode()
     (points,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
-    assert "edgevpr = edgevpr.cli.main:main" in wheel.read(points).decode()
+    assert "edgevpr = edgevpr.__main__:main" in wheel.read(points).decode()
     (metadata,) = (n for n in wheel.namelist() if n.endswith("METADATA"))
     assert "Requires-Python: >=3.10" in wheel.read(metadata).decode()
 

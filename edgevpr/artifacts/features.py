@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
-from edgevpr.files import release
+from edgevpr.files import link_or_copy, release
 from edgevpr.places.table import ImageTable, concat
 from edgevpr.preprocess import Preprocess
 
@@ -88,7 +87,7 @@ class Features:
         Args:
             descriptors: (N, D) L2-normalized; or blocks of them, (n, D) each, at least one, which
                 are written one by one, so that all of them may be larger than memory; or a
-                finished ``.npy`` of (N, D) float16, which is moved.
+                finished ``.npy`` of (N, D) float16 that nobody writes to any more: it is linked.
             table: the N images, in the order of the descriptors.
             space: id of the descriptor space.
             model_digest: digest of the model artifact whose network described the images.
@@ -103,7 +102,7 @@ class Features:
         with write_artifact(out, "features", space=space) as folder:
             to = folder / "descriptors.npy"
             if isinstance(descriptors, Path):
-                shutil.move(descriptors, to)
+                link_or_copy(descriptors, to)
                 shape = np.load(to, mmap_mode="r", allow_pickle=False).shape
             else:
                 shape = _write_rows(to, descriptors, len(table))

@@ -6,9 +6,11 @@ reader finds the old folder or the new one.
 """
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -32,13 +34,19 @@ from edgevpr.artifacts.manifest import (
 )
 from edgevpr.artifacts.policy import SIGNED_KINDS, trusted_keys_file
 from edgevpr.errors import (
+    ArtifactError,
     ArtifactKindError,
     ArtifactVersionError,
     CorruptArtifactError,
     DataError,
+    ResourceError,
     UsageError,
 )
 from edgevpr.files import replacing
+
+T = TypeVar("T")
+#: How often an artifact is read again because it was replaced while it was being read.
+_TRIES = 5
 
 
 @contextlib.contextmanager
@@ -56,6 +64,41 @@ def write_artifact(path: Path, kind: str, *, space: str | None = None) -> Iterat
     with replacing(path, check=lambda: _refuse_to_replace(path, kind)) as temporary:
         yield temporary
         seal(temporary, kind, space)
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """Changes when the artifact at ``path`` is replaced; cheap enough to ask every second."""
+    try:
+        folder, manifest = path.stat(), (path / MANIFEST).stat()
+    except OSError:
+        return ()
+    return folder.st_dev, folder.st_ino, manifest.st_ino, manifest.st_mtime_ns
+
+
+def settled(path: Path, read: Callable[[], T]) -> T:
+    """What ``read`` makes of the artifact at ``path``, all of it of one generation.
+
+    Who reads files by their names while another one takes the folder's place finds some of them
+    gone, or of both: it is read again then, and what went wrong is not told.
+
+    Raises:
+        ResourceError: it was replaced each time.
+        EdgeVPRError, OSError: what ``read`` raises about an artifact that stayed.
+    """
+    for _ in range(_TRIES):
+        before = identity(path)
+        try:
+            found = read()
+        except (ArtifactError, DataError, OSError):
+            if identity(path) == before:
+                raise
+            continue
+        if identity(path) == before:
+            return found
+    raise ResourceError(
+        f"found {path} replaced {_TRIES} times while it was being opened, expected it to stay for "
+        "a moment: run this again when nothing changes it any more"
+    )
 
 
 #: Endings of files that are mapped: they stay open from the check to the reading.
@@ -79,8 +122,13 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True, trust: bool = T
         CorruptArtifactError: the manifest does not read, a file is missing, truncated, changed,
             or listed outside the folder, records contradict each other, or the artifact is not
             signed as EDGEVPR_TRUSTED_KEYS asks.
+        ResourceError: it was replaced again and again meanwhile.
     """
     path = Path(path)
+    return settled(path, functools.partial(_open, path, kind, verify=verify, trust=trust))
+
+
+def _open(path: Path, kind: str, *, verify: bool, trust: bool) -> Artifact:
     manifest_path = path / MANIFEST
     command = WRITTEN_BY.get(kind, "edgevpr")
     again = f"copy the folder again or write it anew with {command}"
@@ -134,11 +182,11 @@ def _check_file(opened: Artifact, name: str, entry: FileEntry, again: str, *, ve
         ) from error
     keep = False
     try:
-        size = os.fstat(descriptor).st_size
-        if size != entry.size:
+        stat = os.fstat(descriptor)
+        if stat.st_size != entry.size:
             raise CorruptArtifactError(
-                f"found {file}, truncated or edited, of {size} bytes, expected {entry.size}: "
-                f"{again}"
+                f"found {file}, truncated or edited, of {stat.st_size} bytes, expected "
+                f"{entry.size}: {again}"
             )
         if verify and sha256_descriptor(descriptor) != entry.sha256:
             raise CorruptArtifactError(
@@ -147,7 +195,7 @@ def _check_file(opened: Artifact, name: str, entry: FileEntry, again: str, *, ve
             )
         keep = verify and file.suffix in MAPPED
         if keep:
-            opened.descriptors.by_name[name] = descriptor
+            opened.descriptors.keep(name, descriptor, stat)
     finally:
         if not keep:
             os.close(descriptor)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.arrays import read_array
-from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.folder import open_artifact, settled
 from edgevpr.artifacts.generations import generation_of
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import GalleryRecord
@@ -45,6 +45,9 @@ class GalleryFiles:
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
         self._verify = verify
+        settled(Path(path), lambda: self._read(path, verify))
+
+    def _read(self, path: Path, verify: bool) -> None:
         self.artifact = open_artifact(path, "gallery", verify=verify)
         self.record = self.artifact.read("gallery.json", GalleryRecord)
         self.generation = generation_of(self.artifact, self.record.count)
@@ -59,6 +62,8 @@ class GalleryFiles:
         self.images = concat([self.own, self.added]) if self.generation.added else self.own
         self.ids = _stable_ids(self.artifact, len(self.images))
         self.live = _live_rows(self.artifact, self.generation.removed, len(self.images))
+        # Open from here on, whatever takes the folder's place.
+        self._open_files = self.index_file, self.added_index_file
 
     @property
     def path(self) -> Path:

@@ -23,7 +23,7 @@ from edgevpr.artifacts.folder import open_artifact, seal
 from edgevpr.artifacts.manifest import MANIFEST, Artifact
 from edgevpr.artifacts.trust import SIGNATURE
 from edgevpr.errors import ArtifactError, ResourceError, UsageError
-from edgevpr.files import replacing
+from edgevpr.files import link_or_copy, replacing
 
 RECORD = "generation.json"
 
@@ -79,15 +79,6 @@ def generation_of(opened: Artifact, count: int = 0) -> Generation:
     if RECORD not in opened.manifest.files:
         return Generation(next_id=count)
     return opened.read(RECORD, Generation)
-
-
-def identity(path: Path) -> tuple[int, ...]:
-    """Changes when the artifact at ``path`` is replaced; cheap enough to ask every second."""
-    try:
-        folder, manifest = path.stat(), (path / MANIFEST).stat()
-    except OSError:
-        return ()
-    return folder.st_dev, folder.st_ino, manifest.st_ino, manifest.st_mtime_ns
 
 
 @contextlib.contextmanager
@@ -235,10 +226,7 @@ def _link(source: Path, target: Path, names: Collection[str]) -> None:
     """Hard links in ``target`` to files of ``source``; copies where the disk has no links."""
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source / name, target / name)
-        except OSError:
-            shutil.copyfile(source / name, target / name)
+        link_or_copy(source / name, target / name)
 
 
 def _check_current(opened: Artifact) -> None:

@@ -6,6 +6,7 @@ descriptor, so that another file put in its place meanwhile is never read.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -15,9 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from edgevpr.errors import (
-    CorruptArtifactError,
-)
+from edgevpr.errors import CorruptArtifactError, ResourceError
 from edgevpr.files import write_atomic
 
 FORMAT_VERSION = 1
@@ -76,11 +75,20 @@ class _Descriptors:
 
     def __init__(self) -> None:
         self.by_name: dict[str, int] = {}
+        #: size and time of the last writing, as they were before the file was hashed.
+        self.stamps: dict[str, tuple[int, int]] = {}
+
+    def keep(self, name: str, descriptor: int, stat: os.stat_result) -> None:
+        self.by_name[name], self.stamps[name] = descriptor, _stamp(stat)
 
     def __del__(self) -> None:
         for descriptor in self.by_name.values():
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -149,13 +157,34 @@ class Artifact(msgspec.Struct, frozen=True):
         known = self.descriptors.by_name
         if name not in known:
             descriptor = self._open(name)
-            known[name] = descriptor
-            if os.fstat(descriptor).st_size != entry.size or (
+            stat = os.fstat(descriptor)
+            self.descriptors.keep(name, descriptor, stat)
+            if stat.st_size != entry.size or (
                 verify and sha256_descriptor(descriptor) != entry.sha256
             ):
                 os.close(known.pop(name))
                 raise self._changed(path)
         return Path(f"/proc/self/fd/{known[name]}")
+
+    def check_untouched(self, name: str) -> None:
+        """Raise where a file that is ``held`` was written to in place since it was hashed.
+
+        Costs a microsecond; where only its time has changed, it is hashed again, once.
+
+        Raises:
+            CorruptArtifactError: it was: what is mapped is no longer what was checked.
+        """
+        descriptor, entry = self.descriptors.by_name[name], self.manifest.files[name]
+        stamp = _stamp(os.fstat(descriptor))
+        if stamp == self.descriptors.stamps[name]:
+            return
+        if stamp[0] != entry.size or sha256_descriptor(descriptor) != entry.sha256:
+            raise CorruptArtifactError(
+                f"found {self.path / name} written over while it was in use, expected files that "
+                "stay, as a new folder is put in place by a rename: write or copy it anew, and "
+                "start again"
+            )
+        self.descriptors.stamps[name] = stamp
 
     def read(self, name: str, type: type[R]) -> R:
         """Read and validate one of the artifact's JSON records."""
@@ -188,8 +217,17 @@ def open_plain(path: Path) -> int:
 
     Raises:
         OSError: it cannot be opened, or is no plain file.
+        ResourceError: too many files are open: nothing is wrong with this one.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise ResourceError(
+            f"found too many open files to open {path}, expected some left: raise the limit that "
+            "ulimit sets"
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(22, "not a plain file", str(path))

@@ -20,7 +20,8 @@ from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json, read_js
 from edgevpr.artifacts.policy import BOARD_KEY, POLICY, VERSIONS, trusted_keys_file, versions_file
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import CorruptArtifactError, DataError, ResourceError
-from edgevpr.files import alone, write_atomic
+from edgevpr.files import write_atomic
+from edgevpr.locks import alone
 from edgevpr.optional import require
 
 SIGNATURE = "signature.json"

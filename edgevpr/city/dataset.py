@@ -1,6 +1,7 @@
 """Writer of a city: training, validation and test sets, and a drive."""
 
 import csv
+import ctypes
 import functools
 import io
 import multiprocessing
@@ -137,7 +138,10 @@ def _pool(tasks: list[Task], workers: int) -> Iterator[Iterator[tuple[int, Rows,
         return
     # spawn: the caller may hold threads (torch, OpenMP) that a fork would break.
     pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), multiprocessing.get_context("spawn"), initializer=_start_worker
+        min(workers, len(tasks)),
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
     )
     try:
         futures: dict[Future[tuple[Rows, list[U8]]], int] = {
@@ -154,9 +158,18 @@ def _pool(tasks: list[Task], workers: int) -> Iterator[Iterator[tuple[int, Rows,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which stops the pool and removes what was written."""
+def _start_worker(parent: int) -> None:
+    """Leave Ctrl-C to the parent, which stops the pool and removes what was written; end with it.
+
+    Otherwise workers would wait for ever for the next task of a parent that was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: Rows) -> None:

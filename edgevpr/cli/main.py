@@ -8,7 +8,13 @@ from types import TracebackType
 import typer
 
 from edgevpr import __version__
-from edgevpr.cli.process import interruptible, open_standard_streams
+from edgevpr.cli.process import (
+    EXIT_CODE,
+    INTERRUPTED,
+    Interruption,
+    interruptible,
+    open_standard_streams,
+)
 from edgevpr.cli.system_errors import system_sentence
 from edgevpr.cli.usage import is_usage_error, usage_sentence
 from edgevpr.cli.verbs import Verbs, new_app
@@ -54,10 +60,13 @@ def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
     open_standard_streams()
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
+    told = Interruption()
     try:
-        with interruptible():
+        with interruptible() as told:
             run(sys.argv[1:])
     except BaseException as error:
+        if told.came and isinstance(error, Exception):
+            error = KeyboardInterrupt()
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
@@ -96,7 +105,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if is_usage_error(error):
         return 2, usage_sentence(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted: nothing half-written is left, run the same command again"
+        return EXIT_CODE, INTERRUPTED
     if isinstance(error, MemoryError):
         return 7, "found no free memory, expected some: close other programs or lower --batch-size"
     if isinstance(error, BrokenPipeError):

@@ -16,6 +16,8 @@ from edgevpr.files import check_output_folder, output_file
 FOLDERS, FILES = ("output", "save", "tensorboard"), ("per_query", "sheet")
 #: Verbs whose ``output`` is a file.
 WRITES_FILE = ("run", "report", "key")
+#: Verbs that put files into the folder ``output``; those of others are replaced as a whole.
+FILLS_FOLDER = ("demo", "explain")
 
 
 def guarded(command: Any) -> None:
@@ -25,6 +27,7 @@ def guarded(command: Any) -> None:
     """
     callback: Callable[..., Any] = command.callback
     file_is_output = command.name in WRITES_FILE
+    filled = command.name in FILLS_FOLDER
     # Some versions of typer hand paths on as text.
     annotated = inspect.signature(callback).parameters.values()
     paths = {p.name for p in annotated if "Path" in str(p.annotation)}
@@ -32,13 +35,13 @@ def guarded(command: Any) -> None:
     @functools.wraps(callback)
     def run(*args: Any, **given: Any) -> Any:
         named = {name: value for name, value in given.items() if name in paths}
-        check(named, file_is_output=file_is_output)
+        check(named, file_is_output=file_is_output, filled=filled)
         return callback(*args, **given)
 
     command.callback = run
 
 
-def check(given: Mapping[str, Any], *, file_is_output: bool = False) -> None:
+def check(given: Mapping[str, Any], *, file_is_output: bool = False, filled: bool = False) -> None:
     """Raise UsageError where an output among a verb's parameters would harm an input among them."""
     inputs = [
         path for name, value in given.items() if name not in FOLDERS + FILES for path in _in(value)
@@ -48,7 +51,8 @@ def check(given: Mapping[str, Any], *, file_is_output: bool = False) -> None:
             if name in FILES or (name == "output" and file_is_output):
                 output_file(path, inputs, name=name)
             else:
-                check_output_folder(path, inputs, name=name)
+                into = filled or name != "output"
+                check_output_folder(path, inputs, name=name, filled=into)
 
 
 def _in(value: Any) -> Iterator[Path]:

@@ -1,8 +1,12 @@
 """The city on the disk: layout, names, the same bytes, nothing half-written."""
 
+import contextlib
 import csv
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -140,6 +144,35 @@ def test_an_interrupt_leaves_nothing_behind(city: Path, tmp_path: Path) -> None:
         write_city(city, seed=5, size=TINY, workers=1, track=interrupted)
     assert _bytes(city) == before
     assert [p.name for p in city.parent.iterdir()] == ["city"]
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """They waited for its next task for ever."""
+    words = ["-o", str(tmp_path / "city"), "--workers", "2", "--train-places", "500"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgevpr", "city", *words],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr
+    until = time.monotonic() + 60
+    while not [group for group in _groups() if group == process.pid][2:]:  # both workers
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    while process.pid in _groups():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _groups() -> list[int]:
+    """The process group of every process that runs."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            found += [int(group)] * (state != "Z")
+    return found
 
 
 def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:

@@ -92,3 +92,78 @@ def test_interrupted_verbs_leave_no_folder(number: signal.Signals) -> None:
     assert done.stderr.startswith("edgevpr: interrupted")
     assert done.stderr.count("\n") == 1
     assert not Path(done.stdout.strip()).exists()
+
+
+#: The command, which gets a signal when it first looks for a module, or when it is through.
+AT_A_MODULE = """
+import atexit, os, sys
+
+number, module = int(sys.argv[1]), sys.argv[2]
+del sys.argv[1:3]
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Finder())
+from edgevpr.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["edgevpr.cli.main", "typer", "edgevpr.cli.doctor", "numpy"])
+def test_a_signal_while_modules_are_imported(number: signal.Signals, module: str) -> None:
+    """Neither a traceback nor an end by the signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_A_MODULE, str(int(number)), module, "doctor"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr.startswith("edgevpr: interrupted")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+AT_THE_END = """
+import os, signal, sys
+from edgevpr.cli import main, process
+
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=int(sys.argv[1])):
+        kill(process, number)  # names of modules are gone by then
+
+process.end_at_once()
+main.run = lambda words: print("done", flush=True)
+main.main()
+sys.modules["of the interpreter's last moments"] = Last()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_verb(number: signal.Signals) -> None:
+    """While the interpreter takes itself down, a verb that has succeeded has code 0."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, str(int(number))], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_an_error_made_of_an_interruption() -> None:
+    """Extension modules turn a KeyboardInterrupt into an ImportError."""
+    code = (
+        "import os, signal\n"
+        "from edgevpr.cli import main\n"
+        "def run(words):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        signal.pause()\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise ImportError('initialization failed') from None\n"
+        "main.run = run\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert done.stderr.startswith("edgevpr: interrupted")

@@ -1,12 +1,19 @@
 """What the operating system refuses, as sentences with their exit codes."""
 
 import errno
+import itertools
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from edgevpr.cli.main import explain
 from edgevpr.cli.system_errors import system_sentence
+from edgevpr.compile.index.build_index import build_gallery
+
+from ..maps import write_features
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,23 @@ def test_names_cannot_steer_the_terminal() -> None:
     _, sentence = explain(OSError(errno.ENOENT, "x", name))
     assert r"a\x1b[2J\nedgevpr: all is well\xe9" in sentence
     assert sentence.isprintable()
+
+
+def test_too_many_open_files(tmp_path: Path) -> None:
+    """Under any limit a verb does its work or says in one sentence what there was too little of;
+    a file that could not be opened for that is not called damaged."""
+    build_gallery(write_features(tmp_path / "features", range(20)), tmp_path / "gallery")
+    said: set[str] = set()
+    for limit, words in itertools.product(
+        (5, 7, 9), (("index", "features", "-o", "g"), ("gallery", "stats", "gallery"))
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f'ulimit -n {limit}; exec "$0" -m edgevpr "$@"', sys.executable, *words],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode in (0, 7), done
+        if done.returncode:
+            said.add(done.stderr.splitlines()[-1])
+        assert "Traceback" not in done.stderr
+    assert said
+    assert all(line.startswith("edgevpr: found too many open files") for line in said), said

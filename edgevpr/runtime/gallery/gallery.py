@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.folder import identity, settled
 from edgevpr.artifacts.gallery_files import ADDED_INDEX, INDEX, GalleryFiles
-from edgevpr.artifacts.generations import identity
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.artifacts.space import check_same_space
@@ -27,8 +27,8 @@ from edgevpr.runtime.gallery.parts import Parts
 from edgevpr.runtime.gallery.search_parameters import parameters_problem
 from edgevpr.runtime.gallery.selection import Selection
 
-#: How often a gallery is opened again because it was replaced while it was being opened.
-_TRIES = 5
+#: Bytes of an index from which it is mapped, and not read into memory.
+MAPPED_FROM = 32 << 20
 
 
 class Gallery:
@@ -53,21 +53,11 @@ class Gallery:
 
     def __init__(self, path: Path, *, parameters: str | None = None, verify: bool = True) -> None:
         path = Path(path)
-        for _ in range(_TRIES):
-            self._identity = identity(path)
-            try:
-                self._open(path, parameters, verify)
-            except (ArtifactError, OSError):
-                if identity(path) == self._identity:
-                    raise
-            if identity(path) == self._identity:
-                return
-        raise ArtifactError(
-            f"found {path} replaced {_TRIES} times while it was being opened, expected it to stay "
-            "for a moment: run this again when nothing changes it any more"
-        )
+        settled(path, lambda: self._open(path, parameters, verify))
 
     def _open(self, path: Path, parameters: str | None, verify: bool) -> None:
+        self._identity = identity(path)
+        self._mapped: list[str] = []
         files = GalleryFiles(path, verify=verify)
         self.artifact, self.record = files.artifact, files.record
         self.generation = files.generation
@@ -81,9 +71,7 @@ class Gallery:
         )
         self.parameters = self.record.chosen.parameters if parameters is None else parameters
         self.projection = Projection.of_gallery(self.artifact, self.record)
-        self._index = read_index(
-            files.index_file, self.record.faiss_version, shown=path / INDEX, rows=self.record.count
-        )
+        self._index = self._read_index(files.index_file, INDEX, self.record.count)
         files.check_index(self._index.ntotal, self._index.d)
         self._set_parameters(self._index)
         added = self._read_added(files)
@@ -96,16 +84,26 @@ class Gallery:
         """The index of added images, its parameters set; None without any."""
         if files.added_index_file is None:
             return None
-        added = read_index(
-            files.added_index_file,
-            self.record.faiss_version,
-            shown=files.path / ADDED_INDEX,
-            rows=self.generation.added,
-        )
+        added = self._read_index(files.added_index_file, ADDED_INDEX, self.generation.added)
         files.check_added_index(added.ntotal, added.d)
         if type(innermost(added)) is type(innermost(self._index)):
             self._set_parameters(added)
         return added
+
+    def _read_index(self, file: Path, name: str, rows: int) -> Any:
+        """A small index in memory of its own, a large one as pages of its file, which are looked
+        after: a read beyond the end of a file that was cut short ends the process (SIGBUS)."""
+        mapped = self.artifact.manifest.files[name].size >= MAPPED_FROM
+        index = read_index(
+            file,
+            self.record.faiss_version,
+            mapped=mapped,
+            shown=self.artifact.path / name,
+            rows=rows,
+        )
+        self.artifact.check_untouched(name)
+        self._mapped += [name] * mapped
+        return index
 
     @property
     def replaced(self) -> bool:
@@ -165,6 +163,7 @@ class Gallery:
         Raises:
             NumericsError: a descriptor holds NaN or infinity.
             ArtifactError: the width is neither d nor D.
+            CorruptArtifactError: the index is mapped, and its file was written over.
             DataError: no image is near the point.
         """
         import faiss
@@ -183,6 +182,8 @@ class Gallery:
                 f"{self.record.dim} for {self.artifact.path}: use a bundle compiled with edgevpr "
                 f"compile MODEL --gallery {shell_word(self.artifact.path)}"
             )
+        for name in self._mapped:
+            self.artifact.check_untouched(name)
         # One thread: a team of them costs more than a single search. The setting belongs to the
         # calling thread in OpenMP, so it is made here and not where the gallery was opened.
         faiss.omp_set_num_threads(1)

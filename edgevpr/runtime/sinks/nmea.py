@@ -5,6 +5,8 @@ one (quality 0, status V), as from a receiver that sees no satellites.
 """
 
 import contextlib
+import resource
+import select
 import socket
 import threading
 import time
@@ -17,6 +19,13 @@ from edgevpr.errors import ResourceError
 from edgevpr.runtime.answers import Answer, FrameError
 from edgevpr.runtime.sinks.position import FixRule
 from edgevpr.runtime.sources.frames import Frame
+
+#: Most clients at once; an autopilot is one.
+MOST_CLIENTS = 64
+#: Open files that clients leave to the run: a gallery that is opened beside this one, cameras.
+_SPARED = 48
+#: Seconds after which a listener that failed is asked again.
+_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,21 @@ def fix_sentences(answer: Answer | FrameError, options: NmeaOptions) -> bytes:
     return fix(moment, options.rule.fix(answer), options)
 
 
+def _numbered_anew(client: socket.socket) -> socket.socket:
+    """The client under the lowest free descriptor; itself where there is none."""
+    try:
+        again = client.dup()
+    except OSError:
+        return client
+    client.close()
+    return again
+
+
 class NmeaServer:
     """Server of fixes to every client; one that does not read is disconnected.
+
+    Clients beyond ``MOST_CLIENTS``, or beyond what the limit of open files leaves, are hung up on
+    at once, after those that have gone were cleared away; they get in when others have left.
 
     Args:
         host: address to listen on; loopback when left out.
@@ -116,6 +138,7 @@ class NmeaServer:
             ) from error
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._clients: list[socket.socket] = []
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -124,14 +147,39 @@ class NmeaServer:
         return self
 
     def _accept(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 client, _ = self._listener.accept()
-            except OSError:  # closed
-                return
+            except OSError:  # closed, a client that has gone already, or no descriptor left
+                self._closing.wait(_AGAIN_S)
+                continue
             client.setblocking(False)
             with self._lock:
-                self._clients.append(client)
+                if self._full(client):
+                    self._clear()
+                    client = _numbered_anew(client)
+                if self._full(client):
+                    client.close()
+                else:
+                    self._clients.append(client)
+
+    def _full(self, client: socket.socket) -> bool:
+        """Whether there is no room for one more; descriptors are numbered from the lowest free."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        few = limit != resource.RLIM_INFINITY and client.fileno() >= limit - min(
+            _SPARED, limit // 4
+        )
+        return few or len(self._clients) >= MOST_CLIENTS
+
+    def _clear(self) -> None:
+        """Close clients that have hung up; without answers to send nobody has noticed."""
+        poll = select.poll()
+        for client in self._clients:
+            poll.register(client, select.POLLRDHUP)
+        gone = {descriptor for descriptor, _ in poll.poll(0)}
+        for client in [each for each in self._clients if each.fileno() in gone]:
+            self._clients.remove(client)
+            client.close()
 
     def write(self, answer: Answer | FrameError, frame: Frame | None = None) -> None:
         """Send one fix; never waits for a client."""
@@ -162,6 +210,7 @@ class NmeaServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         # A thread that waits in accept is woken by a shutdown, not by a close.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

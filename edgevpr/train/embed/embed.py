@@ -15,7 +15,14 @@ from edgevpr.data.left_out import LeftOut
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
-from edgevpr.train.embed.staging import check_descriptors, open_staging, plan_of, write_features
+from edgevpr.train.embed.staging import (
+    check_descriptors,
+    finishing,
+    open_staging,
+    plan_of,
+    working,
+    write_features,
+)
 from edgevpr.train.images import Images, InOrder, loader
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
@@ -100,6 +107,9 @@ def embed(
 
     Returns:
         what was written; None where other shards are still to come.
+
+    Raises:
+        ResourceError: another process describes the same part into ``out``, or other images.
     """
     network, about, opened = load_model(model)
     table = read_images(images, left_out)
@@ -109,41 +119,38 @@ def embed(
     stops = [len(table) * i // shards for i in range(shards + 1)]
     start, stop = stops[number : number + 2]
     done = staging / f"done-{number}.json"
-    noted = first = read_json(done, _Done).row if done.is_file() else start
+    with working(staging, number):
+        noted = first = read_json(done, _Done).row if done.is_file() else start
 
-    def on_rows(row: int) -> None:
-        nonlocal noted
-        if row - noted >= _NOTE_EVERY or row == stop:
-            descriptors.flush()
-            write_json(done, _Done(row))
-            noted = row
+        def on_rows(row: int) -> None:
+            nonlocal noted
+            if row - noted >= _NOTE_EVERY or row == stop:
+                descriptors.flush()
+                write_json(done, _Done(row))
+                noted = row
 
-    describe_images(
-        network,
-        about.preprocess,
-        images,
-        table,
-        batch_size=batch_size,
-        workers=workers,
-        track=track,
-        out=descriptors,
-        rows=(first, stop),
-        on_rows=on_rows,
-        skip_unreadable=left_out is not None,
-    )
-    if start == stop:  # more shards than images
-        write_json(done, _Done(stop))
-    descriptors.flush()
-    if not _all_done(staging, stops[1:]):
-        return None
-    whole = staging.with_name(f"{staging.name}-whole")
-    try:
-        staging.rename(whole)  # of two that finish together, one gets to write
-    except FileNotFoundError:
-        return None
-    return write_features(
-        whole, out, table, opened, images, left_out, batch_size=batch_size, shards=shards
-    )
+        describe_images(
+            network,
+            about.preprocess,
+            images,
+            table,
+            batch_size=batch_size,
+            workers=workers,
+            track=track,
+            out=descriptors,
+            rows=(first, stop),
+            on_rows=on_rows,
+            skip_unreadable=left_out is not None,
+        )
+        if start == stop:  # more shards than images
+            write_json(done, _Done(stop))
+        descriptors.flush()
+    with finishing(staging) as mine:
+        if not mine or not _all_done(staging, stops[1:]):
+            return None
+        return write_features(
+            staging, out, table, opened, images, left_out, batch_size=batch_size, shards=shards
+        )
 
 
 def _all_done(staging: Path, stops: list[int]) -> bool:

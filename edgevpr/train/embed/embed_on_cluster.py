@@ -25,7 +25,13 @@ from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.ray_cluster import connect, raising_plainly, workers_of
-from edgevpr.train.embed.staging import check_descriptors, open_staging, plan_of, write_features
+from edgevpr.train.embed.staging import (
+    check_descriptors,
+    open_staging,
+    plan_of,
+    working,
+    write_features,
+)
 from edgevpr.train.images import Images
 from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
@@ -98,18 +104,20 @@ def embed_on_cluster(
     table = read_images(images, left_out)
     staging = out.absolute().with_name(f".{out.name}.cluster")
     descriptors = open_staging(staging, plan_of(opened, images, table))
-    done = _read_done(staging, len(table))
-    todo = np.flatnonzero(~done)
-    described = _describe(ray, opened, images, table, todo, batch_size, left_out is not None, track)
-    for number, (rows, values) in enumerate(described):
-        descriptors[rows] = values
-        done[rows] = True
-        if number % _NOTE_EVERY == _NOTE_EVERY - 1:
-            _note(staging, descriptors, done)
-    _note(staging, descriptors, done)
-    return write_features(
-        staging, out, table, opened, images, left_out, batch_size=batch_size, cluster=cluster
-    )
+    with working(staging):
+        done = _read_done(staging, len(table))
+        todo = np.flatnonzero(~done)
+        skip = left_out is not None
+        described = _describe(ray, opened, images, table, todo, batch_size, skip, track)
+        for number, (rows, values) in enumerate(described):
+            descriptors[rows] = values
+            done[rows] = True
+            if number % _NOTE_EVERY == _NOTE_EVERY - 1:
+                _note(staging, descriptors, done)
+        _note(staging, descriptors, done)
+        return write_features(
+            staging, out, table, opened, images, left_out, batch_size=batch_size, cluster=cluster
+        )
 
 
 def _describe(

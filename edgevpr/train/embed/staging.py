@@ -1,7 +1,9 @@
 """Staging of unfinished descriptors beside the features artifact that they become.
 
 A folder with ``plan.json`` and ``descriptors.npy``, (N, D) float16 as a memory map: memory does not
-grow with N, and an interrupted run goes on from the rows on disk.
+grow with N, and an interrupted run goes on from the rows on disk. It stays complete until the
+artifact stands, so a run killed at any moment can be started again. Who describes a part, and who
+writes the artifact, holds the lock of a file in it; locks end with their process.
 """
 
 import contextlib
@@ -20,8 +22,9 @@ from edgevpr.artifacts.manifest import Artifact, read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord, ModelRecord
 from edgevpr.data.image_files import why_unreadable
 from edgevpr.data.left_out import LeftOut, summary
-from edgevpr.errors import DataError, EdgeVPRError, NumericsError
-from edgevpr.files import alone, release
+from edgevpr.errors import DataError, EdgeVPRError, NumericsError, ResourceError
+from edgevpr.files import release
+from edgevpr.locks import alone, held
 from edgevpr.places.table import ImageTable
 
 #: Rows looked at together.
@@ -57,23 +60,66 @@ def open_staging(folder: Path, plan: EmbedPlan) -> "np.memmap[Any, np.dtype[np.f
     """(N, D) descriptors at ``folder``, writable: those of the same plan, or new ones.
 
     Several processes may open the same folder at once.
+
+    Raises:
+        ResourceError: another process is at work there with another plan.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder.parent):
         if not _is_of(folder, plan):
+            _check_idle(folder)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             np.lib.format.open_memmap(
                 folder / "descriptors.npy", "w+", np.float16, (plan.count, plan.dim)
             )
             write_json(folder / "plan.json", plan)
-    return np.lib.format.open_memmap(folder / "descriptors.npy", "r+")
+        return np.lib.format.open_memmap(folder / "descriptors.npy", "r+")
 
 
 def _is_of(folder: Path, plan: EmbedPlan) -> bool:
+    if not (folder / "descriptors.npy").is_file():
+        return False
     with contextlib.suppress(EdgeVPRError):
         return read_json(folder / "plan.json", EmbedPlan) == plan
     return False
+
+
+def _check_idle(folder: Path) -> None:
+    for lock in folder.glob("*.lock"):
+        with held(lock) as free:
+            if not free:
+                raise ResourceError(
+                    f"found another process describing other images into {folder}, expected one "
+                    "run for each output: wait until it has ended, or choose another `out`"
+                )
+
+
+@contextlib.contextmanager
+def working(folder: Path, part: int = 0) -> Iterator[None]:
+    """Hold a part of the descriptors at ``folder``, which one process at a time describes.
+
+    Raises:
+        ResourceError: another one does.
+    """
+    with held(folder / f"part-{part}.lock") as free:
+        if not free:
+            raise ResourceError(
+                f"found another process describing part {part} into {folder}, expected one for "
+                "each part: wait until it has ended, or choose another `shard` or `out`"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def finishing(folder: Path) -> Iterator[bool]:
+    """Of processes that finish together, one gets True, and writes the artifact."""
+    with contextlib.ExitStack() as stack:
+        try:
+            mine = stack.enter_context(held(folder / "write.lock"))
+        except FileNotFoundError:  # written by now, and the folder removed
+            mine = False
+        yield mine
 
 
 def _blocks_of(file: Path) -> Iterator[NDArray[np.floating]]:
@@ -109,7 +155,9 @@ def write_features(
     left_out: list[LeftOut] | None = None,
     **config: Any,
 ) -> FeaturesRecord:
-    """Move the finished descriptors of ``folder`` into the features artifact at ``out``.
+    """Make the finished descriptors of ``folder`` the features artifact at ``out``.
+
+    ``folder`` is removed once that stands, and where images are refused.
 
     Args:
         left_out: gets the images that could not be read, whose descriptors are all zero; None:
@@ -126,6 +174,8 @@ def write_features(
         unread = [table.paths[row] for row in np.flatnonzero(~described)]
         reasons = [LeftOut(path, why_unreadable(images / path)) for path in unread]
         if left_out is None or not described.any():
+            # Their rows count as described: the next run looks at the images again.
+            shutil.rmtree(folder, ignore_errors=True)
             raise DataError(
                 f"found images in {images} that cannot be read, {summary(reasons)}, expected none: "
                 "replace or remove them, and run the command again"
@@ -146,5 +196,6 @@ def write_features(
         role=about.role,
         config={"model": str(model.path), "images": str(images), **config},
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    with alone(folder.parent):
+        shutil.rmtree(folder, ignore_errors=True)
     return record

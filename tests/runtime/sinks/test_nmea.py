@@ -1,13 +1,15 @@
 """NMEA 0183: sentences against published examples, and a real client over TCP."""
 
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
 from edgevpr.errors import ResourceError, UsageError
 from edgevpr.runtime.answers import Answer, FrameError, StageTimes
-from edgevpr.runtime.sinks import open_sink
+from edgevpr.runtime.sinks import nmea, open_sink
 from edgevpr.runtime.sinks.nmea import NmeaOptions, NmeaServer, degrees_minutes, fix, sentence
 from edgevpr.runtime.sinks.position import FixRule
 
@@ -148,3 +150,101 @@ def test_loopback_without_a_host() -> None:
     assert isinstance(sink, NmeaServer)
     with sink:
         assert sink.address[0] == "127.0.0.1"
+
+
+def _is_hung_up(client: socket.socket) -> bool:
+    client.settimeout(5)
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+#: A server under a limit of open files; after each line on its stdin it tells how many clients.
+CROWDED = """
+import os, resource, sys
+from edgevpr.runtime.answers import FrameError
+from edgevpr.runtime.sinks.nmea import NmeaServer
+with NmeaServer(port=0) as server:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    print(server.address[1], flush=True)
+    mine = []
+    for line in sys.stdin:
+        if line == "fill\\n":
+            try:
+                while True:
+                    mine.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                pass
+        elif line == "empty\\n":
+            while mine:
+                os.close(mine.pop())
+        elif line == "fix\\n":
+            server.write(FrameError(1, "", None, "unreadable"))
+        print(len(list(server.clients())), flush=True)
+"""
+
+
+def test_more_clients_than_open_files() -> None:
+    """They would take the descriptors that the run needs, and end the listener for good."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CROWDED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin
+    assert process.stdout
+    said, told = process.stdin, process.stdout
+
+    def tell(line: str) -> int:
+        said.write(line + "\n")
+        said.flush()
+        return int(told.readline())
+
+    def until(clients: int) -> None:
+        end = time.monotonic() + 20
+        while tell("count") != clients:
+            assert time.monotonic() < end
+
+    port = int(told.readline())
+    first = socket.create_connection(("127.0.0.1", port), timeout=5)
+    others = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(80)]
+    assert _is_hung_up(others[-1])  # the last in line, so all were taken or refused
+    taken = tell("fix")
+    assert 8 < taken < 48
+    assert first.recv(6) == b"$GPGGA"
+    # Those that leave make room without an answer being sent.
+    for each in others:
+        each.close()
+    late = socket.create_connection(("127.0.0.1", port), timeout=5)
+    again = socket.create_connection(("127.0.0.1", port), timeout=5)
+    until(3)
+    tell("fix")
+    assert late.recv(6) == b"$GPGGA"
+    assert again.recv(6) == b"$GPGGA"
+    # With no descriptor at all a client waits, and gets in once there is one; the one before it
+    # gets the descriptor that the system had set aside when accept began to wait.
+    tell("fill")
+    lucky = socket.create_connection(("127.0.0.1", port), timeout=20)
+    waiting = socket.create_connection(("127.0.0.1", port), timeout=20)
+    until(4)
+    tell("empty")
+    until(5)
+    tell("fix")
+    assert lucky.recv(6) == b"$GPGGA"
+    assert waiting.recv(6) == b"$GPGGA"
+    said.close()
+    assert process.wait(20) == 0
+    for each in (first, late, again, lucky, waiting):
+        each.close()
+
+
+def test_a_client_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nmea, "MOST_CLIENTS", 1)
+    with NmeaServer(port=0) as server:
+        first = _connected(server)
+        second = socket.create_connection(server.address, timeout=5)
+        assert _is_hung_up(second)
+        server.write(_answer(0.9))
+        assert first.recv(6) == b"$GPGGA"
+        first.close()
+        third = _connected(server)
+        third.close()

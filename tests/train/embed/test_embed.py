@@ -1,6 +1,8 @@
 """Features artifacts of image folders, in one go, in shards and after an interruption."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -97,6 +99,56 @@ def test_images_that_cannot_be_read(
         np.asarray(whole.descriptors, np.float32)[kept],
         atol=2e-3,
     )
+
+
+@pytest.mark.parametrize("moment", ["before", "swapped"])
+def test_killed_while_the_artifact_is_written(
+    tiny: Path, trained: Path, tmp_path: Path, moment: str
+) -> None:
+    """The same command goes on, describes nothing again, and leaves nothing beside its output."""
+    out = tmp_path / "features"
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "import edgevpr.files as files\n"
+        "from edgevpr.train.embed.embed import embed\n"
+        "swap = files._swap_in\n"
+        "def dying(*paths):\n"
+        "    if sys.argv[4] == 'swapped':\n"
+        "        swap(*paths)\n"
+        "    os._exit(9)\n"
+        "files._swap_in = dying\n"
+        "embed(*map(Path, sys.argv[1:4]), workers=0)\n"
+    )
+    words = [str(trained / "gallery"), str(tiny / "train"), str(out), moment]
+    assert subprocess.run([sys.executable, "-c", code, *words]).returncode == 9
+    assert out.exists() == (moment == "swapped")
+
+    def none_left(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        assert not list(items)
+        return iter(())
+
+    assert embed(trained / "gallery", tiny / "train", out, workers=0, track=none_left)
+    assert [p.name for p in tmp_path.iterdir()] == ["features"]
+    np.testing.assert_array_equal(
+        Features(out).descriptors, Features(trained / "features").descriptors
+    )
+
+
+def test_images_that_were_refused_are_looked_at_again(
+    tiny: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Their rows count as described."""
+    images, out = tmp_path / "images", tmp_path / "f"
+    shutil.copytree(tiny / "train", images)
+    for file in images.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="cannot be read"):
+        embed(trained / "gallery", images, out, workers=0, left_out=[])
+    shutil.copytree(tiny / "train", images, dirs_exist_ok=True)
+    made = embed(trained / "gallery", images, out, workers=0, left_out=[])
+    assert made is not None
+    assert made.count == len(Features(trained / "features").table)
 
 
 def test_no_image_that_can_be_read(tiny: Path, trained: Path, tmp_path: Path) -> None:

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from edgevpr.artifacts.manifest import write_json
-from edgevpr.errors import NumericsError
-from edgevpr.train.embed.staging import EmbedPlan, check_descriptors, open_staging
+from edgevpr.errors import NumericsError, ResourceError
+from edgevpr.train.embed.staging import (
+    EmbedPlan,
+    check_descriptors,
+    finishing,
+    open_staging,
+    working,
+)
 
 PLAN = EmbedPlan(model_digest="m", source="images", paths_digest="p", count=4, dim=3, shards=1)
 
@@ -35,6 +41,40 @@ def test_a_broken_plan_starts_anew(tmp_path: Path) -> None:
     open_staging(tmp_path / "s", PLAN)
     (tmp_path / "s" / "plan.json").write_text("{")
     assert open_staging(tmp_path / "s", PLAN).shape == (4, 3)
+
+
+def test_a_plan_without_its_descriptors_starts_anew(tmp_path: Path) -> None:
+    """A run would never get further than opening them."""
+    open_staging(tmp_path / "s", PLAN)
+    (tmp_path / "s" / "descriptors.npy").unlink()
+    assert open_staging(tmp_path / "s", PLAN).shape == (4, 3)
+
+
+def test_a_part_is_described_once_at_a_time(tmp_path: Path) -> None:
+    """Two would write the rows of one file, one of them after it was hashed."""
+    folder = tmp_path / "s"
+    open_staging(folder, PLAN)
+    with working(folder, 1):
+        with working(folder, 0):  # another part
+            pass
+        with (
+            pytest.raises(ResourceError, match="another process describing part 1"),
+            working(folder, 1),
+        ):
+            pass
+        with pytest.raises(ResourceError, match="describing other images"):
+            open_staging(folder, msgspec.structs.replace(PLAN, dim=4))
+        assert open_staging(folder, PLAN).shape == (4, 3)
+    assert open_staging(folder, msgspec.structs.replace(PLAN, dim=4)).shape == (4, 4)
+
+
+def test_one_of_those_that_finish_together_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    open_staging(folder, PLAN)
+    with finishing(folder) as first, finishing(folder) as second:
+        assert (first, second) == (True, False)
+    with finishing(tmp_path / "gone") as late:
+        assert not late
 
 
 def test_nan_names_the_image() -> None:
