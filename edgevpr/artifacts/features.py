@@ -20,6 +20,7 @@ from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.files import release
 from edgevpr.places.table import ImageTable, concat
 from edgevpr.preprocess import Preprocess
+from edgevpr.printable import counted
 
 #: How far from 1 the length of a descriptor may be.
 LENGTH_SLACK = 0.02
@@ -108,7 +109,7 @@ class Features:
             else:
                 shape = _write_rows(to, descriptors, len(table))
             if shape[0] != len(table):
-                raise ValueError(f"found {shape[0]} descriptors, expected {len(table)}")
+                raise ValueError(f"found {counted(shape[0], 'descriptor')}, expected {len(table)}")
             record = FeaturesRecord(
                 role=role,
                 model_digest=model_digest,

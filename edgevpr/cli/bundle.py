@@ -7,6 +7,7 @@ import typer
 
 from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
+from edgevpr.printable import counted
 
 group = new_app(
     help="Show what is in a bundle, check it, sign it.",
@@ -43,7 +44,7 @@ def show(bundle: Bundle, json: Json = False) -> None:
     if "min_cosine" in parity:
         rows.append(
             ["parity with FP32", f"cosine {parity['min_cosine']:.5f} at least, "
-             f"{parity['mean_cosine']:.5f} mean, {parity['images']} images"]
+             f"{parity['mean_cosine']:.5f} mean, {counted(parity['images'], 'image')}"]
         )  # fmt: skip
     console.table(str(bundle), ["", ""], rows)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from edgevpr.cli import console
+from edgevpr.printable import counted
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -24,7 +25,7 @@ def command(json: Json = False) -> None:
     rows = [
         ["edgevpr", report.edgevpr],
         ["Python", f"{report.python} ({report.executable})"],
-        ["platform", f"{report.platform}, {report.cpus} CPUs, {report.memory_gb:g} GB"],
+        ["platform", f"{report.platform}, {counted(report.cpus, 'CPU')}, {report.memory_gb:g} GB"],
         ["GPU", ", ".join(f"{g.name} (sm_{g.sm})" for g in machine.gpus) or machine.no_gpu],
         ["TensorRT", _tensorrt(machine)],
     ]

@@ -7,7 +7,7 @@ import typer
 
 from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 
 group = new_app(
     help="Add images to a gallery, remove some, compact it, roll it back, sign it.",
@@ -34,7 +34,7 @@ def add(
     change = add(gallery, features, replace=replace, track=console.track)
     if json:
         console.emit_json(change)
-    console.note(f"added {change.images} images to {gallery}")
+    console.note(f"added {counted(change.images, 'image')} to {gallery}")
     if change.drift is not None and change.drift.retrain:
         console.note(_advice(change.drift, gallery))
 
@@ -63,7 +63,7 @@ def remove(
     change = remove(gallery, place=place or (), path=path or (), near=point)
     if json:
         console.emit_json(change)
-    console.note(f"removed {change.images} images from {gallery}")
+    console.note(f"removed {counted(change.images, 'image')} from {gallery}")
 
 
 @group.command("compact")
@@ -90,7 +90,7 @@ def compact(
         change = maintain.compact(gallery, keep=keep, track=console.track)
     if json:
         console.emit_json(change)
-    console.note(f"{gallery}: {change.images} added images folded in, {change.detail}")
+    console.note(f"{gallery}: {counted(change.images, 'added image')} folded in, {change.detail}")
 
 
 @group.command("rollback")

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgevpr.errors import DataError, EdgeVPRError
 from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.printable import counted
 
 Batch = list[tuple[int, int]]
 
@@ -220,8 +221,8 @@ class PlaceBatches(Sampler[Batch]):
         self.groups = [group for group in groups if len(group) >= images_per_place]
         if len(self.groups) < 2:
             raise DataError(
-                f"found {len(self.groups)} place(s) with {images_per_place} images or more, "
-                "expected 2 or more: pass a smaller `images_per_place`"
+                f"found {counted(len(self.groups), 'place')} with {images_per_place} images or "
+                "more, expected 2 or more: pass a smaller `images_per_place`"
             )
         self.images_per_place, self.seed = images_per_place, seed
         self.places_per_batch = min(places_per_batch, len(self.groups))

@@ -92,3 +92,17 @@ def test_interrupted_verbs_leave_no_folder(number: signal.Signals) -> None:
     assert done.stderr.startswith("edgevpr: interrupted")
     assert done.stderr.count("\n") == 1
     assert not Path(done.stdout.strip()).exists()
+
+
+@pytest.mark.parametrize(("number", "stream"), [(1, "stdout"), (2, "stderr")])
+def test_a_descriptor_that_can_only_be_read(tmp_path: Path, number: int, stream: str) -> None:
+    """A shell opens its script under the number that is closed, and hands it on with exec."""
+    script = tmp_path / "edgevpr"
+    script.write_text(f'exec "{sys.executable}" -m edgevpr "$@" {number}< "$0"\n')
+    done = subprocess.run(
+        ["sh", str(script), "devices", "none-such"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert getattr(done, stream) == ""
+    done = subprocess.run(["sh", str(script), "devices", "cpu"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -339,3 +339,16 @@ def test_names_that_are_no_utf8(world: World, tmp_path: Path) -> None:
     assert [line["place"] for line in lines] == [0, 1, 2]
     assert lines[1]["source"].endswith(r"/caf\xe9.png")
     assert [row["source"] for row in csv.DictReader(table.open())] == [x["source"] for x in lines]
+
+
+def test_what_a_folder_holds_and_is_not_read(world: World, tmp_path: Path) -> None:
+    """Is counted and named on stderr, and in the summary; a linked folder is answered."""
+    (tmp_path / "day1").symlink_to(world.drive)
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "@eaDir" / "thumb.png").symlink_to(world.image(0))
+    (tmp_path / "photo.heic").write_bytes(b"heic")
+    done = finish(command(world, tmp_path, "--limit", "2"))
+    assert done.returncode == 0, done.stderr
+    sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
+    assert sources == [f"{tmp_path}/day1/{name}.png" for name in ("000", "001")]
+    assert f"{tmp_path}: 1 left out (photo.heic: HEIC is not read" in done.stderr

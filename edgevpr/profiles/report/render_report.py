@@ -11,6 +11,7 @@ from typing import Any
 from edgevpr import __version__
 from edgevpr.artifacts.records import DeviceContext, ProfileRecord, ProfileRow
 from edgevpr.optional import require
+from edgevpr.printable import counted
 from edgevpr.profiles.report.figures import recall_figure, stage_figure
 from edgevpr.profiles.report.page import Section, Table
 from edgevpr.profiles.stage_times import format_ms, summarize
@@ -140,13 +141,15 @@ def stage_table(rows: Sequence[ProfileRow]) -> Table:
 def how_measured(record: ProfileRecord) -> str:
     """Sentences on what the numbers include."""
     text = (
-        f"{record.frames} frames of {record.source}, one at a time, after {record.warmup} that "
-        "were not counted. End to end runs from a decoded frame to a ranked list of places: "
-        "preprocessing, engine, search; decoding the file is timed by itself and left out."
+        f"{counted(record.frames, 'frame')} of {record.source}, one at a time, after "
+        f"{record.warmup} that were not counted. End to end runs from a decoded frame to a ranked "
+        "list of places: preprocessing, engine, search; decoding the file is timed by itself and "
+        "left out."
     )
     if record.queries:
         text += (
-            f" Recall: {record.queries} queries against {record.database} gallery images, "
+            f" Recall: {counted(record.queries, 'query')} against "
+            f"{counted(record.database, 'gallery image')}, "
             f"positives within {record.radius_m:g} m"
         )
         text += (

@@ -15,6 +15,7 @@ from typing import Any
 from edgevpr.data.image_files import EXTENSIONS
 from edgevpr.errors import DataError
 from edgevpr.optional import require
+from edgevpr.printable import counted
 from edgevpr.redact import redact_address
 from edgevpr.runtime.sources import cut_mcap
 from edgevpr.runtime.sources.content import content_of
@@ -109,7 +110,7 @@ class Bag:
 
     def _ended(self, count: int, why: str) -> None:
         self.remark = (
-            f"{self.path} ended after {count} of the {self.topic.count} images of "
+            f"{self.path} ended after {count} of the {counted(self.topic.count, 'image')} of "
             f"{self.topic.name} ({why}); it was cut off or is damaged from there on"
         )
 
@@ -166,7 +167,7 @@ def _choose(path: Path, topics: list[Topic], name: str | None) -> Topic:
             f"{' or '.join(DECODERS)}: pass another bag"
         )
     listed = ", ".join(f"{each.name} ({each.count})" for each in images)
-    what = f"no images on {name}" if name else f"images on {len(images)} topics"
+    what = f"no images on {name}" if name else f"images on {counted(len(images), 'topic')}"
     raise DataError(
         f"found {what} in {path} ({listed}), expected the name of one: pass "
         f"'{path}?topic={images[0].name}'"

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.data.left_out import LeftOut, summary
 from edgevpr.errors import DataError
 from edgevpr.preprocess import decode_image
 from edgevpr.printable import utf8
@@ -75,14 +76,20 @@ def files_of(source: Source) -> list[Path]:
 
 
 class ImageFiles:
-    """Image files in the order given. A file that cannot be read is a frame with an error."""
+    """Image files in the order given. A file that cannot be read is a frame with an error.
+
+    Args:
+        left_out: what was found ``where`` they are and is not read; the remark names it.
+    """
 
     live = False
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(
+        self, paths: Sequence[Path], left_out: Sequence[LeftOut] = (), *, where: str = ""
+    ) -> None:
         self.paths = list(paths)
         self.drops = 0
-        self.remark = ""
+        self.remark = f"{where}: {summary(left_out)}" if left_out else ""
 
     def __enter__(self) -> "ImageFiles":
         return self

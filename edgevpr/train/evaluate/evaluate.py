@@ -18,6 +18,7 @@ from edgevpr.files import write_atomic
 from edgevpr.optional import require
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
@@ -166,8 +167,9 @@ def _as_stored(
         rows.append(row)
     if len(database) != len(stored.table) or min(rows) < 0:
         raise DataError(
-            f"found features of {len(stored.table)} images at {features}, expected those of the "
-            f"{len(database)} images of the database: run edgevpr embed on the database again"
+            f"found features of {counted(len(stored.table), 'image')} at {features}, expected "
+            f"those of the {len(database)} images of the database: run edgevpr embed on the "
+            "database again"
         )
     to_stored = np.array(rows)
     order = np.argsort(to_stored)
