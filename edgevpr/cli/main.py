@@ -96,7 +96,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if is_usage_error(error):
         return 2, usage_sentence(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted: nothing half-written is left, run the same command again"
+        return 130, "interrupted: no output is half-written, run the same command again"
     if isinstance(error, MemoryError):
         return 7, "found no free memory, expected some: close other programs or lower --batch-size"
     if isinstance(error, BrokenPipeError):

@@ -154,7 +154,10 @@ def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path
     lines = part.read_text().splitlines()
     assert 0 < len(lines) < MANY
     assert json.loads(lines[-1])["frame"] == len(lines) - 1
-    assert str(part) in stderr
+    says = stderr.splitlines()[-1]
+    assert says.startswith("edgevpr: interrupted: before the end of ")
+    assert str(part) in says
+    assert stderr.count("interrupted") == 1
 
 
 def test_reader_that_goes_away(world: World, long_drive: Path) -> None:

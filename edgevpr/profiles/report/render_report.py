@@ -4,9 +4,12 @@ A page is a closing table and sections; a section holds text, tables, figures an
 pictures. ``standard_sections`` makes those every profile has; a caller adds its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
+
+import msgspec
 
 from edgevpr import __version__
 from edgevpr.artifacts.records import DeviceContext, ProfileRecord, ProfileRow
@@ -68,6 +71,31 @@ def report_from_records(records: Sequence[ProfileRecord], *, title: str = "") ->
         device="; ".join(devices),
         time=records[0].device.time if records else "",
     )
+
+
+def told_apart(records: Sequence[ProfileRecord], labels: Sequence[str]) -> list[ProfileRecord]:
+    """The records, every configuration of them under a name of its own.
+
+    A name that several have gets the label of its profile, and a number where that is not enough.
+    """
+    counts = Counter(row.configuration for record in records for row in record.rows)
+    taken: set[str] = set()
+    apart = []
+    for record, label in zip(records, labels, strict=True):
+        rows, evidence = [], dict(record.evidence)
+        for row in record.rows:
+            old = row.configuration
+            name = new = old if counts[old] == 1 else f"{old} ({label})"
+            number = 1
+            while new in taken:
+                number += 1
+                new = f"{name} {number}"
+            taken.add(new)
+            rows.append(msgspec.structs.replace(row, configuration=new))
+            if old in evidence:
+                evidence[new] = evidence.pop(old)
+        apart.append(msgspec.structs.replace(record, rows=rows, evidence=evidence))
+    return apart
 
 
 def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
@@ -150,7 +178,7 @@ def how_measured(record: ProfileRecord) -> str:
         text += (
             f" Recall: {counted(record.queries, 'query')} against "
             f"{counted(record.database, 'gallery image')}, "
-            f"positives within {record.radius_m:g} m"
+            f"positives {record.rule or f'within {record.radius_m:g} m'}"
         )
         text += (
             f"; {record.without_positives} queries have no positive and are not counted."

@@ -66,6 +66,7 @@ class Bag:
         topics, self._messages = self._open()
         try:
             self.topic = _choose(path, topics, topic)
+            self.total = self.topic.count
         except DataError:
             self._close()
             raise

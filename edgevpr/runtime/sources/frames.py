@@ -75,6 +75,12 @@ def files_of(source: Source) -> list[Path]:
     return [*getattr(source, "paths", ()), *([single] if isinstance(single, Path) else [])]
 
 
+def frames_of(source: Source) -> int | None:
+    """Frames that a source announces; None where it cannot know, as a camera."""
+    total = getattr(source, "total", None)
+    return total if isinstance(total, int) and total > 0 else None
+
+
 class ImageFiles:
     """Image files in the order given. A file that cannot be read is a frame with an error.
 
@@ -88,6 +94,7 @@ class ImageFiles:
         self, paths: Sequence[Path], left_out: Sequence[LeftOut] = (), *, where: str = ""
     ) -> None:
         self.paths = list(paths)
+        self.total = len(self.paths)
         self.drops = 0
         self.remark = f"{where}: {summary(left_out)}" if left_out else ""
 
@@ -129,9 +136,11 @@ class VideoFile:
                 f"found {path} ({path.stat().st_size} bytes), which OpenCV cannot open, expected a "
                 "complete video (mp4, mkv, avi): copy it again or convert it with ffmpeg"
             )
-        self._clock = VideoClock(
-            self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
-        )
+        announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        # Matroska does not say; OpenCV multiplies its duration by a guess of the rate.
+        guessed = path.suffix.lower() in (".mkv", ".webm") or not 0 < announced < 1e9
+        self.total = 0 if guessed else int(announced)
+        self._clock = VideoClock(announced, self._capture.get(cv2.CAP_PROP_FPS))
 
     def __enter__(self) -> "VideoFile":
         return self

@@ -53,7 +53,9 @@ def describe_images(
     device = best_device()
     training = network.training
     network = network.eval().to(device)
-    images = Images(root, table.paths, preprocess, skip_unreadable=skip_unreadable)
+    images = Images(
+        root, table.paths, preprocess, unreadable="drop" if skip_unreadable else "raise"
+    )
     start, stop = rows or (0, len(table))
     batches = loader(images, InOrder(start, stop, batch_size), workers)
     if out is None:
