@@ -18,6 +18,7 @@ from edgevpr.artifacts.space import check_same_space
 from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.files import release
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable, concat
 from edgevpr.preprocess import Preprocess
 from edgevpr.printable import counted
@@ -149,6 +150,7 @@ def _blocks(descriptors: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]
         release(descriptors)
 
 
+@keeps_inputs("out")
 def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     """Write one features artifact at ``out`` with the rows of all ``parts``, in order.
 

@@ -18,6 +18,7 @@ from edgevpr.data.read import TABLE, read_images
 from edgevpr.data.readings import iso_utc, position_problem, seconds_since_1970
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import replacing
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.utm import to_utm
 from edgevpr.progress import Track, silent
 
@@ -33,6 +34,7 @@ class Converted:
     left_out: list[LeftOut]
 
 
+@keeps_inputs("out")
 def convert(
     source: Path,
     out: Path,

@@ -23,6 +23,7 @@ from edgevpr.data.image_files import why_unreadable
 from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import UsageError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.optional import require
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -45,6 +46,7 @@ from edgevpr.train.record import Recorder, TrainingStep
 LAST = "last.ckpt"
 
 
+@keeps_inputs("out", "tensorboard")
 def fit(
     config: TrainConfig,
     out: Path,

@@ -12,6 +12,7 @@ from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
 from edgevpr.data.left_out import LeftOut
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -78,6 +79,7 @@ class _Done(msgspec.Struct, frozen=True):
     row: int
 
 
+@keeps_inputs("out")
 def embed(
     model: Path,
     images: Path,

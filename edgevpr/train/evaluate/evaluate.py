@@ -15,6 +15,7 @@ from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.optional import require
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
@@ -176,6 +177,7 @@ def _as_stored(
     return database.take(order), [np.sort(to_stored[row]) for row in good]
 
 
+@keeps_inputs("folder")
 def save_descriptors(result: Evaluated, folder: Path) -> None:
     """queries.npy (Q, D) and database.npy (N, D) float16, and the two image tables."""
     for name, values in (
