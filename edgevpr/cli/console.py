@@ -23,13 +23,13 @@ def note(message: str) -> None:
     print(shown(spell(message)), file=sys.stderr, flush=True)
 
 
-def interrupted(what_is_left: str) -> NoReturn:
-    """End an interrupted verb that has its own word on what it leaves.
+def interrupted(sentence: str) -> NoReturn:
+    """End an interrupted verb with its own sentence on what it leaves, in place of the usual one.
 
     Raises:
         SystemExit: with 130.
     """
-    note(f"edgevpr: interrupted: {what_is_left}")
+    note(f"edgevpr: {sentence}")
     raise SystemExit(130)
 
 

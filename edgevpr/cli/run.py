@@ -113,8 +113,8 @@ def command(
     else:
         console.note(console.json_text(summary))
     if cut_short:
-        kept = f", the answers so far are in {file.part}" if file else ""
-        console.interrupted(f"before the end of {redact_address(source)}{kept}")
+        kept = f": the answers so far are in {file.part}" if file else ""
+        console.interrupted(f"interrupted before the end of {redact_address(source)}{kept}")
     stopped_before_the_first = summary.interrupted and not summary.frames
     if summary.frames == summary.errors and not stopped_before_the_first:
         raise DataError(

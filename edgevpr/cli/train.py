@@ -48,7 +48,7 @@ def command(
     except KeyboardInterrupt:
         if has_checkpoint(output):
             console.interrupted(
-                "its finished epochs are kept: run the same command with --resume to go on"
+                "interrupted: finished epochs are kept, run the same command with --resume to go on"
             )
         raise
     if "parameters_m" not in record:

@@ -1,8 +1,10 @@
 """``edgevpr run`` as a process: lines, exit codes, signals, a reader that goes away."""
 
+import contextlib
 import csv
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -155,7 +157,7 @@ def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path
     assert 0 < len(lines) < MANY
     assert json.loads(lines[-1])["frame"] == len(lines) - 1
     says = stderr.splitlines()[-1]
-    assert says.startswith("edgevpr: interrupted: before the end of ")
+    assert says.startswith("edgevpr: interrupted before the end of ")
     assert str(part) in says
     assert stderr.count("interrupted") == 1
 
@@ -355,3 +357,46 @@ def test_what_a_folder_holds_and_is_not_read(world: World, tmp_path: Path) -> No
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [f"{tmp_path}/day1/{name}.png" for name in ("000", "001")]
     assert f"{tmp_path}: 1 left out (photo.heic: HEIC is not read" in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--limit", "7"], ["-o", "OUT"]])
+def test_a_bar_in_a_terminal(world: World, tmp_path: Path, more: list[str]) -> None:
+    """On stderr, with the count; stdout has the lines alone."""
+    more = [str(tmp_path / "out.jsonl") if word == "OUT" else word for word in more]
+    terminal, other_end = pty.openpty()
+    with subprocess.Popen(
+        command(world, world.drive, *more), stdout=subprocess.PIPE, stderr=other_end
+    ) as process:
+        os.close(other_end)
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+        drawn = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(terminal, 4096):
+                drawn += part
+    os.close(terminal)
+    assert process.returncode == 0, drawn
+    count = 7 if "--limit" in more else PLACES
+    assert b"locating frames" in drawn
+    assert f"{count}/{count}".encode() in drawn
+    assert drawn.rstrip().endswith(b"0 dropped, 0 unreadable")
+    lines = (tmp_path / "out.jsonl").read_bytes().splitlines() if "-o" in more else lines
+    assert [json.loads(line)["frame"] for line in lines] == list(range(count))
+
+
+def test_no_bar_in_a_pipe_nor_among_lines(world: World) -> None:
+    """Neither in a log, nor where the terminal shows the lines themselves."""
+    done = finish(command(world, world.drive, "--limit", "3"))
+    assert len(done.stderr.splitlines()) == 1
+    terminal, other_end = pty.openpty()
+    args = command(world, world.drive, "--limit", "3")
+    process = subprocess.Popen(args, stdout=other_end, stderr=other_end)
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert process.wait() == 0
+    assert b"locating" not in shown
+    assert len(shown.splitlines()) == 4
