@@ -54,6 +54,9 @@ def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
     open_standard_streams()
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
+    if not debug:
+        # OpenCV warns of every damaged image without its name; the sentences here have it.
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         with interruptible():
             run(sys.argv[1:])

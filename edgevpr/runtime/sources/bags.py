@@ -130,6 +130,8 @@ class Bag:
             raise
         except Exception as error:  # ReaderError, and what parsers raise on garbage
             topics = cut_mcap.topics(self.path) if _is_mcap(self.path) else []
+            if isinstance(error, (TypeError, LookupError, AttributeError, AssertionError)):
+                error = ValueError("damaged, or cut short")  # what parsers say on garbage
             if not topics:
                 raise DataError(
                     f"found {self.path}, which cannot be read as a bag ({error}), expected an MCAP "
