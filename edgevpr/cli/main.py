@@ -70,6 +70,10 @@ def main() -> None:
             sys.excepthook = _traceback
             raise
         code, sentence = explain(error)
+        if code == 130:
+            # Python dies of SIGINT at its end, whatever the code, if that came while a text was
+            # executed (dataclasses are made so); the next text makes it forget.
+            exec("")
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
         if isinstance(error, BrokenPipeError):
             # The reader of stdout is gone; flushing it at exit would fail again.

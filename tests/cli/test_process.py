@@ -106,3 +106,18 @@ def test_a_descriptor_that_can_only_be_read(tmp_path: Path, number: int, stream:
     assert getattr(done, stream) == ""
     done = subprocess.run(["sh", str(script), "devices", "cpu"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_in_the_making_of_a_class(tmp_path: Path) -> None:
+    """Ends with 130, too: Python remembers one that came while it executed a text."""
+    program = (
+        "import sys; from edgevpr.cli import main; sys.argv = ['edgevpr', 'doctor']\n"
+        "main.run = lambda words: exec('raise KeyboardInterrupt')\n"
+        "main.main()"
+    )
+    (tmp_path / "odd.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-m", "odd"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("edgevpr: interrupted: ")
