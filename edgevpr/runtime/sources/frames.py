@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.data.image_files import is_unread
 from edgevpr.data.left_out import LeftOut, summary
 from edgevpr.errors import DataError
 from edgevpr.preprocess import decode_image
@@ -172,6 +173,11 @@ def _read(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
     except OSError as error:
         return None, f"found {path} unreadable ({error.strerror}), expected an image: check it"
     image = decode_image(data)
+    if image is None and is_unread(path):
+        return None, (
+            f"found {path}, a picture of a type that is not read, expected a JPEG or PNG: "
+            "convert it"
+        )
     if image is None:
         return None, (
             f"found {path} ({data.size} bytes), which does not decode, expected a complete image: "

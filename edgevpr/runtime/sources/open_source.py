@@ -10,6 +10,7 @@ camera. Of a single file the content decides, not the ending.
 
 import errno
 import glob
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -45,6 +46,7 @@ def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
             "name one, . for the folder you are in"
         )
     if not _exists(uri):
+        uri = os.path.expanduser(uri)  # noqa: PTH111 - unknown users stay; quoted for a pattern
         if is_camera(uri):
             return open_camera(uri, camera)
         if uri.lower().startswith("file://"):

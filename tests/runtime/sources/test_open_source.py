@@ -332,3 +332,21 @@ def test_a_pattern_matches_pictures_of_any_name(tmp_path: Path) -> None:
     assert len(all_frames(f"{tmp_path}/.x/*")) == 1
     with pytest.raises(DataError, match=r"found 1 file and no image .*HEIC is not read"):
         open_source(f"{tmp_path}/*.heic")
+
+
+def test_a_pattern_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quoted so that the shell leaves it, which then leaves ~ as well."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    images(tmp_path / "drive", ["a.png", "b.png"])
+    assert len(all_frames("~/drive/*.png")) == len(all_frames("~/drive")) == 2
+    with pytest.raises(DataError, match="found nothing at ~nobody-of-this-name/x"):
+        open_source("~nobody-of-this-name/x")
+
+
+def test_a_picture_of_a_type_that_is_not_read(tmp_path: Path) -> None:
+    """Is to be converted, not replaced as if it were damaged."""
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (frame,) = all_frames(str(tmp_path / "a.heic"))
+    assert frame.image is None
+    assert "a type that is not read" in frame.error
+    assert frame.error.endswith(": convert it")
