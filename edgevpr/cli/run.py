@@ -9,6 +9,7 @@ import typer
 
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
+from edgevpr.printable import counted
 from edgevpr.runtime.run_options import RunOptions
 
 
@@ -118,8 +119,9 @@ def command(
     stopped_before_the_first = summary.interrupted and not summary.frames
     if summary.frames == summary.errors and not stopped_before_the_first:
         raise DataError(
-            f"none of the {summary.frames} frames of {redact_address(source)} could be read "
-            "and described, expected images: look at the errors above, and at the files"
+            f"found {counted(summary.frames, 'frame')} of {redact_address(source)} and none that "
+            "could be read and described, expected images: look at the errors above, and at the "
+            "files"
         )
     if isinstance(frames, runtime.LiveSource) and frames.gone:
         raise typer.Exit(DataError.exit_code)
