@@ -400,3 +400,33 @@ def test_no_bar_in_a_pipe_nor_among_lines(world: World) -> None:
     assert process.wait() == 0
     assert b"locating" not in shown
     assert len(shown.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-o", ""], "expected the name of a file"),
+        (["-o", "x" * 300], "a name too long"),
+        (["--sink", "csv:" + "x" * 300], "a name too long"),
+        (["--sink", "csv:"], "nothing after the colon"),
+        (["--sink", "nmea-tcp://[::1]"], "no port"),
+        (["--sink", "nmea-tcp://[::1"], "Invalid IPv6 URL"),
+    ],
+)
+def test_names_that_cannot_be_written(world: World, options: list[str], says: str) -> None:
+    """Are usage errors in one sentence, before a frame is answered."""
+    done = finish(command(world, world.image(0), *options))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr.splitlines()[-1]
+    assert "unexpected" not in done.stderr
+
+
+def test_a_file_that_may_not_grow(world: World, tmp_path: Path) -> None:
+    """As on a file system of 4 GB: whole lines up to there, and code 7."""
+    words = command(world, world.drive, "-o", str(tmp_path / "out.jsonl"))
+    done = finish(["sh", "-c", 'ulimit -f 4; exec "$0" "$@"', *words])
+    assert done.returncode == 7
+    assert "at the largest size that its file system or ulimit -f allows" in done.stderr
+    lines = (tmp_path / "out.jsonl.part").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
+    assert 0 < len(lines) < PLACES
