@@ -52,9 +52,8 @@ def test_sign_and_verify(made: Path, tmp_path: Path, kind: str) -> None:
         argument = load(kind).commands[name].params[0]
         assert argument.metavar == kind.upper()
         assert argument.help.startswith(f"{kind.capitalize()} artifact")
-    assert f"the {kind} must be signed" in edgevpr(kind, "verify", "--help").replace(
-        "\n", " "
-    ).replace("  ", "")
+    text = " ".join(edgevpr(kind, "verify", "--help").split())
+    assert f"the {kind} must be signed" in text
 
 
 def test_a_bundle_for_onnx_runtime_needs_no_engine(made: Path, tmp_path: Path) -> None:
