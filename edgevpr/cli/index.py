@@ -151,8 +151,8 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
         )
     if record.without_positives:
         console.note(
-            f"{record.without_positives} of {counted(record.tuning_queries, 'query')} without a "
-            "gallery image of their place: not in R@K"
+            f"{record.without_positives} of {record.tuning_queries} queries have no gallery image "
+            "of their place; they are not in R@K"
         )
     if asked and record.chosen.exact_agreement < target:
         cause = (
