@@ -1,6 +1,7 @@
 """Header of an image file: its format and its size in pixels, read without decoding."""
 
 import struct
+from collections.abc import Iterator
 
 #: Pixels of the largest image that is decoded: 0.8 GB of RGB. A PNG of one colour and a thousand
 #: times that fits a few MB.
@@ -17,6 +18,10 @@ _FORMATS = (
 )
 #: JPEG's start-of-frame markers: C0 to CF without DHT, JPG and DAC (ITU-T T.81, table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: Start of scan.
+SCAN = 0xDA
+#: A byte FF of data, TEM, restarts, start and end of image: no length follows.
+_ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 
 
 def image_format(data: bytes) -> str | None:
@@ -63,17 +68,31 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _jpeg(data: bytes) -> tuple[int, int] | None:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, where its FF is) of a JPEG's segments up to the first scan, that included.
+
+    Fill bytes are stepped over, and bytes that belong to no segment too, as libjpeg does: USB
+    cameras write some. Markers without a length (T.81, table B.1) have no content.
+    """
     at = 2
-    while data[at] == 0xFF:
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
-        elif marker in _FRAMES:
+        elif marker in _ALONE:
+            at += 2
+        else:
+            yield marker, at
+            if marker == SCAN:
+                return
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    for marker, at in jpeg_segments(data):
+        if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
 
 

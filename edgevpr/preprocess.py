@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import DataError
-from edgevpr.image_header import MAX_PIXELS, image_size
+from edgevpr.image_header import MAX_PIXELS, SCAN, image_size, jpeg_segments
 
 #: Bytes from the start in which the size is looked for; JPEGs carry previews before it.
 _HEADER = 1 << 22
@@ -124,13 +124,5 @@ def _is_cut_jpeg(data: bytes) -> bool:
     """
     if not data.startswith(b"\xff\xd8"):
         return False
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == 0xDA:  # start of scan
-            return data.find(b"\xff\xd9", at) < 0
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return True
+    scan = next((at for marker, at in jpeg_segments(data) if marker == SCAN), -1)
+    return scan < 0 or data.find(b"\xff\xd9", scan) < 0

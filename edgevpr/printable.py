@@ -21,6 +21,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in utf8(text))
 
 
+def counted(number: int, noun: str, *, spec: str = "") -> str:
+    """``1 image``, ``2 images``; ``spec`` formats the number, as after the colon of an f-string."""
+    plural = noun[:-1] + "ies" if noun.endswith(("ry", "ty")) else noun + "s"
+    return f"{number:{spec}} {noun if number == 1 else plural}"
+
+
 def _byte(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:

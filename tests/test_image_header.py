@@ -52,3 +52,10 @@ def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found 40000 x 30000 pixels in .*pano\.png, expected 268"):
         read_image(file)
     assert why_unreadable(file).startswith("40000 x 30000 pixels")
+
+
+def test_bytes_between_the_segments_hide_no_size() -> None:
+    """Catches a panorama of too many pixels that is decoded because of them."""
+    data = bytes(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1])
+    at = data.index(b"\xff\xdb")
+    assert image_size(data[:at] + b"\0\0\0" + data[at:]) == (64, 48)

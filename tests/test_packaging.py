@@ -4,9 +4,13 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("train", "compile", "runtime", "profiles")
@@ -110,6 +114,41 @@ def test_constraints_cover_what_is_asked_for() -> None:
     # On other machines only: a GPU's TensorRT and pycuda.
     missing = {a.lower().replace("_", "-") for a in asked} - {p.lower() for p in pinned}
     assert missing == {"tensorrt", "pycuda"}
+
+
+def brought_by(asked: list[str]) -> set[str]:
+    """Names of all that pip installs for these requirements, as the packages here say."""
+    found: set[str] = set()
+    waiting = [Requirement(line) for line in asked]
+    while waiting:
+        one = waiting.pop()
+        if one.marker is not None and not one.marker.evaluate({"extra": ""}):
+            continue
+        name = canonicalize_name(one.name)
+        if name in found:
+            continue
+        found.add(name)
+        for line in metadata.requires(name) or []:
+            below = Requirement(line)
+            extras = ["", *one.extras]
+            if below.marker is None or any(below.marker.evaluate({"extra": e}) for e in extras):
+                below.marker = None
+                waiting.append(below)
+    return found
+
+
+def test_the_device_runtime_stays_small() -> None:
+    """pip install edgevpr brings no torch, onnx, Pillow nor compiler, not by way of another."""
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())["project"]
+    brought = brought_by(project["dependencies"])
+    assert {"numpy", "faiss-cpu", "onnxruntime", "rich"} <= brought
+    heavy = {
+        "torch", "torchvision", "timm", "onnx", "onnxscript", "pillow", "scipy", "scikit-learn",
+        "matplotlib", "nvidia-modelopt", "tensorrt", "pycuda", "ray", "lightning",
+    }  # fmt: skip
+    assert not brought & heavy
+    photos = brought_by([*project["dependencies"], *project["optional-dependencies"]["photos"]])
+    assert photos - brought == {"pillow"}
 
 
 def test_constraints_pin_one_version_for_each_python() -> None:

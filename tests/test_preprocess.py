@@ -187,3 +187,20 @@ def test_normalize_is_its_formula() -> None:
 def test_senseless_specs_are_refused_when_read(record: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(record, type=Preprocess)
+
+
+@pytest.mark.parametrize(
+    "stray", [b"\0\0\0", b"\x12", b"\xff\0", b"\xff\x01", b"\0\xff\xff", b"x" * 999]
+)
+@pytest.mark.parametrize("before", [b"\xff\xdb", b"\xff\xc0", b"\xff\xda"])
+def test_bytes_between_the_segments_of_a_jpeg(tmp_path: Path, stray: bytes, before: bytes) -> None:
+    """USB cameras write some; libjpeg steps over them, and the pixels are the same."""
+    data = encode(".jpg", SCENE)
+    at = data.index(before)
+    (tmp_path / "a.jpg").write_bytes(data)
+    strewn = data[:at] + stray + data[at:]
+    (tmp_path / "b.jpg").write_bytes(strewn)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jpg"), read_image(tmp_path / "a.jpg"))
+    (tmp_path / "cut.jpg").write_bytes(strewn[:-20])
+    with pytest.raises(DataError, match="expected a complete"):
+        read_image(tmp_path / "cut.jpg")

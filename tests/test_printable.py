@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from edgevpr.printable import printable, shell_word, utf8
+from edgevpr.printable import counted, printable, shell_word, utf8
 
 
 def test_bytes_that_are_no_utf8() -> None:
@@ -23,3 +23,12 @@ def test_words_of_a_command() -> None:
     assert shell_word(Path("maps/city")) == "maps/city"
     assert shell_word(Path("my maps/it's")) == "'my maps/it'\"'\"'s'"
     assert shell_word("-o") == "./-o"
+
+
+def test_counted() -> None:
+    assert counted(1, "golden image") == "1 golden image"
+    assert counted(0, "image") == "0 images"
+    assert (counted(1, "city"), counted(2, "city")) == ("1 city", "2 cities")
+    assert (counted(1, "query"), counted(3, "query")) == ("1 query", "3 queries")
+    assert counted(62514, "place", spec=",") == "62,514 places"
+    assert counted(2, "key") == "2 keys"

@@ -17,8 +17,10 @@ from edgevpr.artifacts.space import check_same_space
 from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
 from edgevpr.files import link_or_copy, release
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable, concat
 from edgevpr.preprocess import Preprocess
+from edgevpr.printable import counted
 
 #: How far from 1 the length of a descriptor may be.
 LENGTH_SLACK = 0.02
@@ -107,7 +109,7 @@ class Features:
             else:
                 shape = _write_rows(to, descriptors, len(table))
             if shape[0] != len(table):
-                raise ValueError(f"found {shape[0]} descriptors, expected {len(table)}")
+                raise ValueError(f"found {counted(shape[0], 'descriptor')}, expected {len(table)}")
             record = FeaturesRecord(
                 role=role,
                 model_digest=model_digest,
@@ -147,6 +149,7 @@ def _blocks(descriptors: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]
         release(descriptors)
 
 
+@keeps_inputs("out")
 def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     """Write one features artifact at ``out`` with the rows of all ``parts``, in order.
 

@@ -16,6 +16,7 @@ from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.artifacts.tables import read_table
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.places.table import concat
+from edgevpr.printable import counted
 
 INDEX, TABLE, PROJECTION = "index.faiss", "images.csv", "projection.npy"
 ADDED_INDEX, ADDED_VECTORS, ADDED_TABLE = "added.faiss", "added.npy", "added.csv"
@@ -111,15 +112,15 @@ class GalleryFiles:
     ) -> None:
         if found != expected:
             raise CorruptArtifactError(
-                f"found {found[0]} vectors of {found[1]} numbers in {self.path / name}, expected "
-                f"what its record says, {expected[0]} of {expected[1]}: {repair}"
+                f"found {counted(found[0], 'vector')} of {found[1]} numbers in {self.path / name}, "
+                f"expected what its record says, {expected[0]} of {expected[1]}: {repair}"
             )
 
     def _check_count(self, name: str, found: int, expected: int, command: str) -> None:
         if found != expected:
             raise CorruptArtifactError(
-                f"found {found} images in {self.path / name}, expected what its record says, "
-                f"{expected}: repair the gallery with {command}"
+                f"found {counted(found, 'image')} in {self.path / name}, expected what its record "
+                f"says, {expected}: repair the gallery with {command}"
             )
 
 

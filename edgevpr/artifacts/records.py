@@ -388,3 +388,5 @@ class ProfileRecord(msgspec.Struct, frozen=True):
     radius_m: float
     #: evidence of the bundles measured, by configuration.
     evidence: dict[str, dict[str, Any]]
+    #: what made a gallery image a positive, in words; "" in older profiles: within the radius.
+    rule: str = ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevpr.cli import console
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 
 if TYPE_CHECKING:
     from edgevpr.compile.engine.sidecars import BuildReport
@@ -64,14 +64,14 @@ def show(report: "BuildReport") -> None:
         )
         if layers := report.layers.get(engine.engine):
             counts = ", ".join(f"{n} {name}" for name, n in layers.precisions.items())
-            console.note(f"{layers.layers} layers after fusion: {counts}")
+            console.note(f"{counted(layers.layers, 'layer')} after fusion: {counts}")
     if report.fell_back:
         console.note(f"{len(report.fell_back)} layers run on the GPU, as the DLA lacks them:")
         for name in report.fell_back:
             console.note(f"  {name}")
     if report.parity is not None:
         console.note(
-            f"parity with FP32 on {report.parity.images} golden images: cosine at least "
+            f"parity with FP32 on {counted(report.parity.images, 'golden image')}: cosine at least "
             f"{report.parity.min_cosine:.5f}, mean {report.parity.mean_cosine:.5f}"
         )
     if report.latency is not None:

@@ -1,22 +1,25 @@
 """Verbs ``edgevpr bundle ...``: content, hashes and signature of a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
+from edgevpr.printable import counted
+
+if TYPE_CHECKING:
+    from edgevpr.artifacts.records import BundleRecord
 
 group = new_app(
     help="Show what is in a bundle, check it, sign it.",
 )
 Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @group.command("show")
-def show(bundle: Bundle, json: Json = False) -> None:
+def show(bundle: Bundle, json: signatures.Json = False) -> None:
     """Show a bundle's target, precision, sizes, engines and parity."""
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import BundleRecord
@@ -36,38 +39,28 @@ def show(bundle: Bundle, json: Json = False) -> None:
         ["descriptor space", opened.manifest.space],
         ["projection fused", record.projection[:12] or "no"],
         ["graph SHA-256", record.graph_sha256],
-        ["engines", ", ".join(record.engines) or "none: run edgevpr build on the device"],
+        ["engines", _engines(record)],
         ["files", f"{len(opened.manifest.files)}, {size / 1e6:.1f} MB"],
         ["signed", "yes" if "signature.json" in opened.manifest.files else "no"],
     ]
     if "min_cosine" in parity:
         rows.append(
             ["parity with FP32", f"cosine {parity['min_cosine']:.5f} at least, "
-             f"{parity['mean_cosine']:.5f} mean, {parity['images']} images"]
+             f"{parity['mean_cosine']:.5f} mean, {counted(parity['images'], 'image')}"]
         )  # fmt: skip
     console.table(str(bundle), ["", ""], rows)
 
 
-@group.command("verify")
-def verify(
-    bundle: Bundle,
-    trusted_keys: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of public keys, one a line: the bundle must be signed by one of them. "
-            "Without it, that of EDGEVPR_TRUSTED_KEYS."
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Check every file's hash, the signature, and who answers for each engine."""
-    signatures.verify(bundle, "bundle", trusted_keys, json=json)
+def _engines(record: "BundleRecord") -> str:
+    if record.runtime == "onnxruntime":
+        return "none needed: ONNX Runtime runs the graph"
+    return ", ".join(record.engines) or "none: run edgevpr build on the device"
 
 
 @group.command("key")
 def key(
     output: Annotated[Path, typer.Option("--output", "-o", help="Private key to write.")],
-    json: Json = False,
+    json: signatures.Json = False,
 ) -> None:
     """Make a key to sign with; prints the line for a robot's file of trusted keys."""
     from edgevpr.artifacts.sign import new_key
@@ -79,15 +72,11 @@ def key(
     print(f"{public} {output.stem}")
 
 
-@group.command("sign")
-def sign_bundle(
-    bundle: Bundle,
-    private_key: Annotated[
-        Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
-    ],
-    name: signatures.Name = "",
-    version: signatures.Version = None,
-    json: Json = False,
-) -> None:
-    """Sign a bundle, its engines too; one that a board builds later has the board's signature."""
-    signatures.sign_artifact(bundle, "bundle", private_key, name, version, json=json)
+signatures.add_to(
+    group,
+    "bundle",
+    made_by="compile",
+    verifying="Check every file's hash, the signature, and who answers for each engine.",
+    signing="Sign a bundle, its engines too; one that a board builds later has the board's "
+    "signature.",
+)

@@ -8,7 +8,7 @@ import typer
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
 from edgevpr.compile.options import CompileOptions
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import BundleRecord
@@ -43,7 +43,8 @@ def command(
         return
     parity = record.evidence["parity"]
     console.table(
-        f"{record.precision} against fp32, {parity['images']} images ({parity['provenance']})",
+        f"{record.precision} against fp32, {counted(parity['images'], 'image')} "
+        f"({parity['provenance']})",
         ["max error", "min cosine", "mean cosine", "nodes", "int8 layers", "MB"],
         [
             [

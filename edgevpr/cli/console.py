@@ -5,11 +5,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from edgevpr.cli.spelling import spell
 from edgevpr.printable import printable, utf8
 from edgevpr.redact import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import ProgressColumn
 
 T = TypeVar("T")
 
@@ -17,6 +21,16 @@ T = TypeVar("T")
 def note(message: str) -> None:
     """A remark on stderr, without secrets; `name` of a parameter is printed as the verb's flag."""
     print(shown(spell(message)), file=sys.stderr, flush=True)
+
+
+def interrupted(sentence: str) -> NoReturn:
+    """End an interrupted verb with its own sentence on what it leaves, in place of the usual one.
+
+    Raises:
+        SystemExit: with 130.
+    """
+    note(f"edgevpr: {sentence}")
+    raise SystemExit(130)
 
 
 def shown(text: str) -> str:
@@ -47,20 +61,51 @@ def _told(value: Any) -> Any:
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """``edgevpr.progress.Track`` that draws a bar with count, elapsed time and ETA on stderr."""
+    from rich.progress import Progress
+
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with Progress(*_columns(), console=_stderr()) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+@contextlib.contextmanager
+def counting(
+    description: str, total: int | None, *, beside_lines: bool
+) -> Iterator[Callable[[], None]]:
+    """A function that moves a bar on by one; the bar is on stderr, and only in a terminal.
+
+    Args:
+        total: None where the end is not known, such as that of a camera.
+        beside_lines: data goes to stdout meanwhile; no bar where that is the terminal, too.
+    """
+    if not sys.stderr.isatty() or (beside_lines and sys.stdout.isatty()):
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    with Progress(*_columns(), console=_stderr(), redirect_stdout=False) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _stderr() -> "Console":
     from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _columns() -> "list[ProgressColumn]":
+    """Description, bar, count, elapsed time and ETA."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    console = Console(stderr=True)
-    with Progress(
+    return [
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -68,9 +113,7 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        yield from progress.track(items, total=total, description=description)
+    ]
 
 
 def table(title: str, columns: list[str], rows: Iterable[list[Any]]) -> None:

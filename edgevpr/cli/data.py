@@ -7,6 +7,7 @@ import typer
 
 from edgevpr.cli import console
 from edgevpr.cli.verbs import new_app
+from edgevpr.printable import counted
 
 group = new_app(
     help="Check data sets against papers' protocols, and convert photos.",
@@ -65,13 +66,14 @@ def check_data(
             )
             places, count = sum(c.places for c in cities), sum(c.images for c in cities)
             console.note(
-                f"{len(cities)} cities, {places:,} places, {count:,} images; the whole training "
-                "set has 23 cities, 62,514 places and 529,506 images (Ali-bey et al., 2022)"
+                f"{counted(len(cities), 'city')}, {counted(places, 'place', spec=',')}, "
+                f"{counted(count, 'image', spec=',')}; the whole training set has 23 cities, "
+                "62,514 places and 529,506 images (Ali-bey et al., 2022)"
             )
         if damaged := [image for c in cities for image in c.unreadable]:
             raise DataError(
-                f"found {len(damaged)} images of {path} that cannot be read, the first being "
-                f"{damaged[0]}, expected none: replace them, or remove their rows"
+                f"found {counted(len(damaged), 'image')} of {path} that cannot be read, the first "
+                f"being {damaged[0]}, expected none: replace them, or remove their rows"
             )
         return
     found = check(name, path, unreadable=unreadable if decode else None)
@@ -136,4 +138,4 @@ def convert_photos(
         console.emit_json(made)
         return
     left = f"; {summary(made.left_out)}" if made.left_out else ""
-    console.note(f"wrote {output}: {made.images} photos{left}")
+    console.note(f"wrote {output}: {counted(made.images, 'photo')}{left}")

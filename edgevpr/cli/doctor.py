@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from edgevpr.cli import console
+from edgevpr.printable import counted
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -24,7 +25,7 @@ def command(json: Json = False) -> None:
     rows = [
         ["edgevpr", report.edgevpr],
         ["Python", f"{report.python} ({report.executable})"],
-        ["platform", f"{report.platform}, {report.cpus} CPUs, {report.memory_gb:g} GB"],
+        ["platform", f"{report.platform}, {counted(report.cpus, 'CPU')}, {report.memory_gb:g} GB"],
         ["GPU", ", ".join(f"{g.name} (sm_{g.sm})" for g in machine.gpus) or machine.no_gpu],
         ["TensorRT", _tensorrt(machine)],
     ]
@@ -33,7 +34,13 @@ def command(json: Json = False) -> None:
         rows.insert(3, ["board", f"{board.model}, {board.target or 'no profile'}, {jetpack}"])
         rows.insert(4, ["power mode", board.power_mode or "unknown: run nvpmodel -q"])
     console.table("This machine", ["", ""], rows)
-    console.table("Packages", ["extra", "state", "installed"], _extras(machine.packages))
+    # A board has TensorRT from JetPack; a PC's comes with pip, and would hide it.
+    other = "jetson" if machine.board is None else "cuda"
+    console.table(
+        "Packages, by extra: pip install 'edgevpr[EXTRA]'",
+        ["extra", "state", "installed"],
+        _extras([p for p in machine.packages if p.extra != other]),
+    )
     console.table(
         "Live cameras",
         ["backend", "installed", "opens", "lacks"],
@@ -45,7 +52,7 @@ def command(json: Json = False) -> None:
     console.table(
         "Targets",
         ["target", "build here", "run here", "why not, and the next command"],
-        _grouped(report.targets),
+        _grouped(report),
     )
     for problem in report.problems:
         console.note(f"problem: {problem}")
@@ -60,26 +67,32 @@ def _extras(packages: list[Any]) -> list[list[str]]:
         here = [p for p in packages if p.extra == extra]
         lacks = [p.name for p in here if p.version is None]
         found = [f"{p.name} {p.version}{'' if p.ok else ' (!)'}" for p in here if p.version]
-        command = f"edgevpr[{extra}]" if extra else "edgevpr"
-        state = f"lacks {', '.join(lacks)}: pip install '{command}'" if lacks else "complete"
+        state = f"lacks {', '.join(lacks)}" if lacks else "complete"
         rows.append([extra or "(none)", state, ", ".join(found)])
     return rows
 
 
-def _grouped(states: list[Any]) -> list[list[str]]:
-    """One row a target; boards with the same state as their family are counted beside it."""
+def _grouped(report: Any) -> list[list[str]]:
+    """One row a state; of targets of one family that share it, the first and how many more.
+
+    A reason is said once: a problem of the machine below the table, and only there.
+    """
     from edgevpr.device.targets import load_target
 
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for state in states:
-        run = "yes" if state.run else "no"
+    rows: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for state in report.targets:
         reason = state.build_reason or state.run_reason
-        key = (load_target(state.target).family, state.build, run, reason)
-        rows.setdefault(key, []).append(state.target)
+        if reason in report.problems:
+            reason = "see the problem below"
+        families = rows.setdefault((state.build, "yes" if state.run else "no", reason), {})
+        families.setdefault(load_target(state.target).family, []).append(state.target)
     return [
-        [names[0] + (f" (+ {len(names) - 1})" if len(names) > 1 else ""), build, run, reason]
-        for (_, build, run, reason), names in rows.items()
+        [", ".join(map(_counted, families.values())), *state] for state, families in rows.items()
     ]
+
+
+def _counted(names: list[str]) -> str:
+    return names[0] + (f" (+ {len(names) - 1})" if names[1:] else "")
 
 
 def _tensorrt(machine: Any) -> str:

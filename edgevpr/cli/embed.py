@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevpr.cli import console
+from edgevpr.printable import counted
 
 if TYPE_CHECKING:
     from edgevpr.artifacts.records import FeaturesRecord
@@ -62,7 +63,9 @@ def command(
     if json:
         console.emit_json(record)
     else:
-        console.note(f"wrote {output}: {record.count} descriptors of {record.dim} dimensions")
+        console.note(
+            f"wrote {output}: {counted(record.count, 'descriptor')} of {record.dim} dimensions"
+        )
     if left_out:
         console.note(summary(left_out))
 

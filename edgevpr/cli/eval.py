@@ -49,16 +49,18 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
+    from edgevpr.places.positives import rule_of
     from edgevpr.train.evaluate.evaluate import evaluate, save_descriptors
     from edgevpr.train.evaluate.sheet import save_sheet
 
-    results = []
+    results, rules = [], []
     for path in (model, *(compare or [])):
         done = evaluate(
             path, data, features=features, protocol=protocol, radius_m=radius_m,
             batch_size=batch_size, track=console.track,
         )  # fmt: skip
         results.append((path, done.recall))
+        rules.append(rule_of(done.queries, done.gallery, radius_m))
         if path is model:
             if per_query is not None:
                 write_atomic(per_query, done.to_csv().encode())
@@ -79,7 +81,7 @@ def command(
         )
     else:
         print(recall.line())
-    rule = f"within {radius_m:g} m" if protocol is None else f"by the rule of {protocol}"
+    rule = rules[0] if protocol is None else f"by the rule of {protocol}"
     console.note(
         f"#database: {recall.database}, #queries: {recall.queries}, "
         f"{recall.without_positives} of them without a positive {rule} (left out)"

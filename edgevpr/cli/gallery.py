@@ -7,13 +7,12 @@ import typer
 
 from edgevpr.cli import console, signatures
 from edgevpr.cli.verbs import new_app
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 
 group = new_app(
     help="Add images to a gallery, remove some, compact it, roll it back, sign it.",
 )
 Gallery = Annotated[Path, typer.Argument(help="Gallery artifact (edgevpr index).")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @group.command("add")
@@ -26,7 +25,7 @@ def add(
         bool,
         typer.Option("--replace", help="Take out images of the same path that are in the gallery."),
     ] = False,
-    json: Json = False,
+    json: signatures.Json = False,
 ) -> None:
     """Add images beside the index; say whether its codebook fits them."""
     from edgevpr.compile.gallery_updates.change import add
@@ -34,7 +33,7 @@ def add(
     change = add(gallery, features, replace=replace, track=console.track)
     if json:
         console.emit_json(change)
-    console.note(f"added {change.images} images to {gallery}")
+    console.note(f"added {counted(change.images, 'image')} to {gallery}")
     if change.drift is not None and change.drift.retrain:
         console.note(_advice(change.drift, gallery))
 
@@ -53,7 +52,7 @@ def remove(
         str | None,
         typer.Option(help="lat,lon,radius in degrees and metres: all images taken there go."),
     ] = None,
-    json: Json = False,
+    json: signatures.Json = False,
 ) -> None:
     """Take images out of all answers, by place, path or position."""
     from edgevpr.compile.gallery_updates.change import remove
@@ -63,7 +62,7 @@ def remove(
     change = remove(gallery, place=place or (), path=path or (), near=point)
     if json:
         console.emit_json(change)
-    console.note(f"removed {change.images} images from {gallery}")
+    console.note(f"removed {counted(change.images, 'image')} from {gallery}")
 
 
 @group.command("compact")
@@ -77,7 +76,7 @@ def compact(
         ),
     ] = None,
     keep: Annotated[int, typer.Option(min=0, help="Earlier generations to keep for rollback.")] = 1,
-    json: Json = False,
+    json: signatures.Json = False,
 ) -> None:
     """Fold added and removed images into a new index; ids stay as they are."""
     from edgevpr.compile.gallery_updates import change as maintain
@@ -90,11 +89,11 @@ def compact(
         change = maintain.compact(gallery, keep=keep, track=console.track)
     if json:
         console.emit_json(change)
-    console.note(f"{gallery}: {change.images} added images folded in, {change.detail}")
+    console.note(f"{gallery}: {counted(change.images, 'added image')} folded in, {change.detail}")
 
 
 @group.command("rollback")
-def rollback(gallery: Gallery, json: Json = False) -> None:
+def rollback(gallery: Gallery, json: signatures.Json = False) -> None:
     """Go back to the state before the last change."""
     from edgevpr.artifacts.generations import rollback
 
@@ -105,7 +104,7 @@ def rollback(gallery: Gallery, json: Json = False) -> None:
 
 
 @group.command("stats")
-def stats(gallery: Gallery, json: Json = False) -> None:
+def stats(gallery: Gallery, json: signatures.Json = False) -> None:
     """Count images, bytes and generations; show changes and drift."""
     from edgevpr.compile.gallery_updates.stats import stats
 
@@ -142,34 +141,13 @@ def stats(gallery: Gallery, json: Json = False) -> None:
             console.note(_advice(drifts[-1], gallery))
 
 
-@group.command("verify")
-def verify(
-    gallery: Gallery,
-    trusted_keys: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of public keys, one a line: the gallery must be signed by one of them. "
-            "Without it, that of EDGEVPR_TRUSTED_KEYS."
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Check every file's hash and the signature."""
-    signatures.verify(gallery, "gallery", trusted_keys, json=json)
-
-
-@group.command("sign")
-def sign_gallery(
-    gallery: Gallery,
-    private_key: Annotated[
-        Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
-    ],
-    name: signatures.Name = "",
-    version: signatures.Version = None,
-    json: Json = False,
-) -> None:
-    """Sign a gallery as it is now; a change takes the signature away."""
-    signatures.sign_artifact(gallery, "gallery", private_key, name, version, json=json)
+signatures.add_to(
+    group,
+    "gallery",
+    made_by="index",
+    verifying="Check every file's hash and the signature.",
+    signing="Sign a gallery as it is now; a change takes the signature away.",
+)
 
 
 def _drift(drift: Any) -> str:

@@ -8,6 +8,7 @@ import typer
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
 from edgevpr.compile.index.index_options import IndexOptions
+from edgevpr.printable import counted
 
 
 @takes(IndexOptions)
@@ -90,7 +91,8 @@ def _show(record: Any) -> None:
         )
     last = "ms board" if predicted else "ms p95"
     console.table(
-        f"{record.count} images, {record.factory}, {record.bytes_per_image:g} bytes an image",
+        f"{counted(record.count, 'image')}, {record.factory}, {record.bytes_per_image:g} bytes an "
+        "image",
         ["search", "dim", "agreement %", "R@1", "R@5", "ms p50", last],
         rows,
     )
@@ -120,9 +122,9 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
 
     if record.tuned_on == "gallery":
         console.note(
-            f"tuned on {record.tuning_queries} images of the map itself, each left out of its own "
-            "search: pass --queries with the query network's features of held-out images for "
-            "evidence about real queries"
+            f"tuned on {counted(record.tuning_queries, 'image')} of the map itself, each left out "
+            "of its own search: pass --queries with the query network's features of held-out "
+            "images for evidence about real queries"
         )
     elif record.tuned_on != "queries":
         console.note(
@@ -150,7 +152,7 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
     if record.without_positives:
         console.note(
             f"{record.without_positives} of {record.tuning_queries} queries have no gallery image "
-            "within --radius; they are not in R@K"
+            "of their place; they are not in R@K"
         )
     if asked and record.chosen.exact_agreement < target:
         cause = (

@@ -60,6 +60,9 @@ def main() -> None:
     """Entry point: run a verb, end with the exit code of its class of error."""
     open_standard_streams()
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("EDGEVPR_DEBUG"))
+    if not debug:
+        # OpenCV warns of every damaged image without its name; the sentences here have it.
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     told = Interruption()
     try:
         with interruptible() as told:
@@ -76,6 +79,10 @@ def main() -> None:
             sys.excepthook = _traceback
             raise
         code, sentence = explain(error)
+        if code == 130:
+            # Python dies of SIGINT at its end, whatever the code, if that came while a text was
+            # executed (dataclasses are made so); the next text makes it forget.
+            exec("")
         print(f"edgevpr: {sentence}", file=sys.stderr, flush=True)
         if isinstance(error, BrokenPipeError):
             # The reader of stdout is gone; flushing it at exit would fail again.

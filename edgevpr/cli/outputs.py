@@ -6,11 +6,10 @@ when its sinks open, since its source is no path but an address.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgevpr.files import check_output_folder, output_file
+from edgevpr.guard import check_outputs
 
 #: Parameters that name a folder to write, and those that name a file.
 FOLDERS, FILES = ("output", "save", "tensorboard"), ("per_query", "sheet")
@@ -43,22 +42,10 @@ def guarded(command: Any) -> None:
 
 def check(given: Mapping[str, Any], *, file_is_output: bool = False, filled: bool = False) -> None:
     """Raise UsageError where an output among a verb's parameters would harm an input among them."""
-    inputs = [
-        path for name, value in given.items() if name not in FOLDERS + FILES for path in _in(value)
-    ]
-    for name, value in given.items():
-        for path in _in(value) if name in FOLDERS + FILES else ():
-            if name in FILES or (name == "output" and file_is_output):
-                output_file(path, inputs, name=name)
-            else:
-                into = filled or name != "output"
-                check_output_folder(path, inputs, name=name, filled=into)
-
-
-def _in(value: Any) -> Iterator[Path]:
-    """The paths of a parameter: one, several or none."""
-    if isinstance(value, Path | str):
-        yield Path(value)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _in(each)
+    outputs = {name: value for name, value in given.items() if name in FOLDERS + FILES}
+    check_outputs(
+        outputs,
+        [value for name, value in given.items() if name not in outputs],
+        files=(*FILES, *(("output",) if file_is_output else ())),
+        filled=(*FOLDERS[1:], *(("output",) if filled else ())),
+    )

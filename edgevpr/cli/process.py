@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -11,20 +12,26 @@ from types import FrameType
 #: Ctrl-C, and the signals that it stands for here.
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: What an interrupted command says, and ends with.
-INTERRUPTED = "interrupted: nothing half-written is left, run the same command again"
+INTERRUPTED = "interrupted: no output is half-written, run the same command again"
 EXIT_CODE = 130
 
 
 def open_standard_streams() -> None:
     """Put /dev/null where descriptors 0 to 2 are closed (``2>&-``), and Python's streams on it.
 
-    Otherwise the next file that is opened gets the number, and remarks are written into it.
+    Otherwise the next file that is opened gets the number, and remarks are written into it. The
+    same where 1 or 2 can only be read: a shell that runs a script without the descriptor opens the
+    script under its number and hands it on.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if mode == "w" and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            os.close(null)
         if getattr(sys, name) is None:
             stream = open(number, mode, closefd=False, encoding="utf-8")  # noqa: SIM115 - stays open
             setattr(sys, name, stream)

@@ -80,8 +80,8 @@ def command(
         console.note("no recall: the frames carry no places")
     elif record.without_positives:
         console.note(
-            f"{record.without_positives} of {record.queries} queries have no gallery image within "
-            f"{radius_m:g} m and are not counted"
+            f"{record.without_positives} of {record.queries} queries have no gallery image "
+            f"{record.rule} and are not counted"
         )
     if not drawn:
         console.note("no report.html: run pip install 'edgevpr[report]', then edgevpr report")

@@ -22,9 +22,15 @@ def command(
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import ProfileRecord
     from edgevpr.files import write_atomic
-    from edgevpr.profiles.report.render_report import closing_table, report_from_records
+    from edgevpr.profiles.report.render_report import (
+        closing_table,
+        report_from_records,
+        told_apart,
+    )
 
-    records = [open_artifact(p, "profile").read("profile.json", ProfileRecord) for p in profiles]
+    read = [open_artifact(p, "profile").read("profile.json", ProfileRecord) for p in profiles]
+    alike = len({p.name for p in profiles}) < len(profiles)
+    records = told_apart(read, [str(p) if alike else p.name for p in profiles])
     write_atomic(output, report_from_records(records, title=title).encode())
     rows = [row for record in records for row in record.rows]
     if json:

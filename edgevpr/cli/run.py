@@ -1,5 +1,6 @@
 """Verb ``edgevpr run``: places of the frames of a stream."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
+from edgevpr.printable import counted
 from edgevpr.runtime.run_options import RunOptions
 
 
@@ -90,7 +92,14 @@ def command(
             for uri in options.sink
         ]
         first = file or runtime.StandardOutput()
-        sinks = runtime.SinkGroup([first, *others])
+        total = runtime.frames_of(frames)
+        if options.limit is not None:
+            total = options.limit if total is None else min(total, options.limit)
+        # After the sinks: what they say when they open is not drawn over.
+        move = stack.enter_context(
+            console.counting("locating frames", total, beside_lines=file is None)
+        )
+        sinks = runtime.SinkGroup([first, *others, _Bar(move)])
         summary = runtime.run(frames, worker, sinks, limit=options.limit, stop=stop, swap=swap)
         cut_short = summary.interrupted and not frames.live
         for each in (file, *others):
@@ -105,14 +114,24 @@ def command(
     else:
         console.note(console.json_text(summary))
     if cut_short:
-        kept = f"; the answers so far are in {file.part}" if file else ""
-        console.note(f"interrupted before the end of {redact_address(source)}{kept}")
-        raise typer.Exit(130)
+        kept = f": the answers so far are in {file.part}" if file else ""
+        console.interrupted(f"interrupted before the end of {redact_address(source)}{kept}")
     stopped_before_the_first = summary.interrupted and not summary.frames
     if summary.frames == summary.errors and not stopped_before_the_first:
         raise DataError(
-            f"none of the {summary.frames} frames of {redact_address(source)} could be read "
-            "and described, expected images: look at the errors above, and at the files"
+            f"found {counted(summary.frames, 'frame')} of {redact_address(source)} and none that "
+            "could be read and described, expected images: look at the errors above, and at the "
+            "files"
         )
     if isinstance(frames, runtime.LiveSource) and frames.gone:
         raise typer.Exit(DataError.exit_code)
+
+
+class _Bar:
+    """A sink that moves the progress bar."""
+
+    def __init__(self, move: Callable[[], None]) -> None:
+        self._move = move
+
+    def write(self, answer: object, frame: object = None) -> None:
+        self._move()

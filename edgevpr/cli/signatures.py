@@ -7,6 +7,7 @@ import typer
 
 from edgevpr.cli import console
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[
     str,
     typer.Option(
@@ -23,6 +24,42 @@ Version = Annotated[
         help="Version that is signed; seconds since 1970 when left out.",
     ),
 ]
+
+
+def add_to(group: typer.Typer, kind: str, *, made_by: str, verifying: str, signing: str) -> None:
+    """Put the verbs ``verify`` and ``sign`` into the group of a kind of artifact.
+
+    Args:
+        made_by: verb that writes such an artifact.
+        verifying, signing: help of the two.
+    """
+    artifact = typer.Argument(
+        metavar=kind.upper(), help=f"{kind.capitalize()} artifact (edgevpr {made_by})."
+    )
+    keys = typer.Option(
+        help=f"File of public keys, one a line: the {kind} must be signed by one of them. "
+        "Without it, that of EDGEVPR_TRUSTED_KEYS."
+    )
+
+    @group.command("verify", help=verifying)
+    def verify_command(
+        path: Annotated[Path, artifact],
+        trusted_keys: Annotated[Path | None, keys] = None,
+        json: Json = False,
+    ) -> None:
+        verify(path, kind, trusted_keys, json=json)
+
+    @group.command("sign", help=signing)
+    def sign_command(
+        path: Annotated[Path, artifact],
+        private_key: Annotated[
+            Path, typer.Option("--key", help="Private key (edgevpr bundle key), Ed25519, PEM.")
+        ],
+        name: Name = "",
+        version: Version = None,
+        json: Json = False,
+    ) -> None:
+        sign_artifact(path, kind, private_key, name, version, json=json)
 
 
 def sign_artifact(

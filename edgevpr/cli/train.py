@@ -20,37 +20,45 @@ def command(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's event files.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End where an input would be left out.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Train a gallery network, or a query network into its space.
 
     The defaults are the paper's: AdamW 5e-4 to 1e-4, 15 epochs, batch 64, 322 px, tau 0.05,
-    gamma 15.
+    gamma 15. Images that cannot be read, or have no place, are left out and named.
     """
+    from edgevpr.data.left_out import LeftOut, summary
     from edgevpr.optional import require
 
     for package in ("torch", "lightning", "timm", "pytorch_metric_learning", "safetensors"):
         require(package, extra="train")
-    from edgevpr.train.fit import fit
+    from edgevpr.train.fit import fit, has_checkpoint
 
+    left_out: list[LeftOut] = []
     name = config.architecture.backbone
     try:
         with console.training_bar(f"training {name} ({config.role})") as on_step:
             record = fit(
-                config, output, resume=resume, tensorboard=tensorboard, on_step=on_step,
-                track=console.track,
+                config, output, resume=resume, tensorboard=tensorboard,
+                left_out=None if strict else left_out, on_step=on_step, track=console.track,
             )  # fmt: skip
     except KeyboardInterrupt:
-        console.note("with --resume the same command goes on from the last finished epoch")
+        if has_checkpoint(output):
+            console.interrupted(
+                "interrupted: finished epochs are kept, run the same command with --resume to go on"
+            )
         raise
     if "parameters_m" not in record:
         return  # one of several processes, not the one that writes
     if json:
         console.emit_json(record)
-        return
-    console.note(
-        f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
-        f"loss {record['final_loss']:.3f}"
-    )
-    if left_out := record.get("left_out"):
-        console.note(f"{len(left_out)} inputs left out, the first being {left_out[0]}")
+    else:
+        console.note(
+            f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
+            f"loss {record['final_loss']:.3f}"
+        )
+    if left_out:
+        console.note(summary(left_out))

@@ -38,6 +38,7 @@ from edgevpr.compile.steps import Steps
 from edgevpr.device.targets import load_target
 from edgevpr.errors import CorruptArtifactError, ResourceError
 from edgevpr.files import cache_folder, scratch
+from edgevpr.guard import keeps_inputs
 from edgevpr.progress import Track, silent
 from edgevpr.runtime.gallery.gallery import Gallery
 
@@ -47,6 +48,7 @@ Export = Callable[[Path, Path], object]
 _TYPING = {"fp32": "FP32", "fp16": "typing FP16", "int8": "calibrating INT8, typing FP16"}
 
 
+@keeps_inputs("out")
 def compile_artifact(
     model: Path, options: CompileOptions, *, out: Path, export: Export, track: Track = silent
 ) -> BundleRecord:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from edgevpr.data.read import TABLE, read_images
 from edgevpr.data.readings import iso_utc, position_problem, seconds_since_1970
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import replacing
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.utm import to_utm
 from edgevpr.progress import Track, silent
 
@@ -33,6 +35,7 @@ class Converted:
     left_out: list[LeftOut]
 
 
+@keeps_inputs("out")
 def convert(
     source: Path,
     out: Path,
@@ -69,20 +72,22 @@ def convert(
         refuse(left_out, str(source))
     if not fixes:
         where = positions if positions is not None else "their EXIF blocks"
+        check = "pass a file of `positions`" if positions is None else "check the file names"
+        if positions is not None and positions.suffix.lower() == ".gpx":
+            check = "correct the clock with `clock_offset_s`"
         raise DataError(
             f"found no position for any of the {len(paths)} photos of {source} in {where}, "
-            f"{summary(left_out)}, expected one each: check the file names, or correct the clock "
-            "with `clock_offset_s`"
+            f"{summary(left_out)}, expected one each: {check}"
         )
     names = _names(source, fixes)
 
-    def check() -> None:
+    def check_free() -> None:
         if out.exists() or out.is_symlink():
             raise UsageError(
                 f"found something at {out}, expected a free place: choose another `out`"
             )
 
-    with replacing(out, check) as folder:
+    with replacing(out, check_free) as folder:
         written = 0
         for path in track(list(fixes), "copying photos", len(fixes)):
             try:
@@ -118,11 +123,16 @@ def _names(source: Path, fixes: dict[str, Fix]) -> dict[str, str]:
                     ext=_suffix(source / path),
                 )  # fmt: skip
                 spare = _NAME_BYTES - (len(name.encode()) - len(note.encode()))
-            if name.casefold() not in taken:  # of file systems that do not tell A from a
+            if _alike(name) not in taken:
                 break
-        taken.add(name.casefold())
+        taken.add(_alike(name))
         names[path] = name
     return names
+
+
+def _alike(name: str) -> str:
+    """The name as file systems see it that tell neither A from a nor two spellings of é apart."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _note(path: str) -> str:

@@ -56,7 +56,7 @@ def read_exif(path: Path) -> Exif:
         DataError: the file is not an image that Pillow can open.
         MissingExtraError: Pillow is not installed.
     """
-    image_module = require("PIL.Image", extra="train")
+    image_module = require("PIL.Image", extra="photos")
     try:
         with _of_any_size(image_module), image_module.open(path) as image:
             tags = image.getexif()

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgevpr.data.left_out import LeftOut, printable
 from edgevpr.errors import DataError
 from edgevpr.image_header import MAX_PIXELS, START, image_format, image_size
+from edgevpr.printable import counted
 
 #: Compared in lower case: .JPG is an image too.
 EXTENSIONS = frozenset(
@@ -73,14 +74,13 @@ def list_images(root: Path, left_out: list[LeftOut] | None = None) -> list[str]:
         for name in files:
             if _is_passed_over(name):
                 continue
-            suffix = Path(name).suffix.lower()
-            if suffix in UNREAD:
+            if is_unread(Path(name)):
                 unread.append((here / name).as_posix())
-            elif suffix in EXTENSIONS or _is_image(Path(folder, name)):
+            elif is_image(Path(folder, name)):
                 names.append((here / name).as_posix())
     if closed and (left_out is None or not names):
         raise DataError(
-            f"found {len(closed)} folder(s) that cannot be opened, the first being "
+            f"found {counted(len(closed), 'folder')} that cannot be opened, the first being "
             f"{printable(str(closed[0].filename))} ({closed[0].strerror}), expected to read all of "
             f"{root}: correct its permissions, or move it elsewhere"
         )
@@ -96,10 +96,29 @@ def list_images(root: Path, left_out: list[LeftOut] | None = None) -> list[str]:
         for error in closed:
             path = os.path.relpath(str(error.filename), root)
             left_out.append(LeftOut(path, f"a folder that cannot be opened ({error.strerror})"))
-        for name in sorted(unread):
-            kind = Path(name).suffix.lower().removeprefix(".").upper()
-            left_out.append(LeftOut(name, f"{kind} is not read: convert it to JPEG"))
+        left_out += [unread_image(name) for name in sorted(unread)]
     return sorted(names)
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is taken for an image that is read: by its extension, or by how it starts."""
+    return file.suffix.lower() in EXTENSIONS or (not is_unread(file) and _starts_as_image(file))
+
+
+def is_unread(file: Path) -> bool:
+    """Whether a file is a picture of a type that is not read, by its extension."""
+    return file.suffix.lower() in UNREAD
+
+
+def unread_image(path: str) -> LeftOut:
+    """The remark on a picture of a type that is not read."""
+    kind = Path(path).suffix.lower().removeprefix(".").upper()
+    return LeftOut(path, f"{kind} is not read: convert it to JPEG")
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a folder of this name is one that systems make, not people."""
+    return name.lower() in _OF_SYSTEMS
 
 
 def image_kind(file: Path) -> str | None:
@@ -148,10 +167,10 @@ def why_unreadable(file: Path) -> str:
 
 
 def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+    return name.startswith(".") or is_of_system(name)
 
 
-def _is_image(file: Path) -> bool:
+def _starts_as_image(file: Path) -> bool:
     """Whether a file without an image's extension is one by its content.
 
     Not TIFF, which raw files and map tiles are too, nor BMP, whose mark is two letters.

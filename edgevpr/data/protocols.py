@@ -18,7 +18,7 @@ from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 
 #: Names under which published data sets keep gallery and queries.
 FOLDERS = (("database", "queries"), ("ref", "query"), ("new", "old"))
@@ -45,7 +45,11 @@ class Protocol:
     def rule(self) -> str:
         if self.radius_m is not None:
             return f"within {self.radius_m:g} m"
-        return f"within {self.frames} frames" if self.frames else "the image of the same rank"
+        return (
+            f"within {counted(self.frames, 'frame')}"
+            if self.frames
+            else "the image of the same rank"
+        )
 
 
 def _nordland(frames: int, queries: int, used_by: str) -> Protocol:
@@ -234,7 +238,9 @@ def check(name: str, root: Path, *, unreadable: Callable[[Path], bool] | None = 
         for table in (found.database, found.queries):
             bad = [path for path in table.paths if unreadable(found.root / path)]
             if bad:
-                problems.append(f"{len(bad)} images cannot be read, the first is {bad[0]}")
+                problems.append(
+                    f"{counted(len(bad), 'image')} cannot be read, the first is {bad[0]}"
+                )
     return Check(
         protocol=name,
         used_by=wanted.used_by,

@@ -58,6 +58,18 @@ def positives(
     return result
 
 
+def rule_of(queries: ImageTable, gallery: ImageTable, radius_m: float = 25.0) -> str:
+    """What makes a gallery image a positive of these queries, in words, as ``positives`` does.
+
+    ``within 25 m``, or where no image of either table has coordinates, ``of the same place``.
+    """
+    if not (queries.located.any() and gallery.located.any()):
+        return "of the same place"
+    if queries.located.all() and gallery.located.all():
+        return f"within {radius_m:g} m"
+    return f"within {radius_m:g} m, or without coordinates of the same place"
+
+
 def _plane(
     queries: ImageTable, gallery: ImageTable
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

@@ -128,8 +128,8 @@ def _build(target: Target, machine: Machine) -> tuple[Build, str]:
         return "engine", "make the bundle on a PC, copy it here and run edgevpr build BUNDLE"
     if absent:
         needed = [extra for extra in extras if any(p.extra == extra for p in absent)]
-        names = ", ".join(dict.fromkeys(p.name for p in absent))
-        return "no", f"lacks {names}: run pip install 'edgevpr[{','.join(needed)}]'"
+        lacks = " and ".join([", ".join(needed[:-1]), needed[-1]] if needed[1:] else needed)
+        return "no", f"lacks packages of {lacks}: run pip install 'edgevpr[{','.join(needed)}]'"
     if target.runtime != "tensorrt" or not why_not_run:
         return "yes", ""
     if target.is_jetson:

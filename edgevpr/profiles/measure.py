@@ -15,6 +15,7 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import MissingExtraError, UsageError
+from edgevpr.places.positives import rule_of
 from edgevpr.places.table import ImageTable
 from edgevpr.printable import utf8
 from edgevpr.profiles.configuration import TOP_K, Configuration, Searched, measure_configuration
@@ -128,9 +129,10 @@ def profile(
         opened, gallery, features=features, name=name, exact_name=exact_name, threads=threads
     ) as configurations:
         device = device_context(threads={"engine": str(threads or "all cores"), "faiss": "1"})
-        answers = None
+        answers, rule = None, ""
         for configuration, images in configurations:
             answers = frames.answers(images, radius_m)
+            rule = rule_of(frames.table, images, radius_m) if frames.table is not None else ""
             rows.append(
                 measure_configuration(
                     configuration,
@@ -154,6 +156,7 @@ def profile(
         database=database,
         radius_m=radius_m,
         evidence={rows[0].configuration: opened.record.evidence},
+        rule=rule,
     )
 
 

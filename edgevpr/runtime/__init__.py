@@ -42,7 +42,7 @@ from edgevpr.runtime.sinks import (
     open_sink,
 )
 from edgevpr.runtime.sources.cameras import Backend, CameraOptions, scaled_for
-from edgevpr.runtime.sources.frames import Frame, Source, files_of
+from edgevpr.runtime.sources.frames import Frame, Source, files_of, frames_of
 from edgevpr.runtime.sources.live import LiveSource, ReconnectPolicy
 from edgevpr.runtime.sources.open_source import open_source
 from edgevpr.runtime.swap import Swap
@@ -77,6 +77,7 @@ __all__ = [
     "Swap",
     "call_on_hangup",
     "files_of",
+    "frames_of",
     "gives_fixes",
     "judge_for",
     "no_fix_remark",

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from edgevpr.printable import counted
+
 
 class Match(msgspec.Struct, frozen=True):
     """A place of the map, shown by its most similar gallery image."""
@@ -95,7 +97,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     def sentence(self) -> str:
         """The summary in words, for the terminal."""
-        text = f"{self.frames} frames in {self.seconds:.1f} s ({self.fps:.1f} a second)"
+        text = f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s ({self.fps:.1f} a second)"
         for label, spread in (
             ("end to end", self.end_to_end_ms),
             ("engine", self.engine_ms),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import lightning
@@ -23,6 +23,7 @@ from edgevpr.data.image_files import why_unreadable
 from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import UsageError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.optional import require
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -42,13 +43,17 @@ from edgevpr.train.prepare import (
 from edgevpr.train.qat import rounded_to_int8
 from edgevpr.train.record import Recorder, TrainingStep
 
+LAST = "last.ckpt"
 
+
+@keeps_inputs("out", "tensorboard")
 def fit(
     config: TrainConfig,
     out: Path,
     *,
     resume: bool = False,
     tensorboard: Path | None = None,
+    left_out: list[LeftOut] | None = None,
     on_step: Callable[[TrainingStep], None] | None = None,
     track: Track = silent,
 ) -> dict[str, Any]:
@@ -61,12 +66,12 @@ def fit(
     Args:
         tensorboard: folder for TensorBoard's event files; losses, learning rate and validation
             recall also end up in the artifact's ``metrics.csv`` and ``model.json``.
-
-    Images without a place, and those that embed could not read, are left out; the record names
-    them.
+        left_out: gets the images without a place or that cannot be read, which the record names,
+            too; another of its batch takes the turn of one that turns out so. None: they are
+            errors. Validation images have to be whole.
 
     Raises:
-        DataError: an image cannot be read; names it.
+        DataError: an image cannot be read, or all of a batch; names it.
         UsageError: ``resume`` with other settings than the checkpoint's.
         SpaceMismatchError: validation features of another gallery network.
         NumericsError: the loss became NaN or infinite.
@@ -74,38 +79,41 @@ def fit(
     _quiet_and_seeded(config.seed)
     size = (config.image_size, config.image_size)
     preprocess = Preprocess(*size, mean=config.mean, std=config.std)
-    left_out: list[LeftOut] = []
     table = with_places(read_images(config.images, left_out), config)
-    if config.features is not None:
+    if config.features is not None and left_out is not None:
         whole = table.paths
         table = embedded_images(table, config.features, config.images)
-        unread = sorted({*whole} - {*table.paths})
-        left_out += [LeftOut(path, why_unreadable(config.images / path)) for path in unread]
+        left_out += _unread(config.images, sorted({*whole} - {*table.paths}))
     network = starting_network(config)
     if config.features is None:
         problem = gallery_problem(network, table, config)
     else:
         problem = query_problem(network, table, config, out, track)
     prepared = dict(problem.prepared)
-    if left_out:
-        prepared["left_out"] = [str(item) for item in left_out]
+    unreadable: Literal["raise", "replace"] = "raise" if left_out is None else "replace"
     if config.backbone_weights is not None:
-        shown = Images(config.images, table.paths, preprocess)
+        shown = Images(config.images, table.paths, preprocess, unreadable=unreadable)
         unfolded = unfold_batch_norm(network, spread_out(shown))
         prepared |= {"batch_norm_unfolded": unfolded} if unfolded else {}
 
     recorder = Recorder(config, preprocess, problem.space, on_step)
-    checkpoints = out.with_name(f".{out.name}.checkpoint")
+    checkpoints = checkpoint_folder(out)
     checkpoint = _prepare_checkpoints(checkpoints, config, resume)
     trainer = _trainer(config, recorder, checkpoints, tensorboard)
     augment = Augment(config.crop, config.light) if config.crop < 1 or config.light > 0 else None
-    images = Images(config.images, table.paths, preprocess, augment, config.seed)
+    images = Images(
+        config.images, table.paths, preprocess, augment, config.seed, unreadable=unreadable
+    )
     batches = loader(images, problem.batches, config.workers)
     rounding: AbstractContextManager[list[str]] = (
         rounded_to_int8(network, size) if config.qat else nullcontext([])
     )
     with rounding as int8_layers:
         _run(trainer, problem.module, batches, checkpoint)
+    if left_out is not None:
+        left_out += _unread(config.images, [table.paths[row] for row in _of_all(batches.unread)])
+    if left_out:
+        prepared["left_out"] = [str(item) for item in left_out]
 
     training = (
         recorder.summary()
@@ -131,6 +139,29 @@ def fit(
     shutil.rmtree(checkpoints, ignore_errors=True)
     neighbours_file(out).unlink(missing_ok=True)
     return training
+
+
+def _unread(images: Path, paths: list[str]) -> list[LeftOut]:
+    return [LeftOut(path, why_unreadable(images / path)) for path in paths]
+
+
+def _of_all(rows: set[int]) -> list[int]:
+    """The rows that any of the processes of a run names, sorted."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return sorted(rows)
+    each: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(each, rows)
+    return sorted(set().union(*each))
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Where a run that writes ``out`` keeps its checkpoint."""
+    return out.with_name(f".{out.name}.checkpoint")
+
+
+def has_checkpoint(out: Path) -> bool:
+    """Whether a run that was to write ``out`` has left a finished epoch to go on from."""
+    return (checkpoint_folder(out) / LAST).is_file()
 
 
 def _quiet_and_seeded(seed: int) -> None:
@@ -190,7 +221,7 @@ def _tensorboard(folder: Path | None) -> Any:
 def _prepare_checkpoints(folder: Path, config: TrainConfig, resume: bool) -> str | None:
     """The checkpoint to go on from, if any; a folder with this run's settings otherwise."""
     digest = hashlib.sha256(msgspec.json.encode(config.to_dict(), order="sorted")).hexdigest()
-    stamp, last = folder / "config.sha256", folder / "last.ckpt"
+    stamp, last = folder / "config.sha256", folder / LAST
     if resume and last.is_file():
         if stamp.read_text() != digest:
             raise UsageError(

@@ -4,9 +4,10 @@ Every random choice is drawn from (seed, epoch, position), never from global sta
 the same batches with any number of workers and after any interruption.
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgevpr.errors import DataError, EdgeVPRError
 from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.printable import counted
 
 Batch = list[tuple[int, int]]
 
@@ -29,8 +31,10 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         preprocess: size and normalization.
         augment: random crop and light changes; None reads images as they are.
         seed: of the augmentation, with epoch and row.
-        skip_unreadable: leave images that cannot be read out of their batch, which may end up
-            empty, in place of raising DataError.
+        unreadable: what becomes of images that cannot be read. "raise": DataError. "drop": they
+            are left out of their batch, which may end up empty. "replace": the nearest one in the
+            batch that can be read takes their place, cropped and lit for itself, so that the batch
+            keeps its size; DataError if there is none.
     """
 
     def __init__(
@@ -41,9 +45,9 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         augment: "Augment | None" = None,
         seed: int = 0,
         *,
-        skip_unreadable: bool = False,
+        unreadable: Literal["raise", "drop", "replace"] = "raise",
     ) -> None:
-        self.skip_unreadable = skip_unreadable
+        self.unreadable = unreadable
         self.root, self.paths, self.preprocess = root, paths, preprocess
         self.augment, self.seed = augment, seed
 
@@ -51,25 +55,38 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         return len(self.paths)
 
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        read: list[NDArray[np.uint8]] = []
-        kept: list[int] = []
-        for epoch, row in batch:
+        read: dict[int, NDArray[np.uint8]] = {}
+        problem = None
+        for at, (epoch, row) in enumerate(batch):
             try:
-                read.append(self._read(epoch, row))
-                kept.append(row)
-            except DataError:
-                if not self.skip_unreadable:
+                read[at] = self._read(epoch, row)
+            except DataError as error:
+                if self.unreadable == "raise":
                     raise
-        rows = torch.tensor(kept, dtype=torch.int64)
+                problem = error
+        if problem is not None and self.unreadable == "replace":
+            if not read:
+                raise problem
+            batch = self._replaced(batch, read)
+        rows = torch.tensor([batch[at][1] for at in sorted(read)], dtype=torch.int64)
         size = (0, self.preprocess.height, self.preprocess.width, 3)
-        images = np.stack(read) if read else np.empty(size, np.uint8)
+        images = np.stack([read[at] for at in sorted(read)]) if read else np.empty(size, np.uint8)
         pixels = torch.from_numpy(self.preprocess.normalize(images))
         return pixels.contiguous(memory_format=torch.channels_last), rows
 
-    def _read(self, epoch: int, row: int) -> NDArray[np.uint8]:
+    def _replaced(self, batch: Batch, read: dict[int, NDArray[np.uint8]]) -> Batch:
+        """Fill ``read``; the batch with the rows that are read now."""
+        filled, good = list(batch), sorted(read)
+        for at in set(range(len(batch))) - set(good):
+            epoch, row = filled[at] = batch[min(good, key=lambda other: abs(other - at))]
+            read[at] = self._read(epoch, row, again=at + 1)
+        return filled
+
+    def _read(self, epoch: int, row: int, again: int = 0) -> NDArray[np.uint8]:
         image = read_image(self.root / self.paths[row])
         if self.augment is not None:
-            image = self.augment(image, np.random.default_rng((self.seed, epoch, row)))
+            key = (self.seed, epoch, row, again) if again else (self.seed, epoch, row)
+            image = self.augment(image, np.random.default_rng(key))
         return self.preprocess.resize(image)
 
 
@@ -80,12 +97,12 @@ def spread_out(images: Images, count: int = 256, batch_size: int = 64) -> Iterat
         yield images[[(0, row) for row in rows[start : start + batch_size]]][0]
 
 
-def loader(images: Images, batches: Sampler[Batch], workers: int) -> DataLoader[Any]:
+def loader(images: Images, batches: Sampler[Batch], workers: int) -> "BatchLoader":
     """A loader that yields what ``batches`` asks for, read ahead by worker processes.
 
     Iterating over it raises DataError, the sentence alone, for an image that cannot be read.
     """
-    return _Loader(
+    return BatchLoader(
         _Returning(images),
         sampler=batches,
         batch_size=None,
@@ -105,21 +122,31 @@ class _Returning(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor] | EdgeVPRError:
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor, list[int]] | EdgeVPRError:
         try:
-            return self.images[batch]
+            pixels, rows = self.images[batch]
         except EdgeVPRError as error:
             return type(error)(str(error))  # without its traceback, which cannot be pickled
+        return pixels, rows, sorted({row for _, row in batch} - set(rows.tolist()))
 
 
-class _Loader(DataLoader[Any]):
-    """A loader that raises the errors among its items."""
+class BatchLoader(DataLoader[Any]):
+    """A loader of (pixels, rows) that raises the errors among its items.
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    ``unread`` has the rows that could not be read so far.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
         for item in super().__iter__():
             if isinstance(item, EdgeVPRError):
                 raise item
-            yield item
+            pixels, rows, unread = item
+            self.unread.update(unread)
+            yield pixels, rows
+
+    @functools.cached_property
+    def unread(self) -> set[int]:
+        return set()
 
 
 def _single_threaded(_: int) -> None:
@@ -229,8 +256,8 @@ class PlaceBatches(Sampler[Batch]):
         self.groups = [group for group in groups if len(group) >= images_per_place]
         if len(self.groups) < 2:
             raise DataError(
-                f"found {len(self.groups)} place(s) with {images_per_place} images or more, "
-                "expected 2 or more: pass a smaller `images_per_place`"
+                f"found {counted(len(self.groups), 'place')} with {images_per_place} images or "
+                "more, expected 2 or more: pass a smaller `images_per_place`"
             )
         of_place = {int(places[group[0]]): at for at, group in enumerate(self.groups)}
         self._near = {

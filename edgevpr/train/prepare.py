@@ -15,7 +15,7 @@ from edgevpr.artifacts.features import Features
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
-from edgevpr.printable import shell_word
+from edgevpr.printable import counted, shell_word
 from edgevpr.progress import Track
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.images import PlaceBatches, ShuffledBatches
@@ -154,9 +154,9 @@ def _is_unreadable(file: Path) -> bool:
 def _check_same_images(table: ImageTable, features: Features, config: TrainConfig) -> None:
     if table.paths != features.table.paths:
         raise DataError(
-            f"found features of {len(features.table)} images at {config.features}, expected those "
-            f"of the {len(table)} images in {config.images}: run edgevpr embed GALLERY_MODEL "
-            f"{shell_word(config.images)} -o {shell_word(config.features)}"
+            f"found features of {counted(len(features.table), 'image')} at {config.features}, "
+            f"expected those of the {len(table)} images in {config.images}: run edgevpr embed "
+            f"GALLERY_MODEL {shell_word(config.images)} -o {shell_word(config.features)}"
         )
 
 

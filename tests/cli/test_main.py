@@ -105,7 +105,7 @@ def test_an_output_below_a_file(tmp_path: Path, below: str) -> None:
 def test_interrupt_says_that_nothing_is_broken(run: Run) -> None:
     code, _, err = run(KeyboardInterrupt())
     assert code == 130
-    assert "nothing half-written" in err
+    assert "no output is half-written" in err
 
 
 def test_missing_extra_gives_the_pip_command(run: Run) -> None:

@@ -167,3 +167,32 @@ def test_an_error_made_of_an_interruption() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1)
     assert done.stderr.startswith("edgevpr: interrupted")
+
+
+@pytest.mark.parametrize(("number", "stream"), [(1, "stdout"), (2, "stderr")])
+def test_a_descriptor_that_can_only_be_read(tmp_path: Path, number: int, stream: str) -> None:
+    """A shell opens its script under the number that is closed, and hands it on with exec."""
+    script = tmp_path / "edgevpr"
+    script.write_text(f'exec "{sys.executable}" -m edgevpr "$@" {number}< "$0"\n')
+    done = subprocess.run(
+        ["sh", str(script), "devices", "none-such"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert getattr(done, stream) == ""
+    done = subprocess.run(["sh", str(script), "devices", "cpu"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_in_the_making_of_a_class(tmp_path: Path) -> None:
+    """Ends with 130, too: Python remembers one that came while it executed a text."""
+    program = (
+        "import sys; from edgevpr.cli import main; sys.argv = ['edgevpr', 'doctor']\n"
+        "main.run = lambda words: exec('raise KeyboardInterrupt')\n"
+        "main.main()"
+    )
+    (tmp_path / "odd.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-m", "odd"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("edgevpr: interrupted: ")

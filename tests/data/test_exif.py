@@ -105,9 +105,9 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 
 def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device may have the runtime alone."""
+    """A device may have the runtime alone; it needs Pillow, and not all that training needs."""
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'edgevpr\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgevpr\[photos\]'"):
         read_exif(photo(tmp_path / "a.jpg"))
 
 

@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_opened(touch: Touch, monkeypatch: pytest.Monkey
     left_out: list[LeftOut] = []
     assert list_images(root, left_out) == ["a.jpg"]
     assert str(left_out[0]) == "shut: a folder that cannot be opened (Permission denied)"
-    with pytest.raises(DataError, match=r"1 folder\(s\) that cannot be opened.*shut"):
+    with pytest.raises(DataError, match=r"1 folder that cannot be opened.*shut"):
         list_images(root)
 
 

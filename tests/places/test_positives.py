@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgevpr.errors import DataError
-from edgevpr.places.positives import positives, positives_within
+from edgevpr.places.positives import positives, positives_within, rule_of
 from edgevpr.places.table import ImageTable
 
 
@@ -144,3 +144,14 @@ def test_positives_by_distance_whatever_the_place_ids_say() -> None:
         place=[7, 1, 1, 2, 2],
     )
     assert [rows.tolist() for rows in positives(queries, gallery)] == [[0, 2], [3, 4]]
+
+
+def test_the_rule_in_words() -> None:
+    """Catches metres that are told of a map that has none."""
+    placed, unplaced = at([55.0, 55.1], [13.0, 13.0]), ImageTable.build(["a", "b"], place=[1, 2])
+    mixed = ImageTable.build(
+        ["a", "b"], easting=[1.0, np.nan], northing=[1.0, np.nan], place=[1, 2]
+    )
+    assert rule_of(placed, placed, 10) == "within 10 m"
+    assert rule_of(unplaced, unplaced) == rule_of(placed, unplaced) == "of the same place"
+    assert rule_of(placed, mixed) == "within 25 m, or without coordinates of the same place"

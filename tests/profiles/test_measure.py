@@ -159,7 +159,7 @@ def test_verbs_write_and_draw(
     captured = capsys.readouterr()
     printed = json.loads(captured.out)
     assert printed["rows"][0]["configuration"] == "tiny"
-    assert "1 of 12 queries have no gallery image" in captured.err
+    assert "1 of 12 queries have no gallery image within 25 m and are not" in captured.err
     opened = open_artifact(out, "profile")
     record = opened.read("profile.json", ProfileRecord)
     assert len(record.rows[0].samples_ms["engine"]) == 4

@@ -1,8 +1,10 @@
 """``edgevpr run`` as a process: lines, exit codes, signals, a reader that goes away."""
 
+import contextlib
 import csv
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -103,7 +105,7 @@ def test_nothing_readable_is_an_error(world: World, tmp_path: Path) -> None:
     done = finish(command(world, tmp_path))
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]
-    assert "none of the 1 frames" in done.stderr
+    assert "found 1 frame of " in done.stderr
 
 
 def test_bundle_of_another_space_is_refused(world: World, tmp_path: Path) -> None:
@@ -154,7 +156,10 @@ def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path
     lines = part.read_text().splitlines()
     assert 0 < len(lines) < MANY
     assert json.loads(lines[-1])["frame"] == len(lines) - 1
-    assert str(part) in stderr
+    says = stderr.splitlines()[-1]
+    assert says.startswith("edgevpr: interrupted before the end of ")
+    assert str(part) in says
+    assert stderr.count("interrupted") == 1
 
 
 def test_reader_that_goes_away(world: World, long_drive: Path) -> None:
@@ -339,3 +344,89 @@ def test_names_that_are_no_utf8(world: World, tmp_path: Path) -> None:
     assert [line["place"] for line in lines] == [0, 1, 2]
     assert lines[1]["source"].endswith(r"/caf\xe9.png")
     assert [row["source"] for row in csv.DictReader(table.open())] == [x["source"] for x in lines]
+
+
+def test_what_a_folder_holds_and_is_not_read(world: World, tmp_path: Path) -> None:
+    """Is counted and named on stderr, and in the summary; a linked folder is answered."""
+    (tmp_path / "day1").symlink_to(world.drive)
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "@eaDir" / "thumb.png").symlink_to(world.image(0))
+    (tmp_path / "photo.heic").write_bytes(b"heic")
+    done = finish(command(world, tmp_path, "--limit", "2"))
+    assert done.returncode == 0, done.stderr
+    sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
+    assert sources == [f"{tmp_path}/day1/{name}.png" for name in ("000", "001")]
+    assert f"{tmp_path}: 1 left out (photo.heic: HEIC is not read" in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--limit", "7"], ["-o", "OUT"]])
+def test_a_bar_in_a_terminal(world: World, tmp_path: Path, more: list[str]) -> None:
+    """On stderr, with the count; stdout has the lines alone."""
+    more = [str(tmp_path / "out.jsonl") if word == "OUT" else word for word in more]
+    terminal, other_end = pty.openpty()
+    with subprocess.Popen(
+        command(world, world.drive, *more), stdout=subprocess.PIPE, stderr=other_end
+    ) as process:
+        os.close(other_end)
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+        drawn = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(terminal, 4096):
+                drawn += part
+    os.close(terminal)
+    assert process.returncode == 0, drawn
+    count = 7 if "--limit" in more else PLACES
+    assert b"locating frames" in drawn
+    assert f"{count}/{count}".encode() in drawn
+    assert drawn.rstrip().endswith(b"0 dropped, 0 unreadable")
+    lines = (tmp_path / "out.jsonl").read_bytes().splitlines() if "-o" in more else lines
+    assert [json.loads(line)["frame"] for line in lines] == list(range(count))
+
+
+def test_no_bar_in_a_pipe_nor_among_lines(world: World) -> None:
+    """Neither in a log, nor where the terminal shows the lines themselves."""
+    done = finish(command(world, world.drive, "--limit", "3"))
+    assert len(done.stderr.splitlines()) == 1
+    terminal, other_end = pty.openpty()
+    args = command(world, world.drive, "--limit", "3")
+    process = subprocess.Popen(args, stdout=other_end, stderr=other_end)
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert process.wait() == 0
+    assert b"locating" not in shown
+    assert len(shown.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-o", ""], "expected the name of a file"),
+        (["-o", "x" * 300], "a name too long"),
+        (["--sink", "csv:" + "x" * 300], "a name too long"),
+        (["--sink", "csv:"], "nothing after the colon"),
+        (["--sink", "nmea-tcp://[::1]"], "no port"),
+        (["--sink", "nmea-tcp://[::1"], "Invalid IPv6 URL"),
+    ],
+)
+def test_names_that_cannot_be_written(world: World, options: list[str], says: str) -> None:
+    """Are usage errors in one sentence, before a frame is answered."""
+    done = finish(command(world, world.image(0), *options))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr.splitlines()[-1]
+    assert "unexpected" not in done.stderr
+
+
+def test_a_file_that_may_not_grow(world: World, tmp_path: Path) -> None:
+    """As on a file system of 4 GB: whole lines up to there, and code 7."""
+    words = command(world, world.drive, "-o", str(tmp_path / "out.jsonl"))
+    done = finish(["sh", "-c", 'ulimit -f 4; exec "$0" "$@"', *words])
+    assert done.returncode == 7
+    assert "at the largest size that its file system or ulimit -f allows" in done.stderr
+    lines = (tmp_path / "out.jsonl.part").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
+    assert 0 < len(lines) < PLACES

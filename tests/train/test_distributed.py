@@ -1,5 +1,7 @@
 """Two processes that share each batch against one that holds it whole."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +64,18 @@ def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, 
         # AdamW moves every weight by about lr a step: a wrong gradient shows at once.
         torch.testing.assert_close(two[name], value, atol=start / 20, rtol=0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_what_either_process_cannot_read_is_named(tiny: Path, tmp_path: Path) -> None:
+    """The record of the first process has the damaged images of all."""
+    images = tmp_path / "images"
+    shutil.copytree(tiny / "train", images)
+    damaged = [f"{place:03d}_0.png" for place in range(8)]
+    for name in damaged:
+        (images / name).write_bytes(b"")
+    _train(images, tmp_path / "two", "--devices", "2", "--epochs", "6")
+    record = json.loads((tmp_path / "two" / "model.json").read_text())["training"]
+    assert record["left_out"] == [f"{name}: an empty file" for name in damaged]
 
 
 def test_a_batch_that_does_not_divide(tiny: Path) -> None:

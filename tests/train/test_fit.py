@@ -1,6 +1,8 @@
 """Training runs: files, losses, interruption and refusals."""
 
 import dataclasses
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ pytest.importorskip("lightning")
 from safetensors.torch import load_file  # noqa: E402
 
 from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.cli.main import main  # noqa: E402
+from edgevpr.data.left_out import LeftOut  # noqa: E402
 from edgevpr.errors import DataError, NumericsError, UsageError  # noqa: E402
 from edgevpr.train.evaluate.evaluate import evaluate  # noqa: E402
 from edgevpr.train.fit import fit  # noqa: E402
@@ -133,3 +137,45 @@ def test_a_loss_that_diverges_is_named(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(NumericsError, match="lower `lr`"):
         fit(config, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_images_do_not_end_a_training(tiny: Path, tmp_path: Path, workers: int) -> None:
+    """They are named once, in the record too; without a list for them they are errors."""
+    images = tmp_path / "images"
+    shutil.copytree(tiny / "train", images)
+    (images / "001_2.png").write_bytes(b"")
+    (images / "003_0.png").write_bytes((images / "003_0.png").read_bytes()[:-40])
+    config = gallery_config(tiny, images=images, epochs=4, workers=workers)
+    left_out: list[LeftOut] = []
+    record = fit(config, tmp_path / "model", left_out=left_out)
+    named = ["001_2.png: an empty file", "003_0.png: not a complete image"]
+    assert [str(item) for item in left_out] == named == record["left_out"]
+    assert np.isfinite(record["final_loss"])
+    with pytest.raises(DataError, match=r"^found no readable image in [^\n]*$"):
+        fit(config, tmp_path / "strict")
+    assert not (tmp_path / "strict").exists()
+
+
+def test_an_interrupted_training_says_what_it_keeps(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, and the way on: --resume where an epoch is finished, the same command else."""
+
+    def interrupted(config: object, out: Path, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgevpr.train.fit.fit", interrupted)
+    words = ["edgevpr", "train", str(tiny / "train"), "-o", str(tmp_path / "model")]
+    monkeypatch.setattr(sys, "argv", words)
+    for kept, says in ((False, "no output is half-written"), (True, "with --resume")):
+        if kept:
+            (tmp_path / ".model.checkpoint").mkdir()
+            (tmp_path / ".model.checkpoint" / "last.ckpt").touch()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 130
+        err = capsys.readouterr().err
+        assert err.count("interrupted") == 1
+        assert err.splitlines()[-1].startswith("edgevpr: interrupted: ")
+        assert says in err

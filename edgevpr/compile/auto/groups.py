@@ -14,6 +14,7 @@ import onnx
 from onnx import helper
 
 from edgevpr.compile.precision.structure import GraphIndex, reads_image
+from edgevpr.printable import counted
 
 Kind = Literal[
     "stem", "convolution", "pointwise", "depthwise", "attention", "product", "residual", "head"
@@ -105,7 +106,7 @@ def _kind(index: GraphIndex, node: onnx.NodeProto, attends: bool, followed: bool
 def _size(shape: tuple[int, ...], operator: str) -> str:
     if len(shape) == 4 and operator in ("Conv", "Add"):
         return f"{shape[2]}x{shape[3]}"
-    return f"{int(np.prod(shape[:-1]))} rows" if len(shape) > 1 else ""
+    return counted(int(np.prod(shape[:-1])), "row") if len(shape) > 1 else ""
 
 
 def _downstream(index: GraphIndex) -> tuple[set[str], set[str]]:

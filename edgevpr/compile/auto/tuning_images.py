@@ -18,6 +18,7 @@ from edgevpr.errors import DataError
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.retrieval.own_rows import own_rows, positives_without_own, without_own
@@ -103,9 +104,9 @@ def read_tuning(
         rows = np.flatnonzero(answered)
     if len(rows) < FEWEST:
         raise DataError(
-            f"found {len(rows)} images in {folder} that the gallery answers, expected at least "
-            f"{FEWEST} to measure recall with: pass `tuning` with a folder of images with places "
-            "from the gallery's area, other than its evaluation queries"
+            f"found {counted(len(rows), 'image')} in {folder} that the gallery answers, expected "
+            f"at least {FEWEST} to measure recall with: pass `tuning` with a folder of images with "
+            "places from the gallery's area, other than its evaluation queries"
         )
     rows = np.sort(rows[spread_over_places(table.take(rows), MOST, seed=seed)])
     paths = [folder / table.paths[row] for row in rows]
@@ -113,7 +114,7 @@ def read_tuning(
         [preprocess.resize(read_image(path)) for path in track(paths, "reading tuning images")]
     )
     inside = int((own[rows] >= 0).sum())
-    source = f"{len(rows)} images of {folder.name}, spread over places, seed {seed}"
+    source = f"{counted(len(rows), 'image')} of {folder.name}, spread over places, seed {seed}"
     source += f"; {inside} are in the gallery, each left out of its own search" if inside else ""
     source += "; some calibrated the ranges, too" if again and seen.any() else ""
     return TuningImages(images, [found[row] for row in rows], own[rows], source)

@@ -9,6 +9,7 @@ from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.parity import Parity, check_finite, compare
 from edgevpr.errors import NumericsError
+from edgevpr.printable import counted
 from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
 from edgevpr.timing import percentiles, time_turns
 
@@ -62,8 +63,8 @@ def check_parity(parity: Parity, least: float | None, engine: str) -> None:
     if least is not None and not parity.min_cosine >= least:
         raise NumericsError(
             f"found cosine {parity.min_cosine:.5f} to FP32 from {engine} on its worst of "
-            f"{parity.images} golden images, expected at least {least}: run edgevpr compile MODEL "
-            "--precision fp32"
+            f"{counted(parity.images, 'golden image')}, expected at least {least}: run edgevpr "
+            "compile MODEL --precision fp32"
         )
 
 

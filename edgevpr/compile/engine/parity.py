@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.errors import NumericsError
+from edgevpr.printable import counted
 
 #: Smallest cosine to FP32 that the worst image may have, per precision; below it compile fails.
 #: INT8 has no such gate: it is judged by recall, which takes a gallery to measure.
@@ -69,12 +70,13 @@ def gate(parity: Parity, precision: str) -> list[str]:
         again = "--precision fp32" if precision == "fp16" else "--no-cache"
         raise NumericsError(
             f"found cosine {parity.min_cosine:.5f} to FP32 from the {precision} graph on its worst "
-            f"of {parity.images} images, expected at least {least}: run edgevpr compile MODEL "
-            f"{again}"
+            f"of {counted(parity.images, 'image')}, expected at least {least}: run edgevpr compile "
+            f"MODEL {again}"
         )
     if precision == "int8" and not parity.min_cosine >= INT8_WARNING:
         return [
             f"the int8 graph has cosine {parity.min_cosine:.3f} to FP32 on its worst of "
-            f"{parity.images} images (mean {parity.mean_cosine:.3f}): check its recall before use"
+            f"{counted(parity.images, 'image')} (mean {parity.mean_cosine:.3f}): check its recall "
+            "before use"
         ]
     return []

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgevpr.errors import CorruptArtifactError, NumericsError, TargetError
+from edgevpr.printable import counted
 
 #: Operator domains that every runtime we compile for reads.
 DOMAINS = ("", "ai.onnx")
@@ -68,7 +69,8 @@ def signature(model: onnx.ModelProto) -> GraphSignature:
     expected = "expected one input (1, H, W, 3) uint8 and one output (1, D) float32"
     if len(inputs) != 1 or len(outputs) != 1:
         raise CorruptArtifactError(
-            f"found a graph with {len(inputs)} inputs and {len(outputs)} outputs, {expected}: run "
+            f"found a graph with {counted(len(inputs), 'input')} and "
+            f"{counted(len(outputs), 'output')}, {expected}: run "
             "edgevpr compile MODEL again"
         )
     (source, sink) = (inputs[0].type.tensor_type, outputs[0].type.tensor_type)

@@ -43,6 +43,7 @@ from edgevpr.compile.index.vectors import narrow, narrowed, project_gallery, pro
 from edgevpr.device.cpu import processor
 from edgevpr.device.targets import load_target
 from edgevpr.errors import DataError
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.check_positions import check_positions
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.projection import Projection
@@ -60,6 +61,7 @@ _CONFIG_NAMES = {
 Points = dict[IndexCandidate, list[OperatingPoint]]
 
 
+@keeps_inputs("out")
 def build_gallery(
     features: Path | Sequence[Path],
     out: Path,

@@ -19,6 +19,7 @@ from edgevpr.compile.index.inverted_lists import fill
 from edgevpr.compile.index.refine_store import split, train_store, write_refined
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import release
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 
 _CHUNK = 65536
@@ -116,7 +117,7 @@ def build_index(
                 index.train(_sample(vectors, sample, seed, least=nlist))
         except RuntimeError as error:
             raise DataError(
-                f"found {count} images, expected more to train `factory` {asked!r} "
+                f"found {counted(count, 'image')}, expected more to train `factory` {asked!r} "
                 f"({reason(error)}): leave `factory` out for {choose_factory(count, width)!r}, or "
                 "add images"
             ) from error

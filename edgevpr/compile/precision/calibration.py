@@ -12,6 +12,7 @@ from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, MissingExtraError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 
 #: Fewer images than this calibrate nothing.
@@ -75,8 +76,9 @@ def read_calibration(
     table = _table(folder)
     if len(table) < FEWEST:
         raise DataError(
-            f"found {len(table)} images in {folder}, expected at least {FEWEST} to calibrate "
-            "with, better 100: pass `calibration` with a folder of gallery or training images"
+            f"found {counted(len(table), 'image')} in {folder}, expected at least {FEWEST} to "
+            "calibrate with, better 100: pass `calibration` with a folder of gallery or training "
+            "images"
         )
     rows = spread_over_places(table, count + HELD_OUT, seed=seed)
     names = tuple(table.paths[row] for row in rows)
@@ -84,7 +86,7 @@ def read_calibration(
     images = np.stack(
         [preprocess.resize(read_image(path)) for path in track(paths, "reading calibration images")]
     )
-    source = f"{len(images)} images of {folder.name}, spread over places, seed {seed}"
+    source = f"{counted(len(images), 'image')} of {folder.name}, spread over places, seed {seed}"
     if len(images) < 2 * FEWEST:
         return CalibrationImages(images, images, separate=False, source=source, paths=names)
     kept = min(HELD_OUT, max(FEWEST, len(images) - count, len(images) // 4))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgevpr.compile.precision.calibration import FEWEST
 from edgevpr.errors import DataError
+from edgevpr.printable import counted
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,6 @@ def check_calibration(images: NDArray[np.uint8] | None) -> None:
     found = 0 if images is None else len(images)
     if found < FEWEST:
         raise DataError(
-            f"found {found} calibration images, expected at least {FEWEST}, better 100: pass "
-            "`calibration` with a folder of gallery or training images"
+            f"found {counted(found, 'calibration image')}, expected at least {FEWEST}, better 100: "
+            "pass `calibration` with a folder of gallery or training images"
         )

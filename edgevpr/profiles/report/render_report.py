@@ -4,13 +4,17 @@ A page is a closing table and sections; a section holds text, tables, figures an
 pictures. ``standard_sections`` makes those every profile has; a caller adds its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+import msgspec
+
 from edgevpr import __version__
 from edgevpr.artifacts.records import DeviceContext, ProfileRecord, ProfileRow
 from edgevpr.optional import require
+from edgevpr.printable import counted
 from edgevpr.profiles.report.figures import recall_figure, stage_figure
 from edgevpr.profiles.report.page import Section, Table
 from edgevpr.profiles.stage_times import format_ms, summarize
@@ -67,6 +71,31 @@ def report_from_records(records: Sequence[ProfileRecord], *, title: str = "") ->
         device="; ".join(devices),
         time=records[0].device.time if records else "",
     )
+
+
+def told_apart(records: Sequence[ProfileRecord], labels: Sequence[str]) -> list[ProfileRecord]:
+    """The records, every configuration of them under a name of its own.
+
+    A name that several have gets the label of its profile, and a number where that is not enough.
+    """
+    counts = Counter(row.configuration for record in records for row in record.rows)
+    taken: set[str] = set()
+    apart = []
+    for record, label in zip(records, labels, strict=True):
+        rows, evidence = [], dict(record.evidence)
+        for row in record.rows:
+            old = row.configuration
+            name = new = old if counts[old] == 1 else f"{old} ({label})"
+            number = 1
+            while new in taken:
+                number += 1
+                new = f"{name} {number}"
+            taken.add(new)
+            rows.append(msgspec.structs.replace(row, configuration=new))
+            if old in evidence:
+                evidence[new] = evidence.pop(old)
+        apart.append(msgspec.structs.replace(record, rows=rows, evidence=evidence))
+    return apart
 
 
 def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
@@ -140,14 +169,16 @@ def stage_table(rows: Sequence[ProfileRow]) -> Table:
 def how_measured(record: ProfileRecord) -> str:
     """Sentences on what the numbers include."""
     text = (
-        f"{record.frames} frames of {record.source}, one at a time, after {record.warmup} that "
-        "were not counted. End to end runs from a decoded frame to a ranked list of places: "
-        "preprocessing, engine, search; decoding the file is timed by itself and left out."
+        f"{counted(record.frames, 'frame')} of {record.source}, one at a time, after "
+        f"{record.warmup} that were not counted. End to end runs from a decoded frame to a ranked "
+        "list of places: preprocessing, engine, search; decoding the file is timed by itself and "
+        "left out."
     )
     if record.queries:
         text += (
-            f" Recall: {record.queries} queries against {record.database} gallery images, "
-            f"positives within {record.radius_m:g} m"
+            f" Recall: {counted(record.queries, 'query')} against "
+            f"{counted(record.database, 'gallery image')}, "
+            f"positives {record.rule or f'within {record.radius_m:g} m'}"
         )
         text += (
             f"; {record.without_positives} queries have no positive and are not counted."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevpr.errors import CorruptArtifactError
+from edgevpr.printable import counted
 
 #: ONNX's own operators, and ONNX Runtime's for quantized graphs.
 DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -84,7 +85,9 @@ def _graph(data: memoryview) -> GraphEnds:
             outputs.append(_end(_message(value)))
     inputs = [end for end in inputs if end[0] not in stored]
     if len(inputs) != 1 or len(outputs) != 1:
-        raise _Malformed(f"with {len(inputs)} inputs and {len(outputs)} outputs")
+        raise _Malformed(
+            f"with {counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}"
+        )
     (input_name, input_type, input_shape), (output_name, output_type, output_shape) = (
         inputs[0],
         outputs[0],

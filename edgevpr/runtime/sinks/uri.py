@@ -1,6 +1,7 @@
 """Sinks by URI."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -77,7 +78,9 @@ def _video(at: SinkAddress) -> OpenedSink:
     fps = at.number("fps", 0) if "fps" in at.options else None
     if fps is not None and not 1 <= fps <= 240:
         raise ValueError(f"fps={fps:g} is not within 1 to 240")
-    images = Path(at.options["images"]) if "images" in at.options else None
+    images = None
+    if "images" in at.options:
+        images = Path(os.path.expanduser(at.options["images"]))  # noqa: PTH111
     if images is not None and not images.is_dir():
         raise ValueError(f"no folder at images={images}")
     return VideoSink(Path(at.path), fps=fps, images=images, rule=at.rule(), inputs=at.inputs)
@@ -186,4 +189,6 @@ def _address(uri: str) -> SinkAddress:
     parts = urlsplit(uri)
     path, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-    return SinkAddress(uri, path.removeprefix("//"), parts.hostname or "", parts.port, options)
+    # A shell expands ~ at the start of a word only.
+    path = os.path.expanduser(path.removeprefix("//"))  # noqa: PTH111 - unknown users stay
+    return SinkAddress(uri, path, parts.hostname or "", parts.port, options)

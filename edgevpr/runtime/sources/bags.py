@@ -15,6 +15,7 @@ from typing import Any
 from edgevpr.data.image_files import EXTENSIONS
 from edgevpr.errors import DataError
 from edgevpr.optional import require
+from edgevpr.printable import counted
 from edgevpr.redact import redact_address
 from edgevpr.runtime.sources import cut_mcap
 from edgevpr.runtime.sources.content import content_of
@@ -65,6 +66,7 @@ class Bag:
         topics, self._messages = self._open()
         try:
             self.topic = _choose(path, topics, topic)
+            self.total = self.topic.count
         except DataError:
             self._close()
             raise
@@ -109,7 +111,7 @@ class Bag:
 
     def _ended(self, count: int, why: str) -> None:
         self.remark = (
-            f"{self.path} ended after {count} of the {self.topic.count} images of "
+            f"{self.path} ended after {count} of the {counted(self.topic.count, 'image')} of "
             f"{self.topic.name} ({why}); it was cut off or is damaged from there on"
         )
 
@@ -128,6 +130,8 @@ class Bag:
             raise
         except Exception as error:  # ReaderError, and what parsers raise on garbage
             topics = cut_mcap.topics(self.path) if _is_mcap(self.path) else []
+            if isinstance(error, (TypeError, LookupError, AttributeError, AssertionError)):
+                error = ValueError("damaged, or cut short")  # what parsers say on garbage
             if not topics:
                 raise DataError(
                     f"found {self.path}, which cannot be read as a bag ({error}), expected an MCAP "
@@ -166,7 +170,7 @@ def _choose(path: Path, topics: list[Topic], name: str | None) -> Topic:
             f"{' or '.join(DECODERS)}: pass another bag"
         )
     listed = ", ".join(f"{each.name} ({each.count})" for each in images)
-    what = f"no images on {name}" if name else f"images on {len(images)} topics"
+    what = f"no images on {name}" if name else f"images on {counted(len(images), 'topic')}"
     raise DataError(
         f"found {what} in {path} ({listed}), expected the name of one: pass "
         f"'{path}?topic={images[0].name}'"

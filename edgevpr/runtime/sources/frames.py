@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.data.image_files import is_unread
+from edgevpr.data.left_out import LeftOut, summary
 from edgevpr.errors import DataError
 from edgevpr.preprocess import decode_image
 from edgevpr.printable import utf8
@@ -74,15 +76,28 @@ def files_of(source: Source) -> list[Path]:
     return [*getattr(source, "paths", ()), *([single] if isinstance(single, Path) else [])]
 
 
+def frames_of(source: Source) -> int | None:
+    """Frames that a source announces; None where it cannot know, as a camera."""
+    total = getattr(source, "total", None)
+    return total if isinstance(total, int) and total > 0 else None
+
+
 class ImageFiles:
-    """Image files in the order given. A file that cannot be read is a frame with an error."""
+    """Image files in the order given. A file that cannot be read is a frame with an error.
+
+    Args:
+        left_out: what was found ``where`` they are and is not read; the remark names it.
+    """
 
     live = False
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(
+        self, paths: Sequence[Path], left_out: Sequence[LeftOut] = (), *, where: str = ""
+    ) -> None:
         self.paths = list(paths)
+        self.total = len(self.paths)
         self.drops = 0
-        self.remark = ""
+        self.remark = f"{where}: {summary(left_out)}" if left_out else ""
 
     def __enter__(self) -> "ImageFiles":
         return self
@@ -122,9 +137,11 @@ class VideoFile:
                 f"found {path} ({path.stat().st_size} bytes), which OpenCV cannot open, expected a "
                 "complete video (mp4, mkv, avi): copy it again or convert it with ffmpeg"
             )
-        self._clock = VideoClock(
-            self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
-        )
+        announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        # Matroska does not say; OpenCV multiplies its duration by a guess of the rate.
+        guessed = path.suffix.lower() in (".mkv", ".webm") or not 0 < announced < 1e9
+        self.total = 0 if guessed else int(announced)
+        self._clock = VideoClock(announced, self._capture.get(cv2.CAP_PROP_FPS))
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -156,6 +173,11 @@ def _read(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
     except OSError as error:
         return None, f"found {path} unreadable ({error.strerror}), expected an image: check it"
     image = decode_image(data)
+    if image is None and is_unread(path):
+        return None, (
+            f"found {path}, a picture of a type that is not read, expected a JPEG or PNG: "
+            "convert it"
+        )
     if image is None:
         return None, (
             f"found {path} ({data.size} bytes), which does not decode, expected a complete image: "

@@ -10,17 +10,26 @@ camera. Of a single file the content decides, not the ending.
 
 import errno
 import glob
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
+from edgevpr.data.image_files import (
+    EXTENSIONS,
+    is_image,
+    is_of_system,
+    is_unread,
+    list_images,
+    unread_image,
+)
+from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError, UsageError
+from edgevpr.printable import counted
 from edgevpr.redact import redact_address
 from edgevpr.runtime.sources.bags import find as find_bag
 from edgevpr.runtime.sources.cameras import PREFIXES, CameraOptions, is_camera, open_camera
 from edgevpr.runtime.sources.content import content_of
 from edgevpr.runtime.sources.frames import ImageFiles, Source, VideoFile
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
@@ -37,6 +46,7 @@ def open_source(uri: str, camera: CameraOptions | None = None) -> Source:
             "name one, . for the folder you are in"
         )
     if not _exists(uri):
+        uri = os.path.expanduser(uri)  # noqa: PTH111 - unknown users stay; quoted for a pattern
         if is_camera(uri):
             return open_camera(uri, camera)
         if uri.lower().startswith("file://"):
@@ -106,7 +116,7 @@ def _file(path: Path) -> Source:
             f"found {path} unreadable ({error.strerror}), expected an image or a video: check it"
         ) from error
     # A damaged picture gets a frame that says what is wrong.
-    if content == "image" or (_is_image(path) and content != "video"):
+    if content == "image" or (path.suffix.lower() in EXTENSIONS and content != "video"):
         return ImageFiles([path])
     if content == "text":
         raise DataError(
@@ -117,25 +127,27 @@ def _file(path: Path) -> Source:
 
 
 def _folder(path: Path) -> ImageFiles:
-    images = sorted(p for p in path.rglob("*") if _is_image(p) and p.is_file())
-    if not images:
-        raise DataError(
-            f"found no image in {path} or below it, expected files ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}: check the folder"
-        )
-    return ImageFiles(images)
+    """The images that ``embed`` finds there, too."""
+    left_out: list[LeftOut] = []
+    images = [path / name for name in list_images(path, left_out)]
+    return ImageFiles(images, left_out, where=str(path))
 
 
 def _pattern(pattern: str) -> ImageFiles:
-    found = sorted(Path(p) for p in glob.glob(pattern, recursive=True))  # noqa: PTH207
-    images = [p for p in found if _is_image(p) and p.is_file()]
+    """The images that match; folders that systems make only where they are named."""
+    named = Path(pattern).parts
+    found = []
+    for each in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        path = Path(each)
+        if path.is_file() and not any(is_of_system(p) and p not in named for p in path.parts):
+            found.append(path)
+    images = [path for path in found if is_image(path)]
+    unread = [unread_image(str(path)) for path in found if is_unread(path)]
     if not images:
+        others = f" ({unread[0]})" if unread else ""
         raise DataError(
-            f"found {len(found)} files and no image that match {pattern}, expected some ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}: check it, and quote it so that the shell leaves it"
+            f"found {counted(len(found), 'file')} and no image{others} for {pattern}, expected "
+            f"some ending in {', '.join(sorted(EXTENSIONS))}: check it, and quote it so that the "
+            "shell leaves it"
         )
-    return ImageFiles(images)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return ImageFiles(images, unread, where=pattern)

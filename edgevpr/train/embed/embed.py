@@ -12,6 +12,7 @@ from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
 from edgevpr.data.left_out import LeftOut
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -60,7 +61,9 @@ def describe_images(
     device = best_device()
     training = network.training
     network = network.eval().to(device)
-    images = Images(root, table.paths, preprocess, skip_unreadable=skip_unreadable)
+    images = Images(
+        root, table.paths, preprocess, unreadable="drop" if skip_unreadable else "raise"
+    )
     start, stop = rows or (0, len(table))
     batches = loader(images, InOrder(start, stop, batch_size), workers)
     if out is None:
@@ -83,6 +86,7 @@ class _Done(msgspec.Struct, frozen=True):
     row: int
 
 
+@keeps_inputs("out")
 def embed(
     model: Path,
     images: Path,

@@ -21,6 +21,7 @@ from edgevpr.data import read_images
 from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
@@ -64,7 +65,7 @@ class Describer:
             self.root,
             [str(path) for path in batch["path"]],
             preprocess,
-            skip_unreadable=self.skip_unreadable,
+            unreadable="drop" if self.skip_unreadable else "raise",
         )
         pixels, rows = images[[(0, row) for row in range(len(images))]]
         descriptors = np.zeros((len(images), network.dim), np.float16)
@@ -75,6 +76,7 @@ class Describer:
         return {"row": batch["row"], "descriptor": descriptors}
 
 
+@keeps_inputs("out")
 def embed_on_cluster(
     model: Path,
     images: Path,

@@ -15,9 +15,11 @@ from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.optional import require
 from edgevpr.places.positives import positives
 from edgevpr.places.table import ImageTable
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
@@ -166,14 +168,16 @@ def _as_stored(
         rows.append(row)
     if len(database) != len(stored.table) or min(rows) < 0:
         raise DataError(
-            f"found features of {len(stored.table)} images at {features}, expected those of the "
-            f"{len(database)} images of the database: run edgevpr embed on the database again"
+            f"found features of {counted(len(stored.table), 'image')} at {features}, expected "
+            f"those of the {len(database)} images of the database: run edgevpr embed on the "
+            "database again"
         )
     to_stored = np.array(rows)
     order = np.argsort(to_stored)
     return database.take(order), [np.sort(to_stored[row]) for row in good]
 
 
+@keeps_inputs("folder")
 def save_descriptors(result: Evaluated, folder: Path) -> None:
     """queries.npy (Q, D) and database.npy (N, D) float16, and the two image tables."""
     for name, values in (

@@ -21,6 +21,7 @@ from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_images
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import write_atomic
+from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess, read_image
 from edgevpr.printable import shell_word
@@ -94,6 +95,7 @@ class Explained:
     nearest: Path
 
 
+@keeps_inputs("out")
 def explain_networks(
     models: list[Path],
     images: Path,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgevpr.errors import DataError, UsageError
+from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 
 
@@ -84,8 +85,8 @@ def build_bank(
     ids, counts = np.unique(places[places >= 0], return_counts=True)
     if len(ids) < 2:
         raise DataError(
-            f"found {len(ids)} place(s) in the features, expected 2 or more to contrast: embed a "
-            "data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
+            f"found {counted(len(ids), 'place')} in the features, expected 2 or more to contrast: "
+            "embed a data set with place ids (GSV-Cities layout, @utm names or an images.csv)"
         )
     sums = _Sums(len(ids), descriptors.shape[1], descriptors.dtype, block)
     with contextlib.closing(_read_ahead(descriptors, block)) as blocks:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevpr.errors import UsageError
+from edgevpr.printable import counted
 
 
 def relations(weight: Tensor, labels: Tensor, tau: float) -> Tensor:
@@ -58,7 +59,8 @@ class ClassRelational(nn.Module):
             )
         if classes < 2:
             raise UsageError(
-                f"found {classes} place(s), expected 2 or more classes: pass images of more places"
+                f"found {counted(classes, 'place')}, expected 2 or more classes: pass images of "
+                "more places"
             )
         self.weight = nn.Parameter(nn.init.normal_(torch.empty(classes, dim), std=0.01))
         self.alpha, self.relation_tau, self.temperature = alpha, relation_tau, temperature

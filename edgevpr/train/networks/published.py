@@ -12,6 +12,7 @@ from torch import Tensor
 from edgevpr.artifacts.manifest import sha256_file
 from edgevpr.errors import DataError, UsageError
 from edgevpr.files import cache_folder
+from edgevpr.guard import keeps_inputs
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.train.networks.architecture import Architecture
@@ -62,6 +63,7 @@ TABLE_2 = {
 }
 
 
+@keeps_inputs("out")
 def import_published(
     published: str,
     out: Path,

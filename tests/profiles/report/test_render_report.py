@@ -1,6 +1,7 @@
 """The report page: one file, no network, every number of the record, descriptions of pictures."""
 
 import itertools
+import json
 import re
 import shutil
 import subprocess
@@ -12,16 +13,21 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgevpr.artifacts.folder import write_artifact
+from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import ProfileRecord, ProfileRow
+from edgevpr.cli.main import run
 from edgevpr.profiles.report.drawing import spread
 from edgevpr.profiles.report.figures import curves_figure, recall_figure, stage_figure
 from edgevpr.profiles.report.page import Section, Strip, Table
 from edgevpr.profiles.report.pictures import picture
 from edgevpr.profiles.report.render_report import (
     closing_table,
+    how_measured,
     render_report,
     report_from_records,
     standard_sections,
+    told_apart,
 )
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -209,3 +215,48 @@ def test_opens_in_a_browser_without_network(html: str, tmp_path: Path) -> None:
     shot = cv2.imread(str(tmp_path / "page.png"))
     assert shot is not None
     assert shot.std() > 5  # not an empty page
+
+
+def test_a_map_without_coordinates(record: ProfileRecord) -> None:
+    """Its positives are told by place, and an older profile's by metres."""
+    assert "positives within 25 m; 3 queries" in how_measured(record)
+    by_place = msgspec.structs.replace(record, rule="of the same place")
+    assert "positives of the same place; 3 queries" in how_measured(by_place)
+    assert " m" not in how_measured(by_place).partition("Recall:")[2]
+
+
+def test_profiles_of_one_name_are_told_apart(
+    record: ProfileRecord, row: Callable[..., ProfileRow]
+) -> None:
+    """In the table, the figures and the evidence of all of them; names of one profile stay."""
+    other = msgspec.structs.replace(
+        record,
+        rows=[row("query-ivfpq", r1=70.0), row("alone")],
+        evidence={"query-ivfpq": {"parity": {"min_cosine": 0.5}}},
+    )
+    apart = told_apart([record, other, other], ["orin", "xavier", "xavier"])
+    names = [each.configuration for one in apart for each in one.rows]
+    assert names == [
+        "query-exact", "query-ivfpq (orin)", "query-ivfpq (xavier)", "alone (xavier)",
+        "query-ivfpq (xavier) 2", "alone (xavier) 2",
+    ]  # fmt: skip
+    assert [list(one.evidence) for one in apart] == [
+        ["query-ivfpq (orin)"], ["query-ivfpq (xavier)"], ["query-ivfpq (xavier) 2"]
+    ]  # fmt: skip
+    html = report_from_records(apart)
+    assert all(html.count(name) >= 3 for name in names)
+    assert told_apart([record], ["p"]) == [record]
+
+
+def test_report_of_two_folders_of_one_name(
+    record: ProfileRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their paths tell them apart."""
+    for board in ("orin", "xavier"):
+        with write_artifact(tmp_path / board / "profile", "profile") as folder:
+            write_json(folder / "profile.json", record)
+    profiles = [str(tmp_path / board / "profile") for board in ("orin", "xavier")]
+    run(["report", *profiles, "-o", str(tmp_path / "r.html"), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert len({each["configuration"] for each in rows}) == 4
+    assert f"query-ivfpq ({profiles[1]})" in [each["configuration"] for each in rows]

@@ -184,3 +184,12 @@ def test_a_run_does_not_write_over_what_it_reads(world: World, tmp_path: Path) -
     done = finish(command(world, image, "--sink", f"csv:{tmp_path}/a.csv"))
     assert done.returncode == 2, "the part file is no way to it either"
     assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["csv:", "csv://", "mcap:"])
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A shell expands ~ at the start of a word only; nobody means a folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with open_sink(f"{kind}~/x"):
+        assert [path.name for path in tmp_path.iterdir()] == ["x.part"]

@@ -155,3 +155,11 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(OSError, match="x"):
         record(f"video:{tmp_path}/x/out.mp4", [0.0])
+
+
+@pytest.mark.parametrize("name", ["12:00.mp4", "http:drive.mp4"])
+def test_colons_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """FFmpeg takes what stands before one for a protocol, unless the path is absolute."""
+    monkeypatch.chdir(tmp_path)
+    record(f"video:{name}", [i / 10 for i in range(5)])
+    assert played(tmp_path / name)[1] == list(range(5))

@@ -1,5 +1,6 @@
 """Bags as a source: storages, encodings, topics, and files that a power cut left."""
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,14 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     frames, source = read(path)
     assert 0 < len(frames) < 5
     assert f"ended after {len(frames)} of the 5 images" in source.remark
+
+
+def test_a_bag_of_nothing_but_its_first_bytes(tmp_path: Path) -> None:
+    """In words, not in those of a parser that ran out of bytes."""
+    (tmp_path / "UP.MCAP").write_bytes(b"\x89MCAP0\r\n")
+    with pytest.raises(DataError, match=r"UP\.MCAP, which cannot be read as a bag") as caught:
+        open_source(str(tmp_path / "UP.MCAP"))
+    assert not re.search(r"ord\(\)|index out of|NoneType|expected a character", str(caught.value))
 
 
 @pytest.mark.parametrize("name", ["a.mcap", "a.db3", "folder"])

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgevpr.data.image_files import list_images
+from edgevpr.data.left_out import LeftOut, summary
 from edgevpr.errors import DataError, EdgeVPRError, UsageError
 from edgevpr.runtime import Backend, CameraOptions, Frame, open_source
 from edgevpr.runtime.sources.live import LiveSource
@@ -297,3 +299,54 @@ def test_passwords_are_not_told(uri: str, backend: Backend) -> None:
         open_source(uri, CameraOptions(backend))
     assert "s3cret" not in str(caught.value)
     assert "***" in str(caught.value)
+
+
+def test_a_folder_is_walked_as_embed_walks_it(tmp_path: Path) -> None:
+    """Linked folders, no thumbnails, any name; what is not read is counted and named."""
+    images(tmp_path / "store", ["a.jpg"])
+    folder = images(tmp_path / "p", ["b.jpg", ".thumbnails/t.jpg", "@eaDir/b.jpg/T.jpg", "x/c.png"])
+    (folder / "x" / "c.png").rename(folder / "x" / "c")
+    (folder / "day1").symlink_to(tmp_path / "store")
+    (folder / "d.HEIC").write_bytes(b"heic")
+    with open_source(str(folder)) as source:
+        frames = list(source.frames(threading.Event()))
+    left_out: list[LeftOut] = []
+    names = [str(Path(frame.source).relative_to(folder)) for frame in frames]
+    assert names == list_images(folder, left_out) == ["b.jpg", "day1/a.jpg", "x/c"]
+    assert all(frame.image is not None for frame in frames)
+    assert source.remark == f"{folder}: {summary(left_out)}"
+    assert "1 left out (d.HEIC: HEIC is not read" in source.remark
+
+
+def test_a_pattern_matches_pictures_of_any_name(tmp_path: Path) -> None:
+    """Thumbnails of a storage only where they are named."""
+    images(tmp_path, ["b.jpg", "@eaDir/b.jpg", "c.png", ".x/y.jpg"])
+    (tmp_path / "c.png").rename(tmp_path / "c.insp")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "d.heic").write_bytes(b"heic")
+    with open_source(f"{tmp_path}/**/*") as source:
+        frames = list(source.frames(threading.Event()))
+    assert [Path(frame.source).name for frame in frames] == ["b.jpg", "c.insp"]
+    assert "1 left out" in source.remark
+    assert len(all_frames(f"{tmp_path}/@eaDir/*")) == 1
+    assert len(all_frames(f"{tmp_path}/.x/*")) == 1
+    with pytest.raises(DataError, match=r"found 1 file and no image .*HEIC is not read"):
+        open_source(f"{tmp_path}/*.heic")
+
+
+def test_a_pattern_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quoted so that the shell leaves it, which then leaves ~ as well."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    images(tmp_path / "drive", ["a.png", "b.png"])
+    assert len(all_frames("~/drive/*.png")) == len(all_frames("~/drive")) == 2
+    with pytest.raises(DataError, match="found nothing at ~nobody-of-this-name/x"):
+        open_source("~nobody-of-this-name/x")
+
+
+def test_a_picture_of_a_type_that_is_not_read(tmp_path: Path) -> None:
+    """Is to be converted, not replaced as if it were damaged."""
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (frame,) = all_frames(str(tmp_path / "a.heic"))
+    assert frame.image is None
+    assert "a type that is not read" in frame.error
+    assert frame.error.endswith(": convert it")
