@@ -46,7 +46,7 @@ from edgevpr.train.record import Recorder, TrainingStep
 LAST = "last.ckpt"
 
 
-@keeps_inputs("out", "tensorboard")
+@keeps_inputs("out", "tensorboard", filled=("tensorboard",))
 def fit(
     config: TrainConfig,
     out: Path,

@@ -177,7 +177,7 @@ def _as_stored(
     return database.take(order), [np.sort(to_stored[row]) for row in good]
 
 
-@keeps_inputs("folder")
+@keeps_inputs("folder", filled=("folder",))
 def save_descriptors(result: Evaluated, folder: Path) -> None:
     """queries.npy (Q, D) and database.npy (N, D) float16, and the two image tables."""
     for name, values in (

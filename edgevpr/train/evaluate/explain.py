@@ -95,7 +95,7 @@ class Explained:
     nearest: Path
 
 
-@keeps_inputs("out")
+@keeps_inputs("out", filled=("out",))
 def explain_networks(
     models: list[Path],
     images: Path,
