@@ -178,9 +178,7 @@ class Measurements:
             total += width * sum(sizes.pop(name, 0) for name in node.input)
         return total / 1e6
 
-    def _describe(
-        self, graph: onnx.ModelProto, *, as_written: bool = False
-    ) -> NDArray[np.float32]:
+    def _describe(self, graph: onnx.ModelProto, *, as_written: bool = False) -> NDArray[np.float32]:
         """Descriptors of the images that a group's error is averaged over."""
         images = self.calibration[:ERROR_IMAGES]
         return self._to_the_end(describe(graph, images, as_written=as_written))

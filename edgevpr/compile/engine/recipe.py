@@ -158,7 +158,7 @@ def make_exit_recipe(
     gates = {**GATES, "fp32": GATES["fp16"] if half else GATES["fp32"]}
     steps = []
     for name in SAFER[precision]:
-        least = {exit: gates[name] for exit in cosines}
+        least: dict[str, float | None] = dict.fromkeys(cosines, gates[name])
         if name == "int8":
             least = {exit: round(found - INT8_SLACK, 4) for exit, found in cosines.items()}
         builds = {

@@ -29,28 +29,22 @@ from edgevpr.errors import NumericsError
 PROBES = 4
 
 
-class NoExitLeft(Exception):
-    """Every early exit failed its gate; ``dropped``: exit -> why."""
-
-    def __init__(self, dropped: dict[str, str]) -> None:
-        super().__init__()
-        self.dropped = dropped
-
-
 def compile_exits(
     request: CompileRequest,
     stages: Stages,
     steps: Steps,
     one_graph: Callable[[CompileRequest], Compiled],
-) -> CompiledExits:
+) -> CompiledExits | dict[str, str]:
     """Reference, clean graphs and typed graphs of all exits, with their parity.
 
     Args:
         request: its source has exits.
         one_graph: compiles the whole path as one graph.
 
+    Returns:
+        what a bundle is written from; where every early exit failed its gate, why, by exit.
+
     Raises:
-        NoExitLeft: there is nothing but the whole path to put into a bundle.
         NumericsError: the whole path fails its gate, or its segments are not the network.
     """
     images, here = request.images.held_out, request.runs_here
@@ -74,9 +68,9 @@ def compile_exits(
     )
     kept = [name for name in clean.early if name in judged.passed]
     if not kept:
-        raise NoExitLeft({n: why for n, why in judged.dropped.items() if n != FULL})
-    if FULL in judged.dropped and request.exits == "separate":
-        raise NumericsError(judged.dropped[FULL])
+        return {name: why for name, why in judged.dropped.items() if name != FULL}
+    if judged.refused is not None and request.exits == "separate":
+        raise judged.refused
     clean = clean.only([*kept, FULL])
     latency: Mapping[str, Latency] = {}
     full_path = {}

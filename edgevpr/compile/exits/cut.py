@@ -65,9 +65,9 @@ def read_cut(folder: Path, exits: Sequence[str]) -> Cut:
     segments = [f"seg{i + 1}" for i in range(len(exits) + 1)]
     adapters = [f"adapt-{name}" for name in exits]
     graphs = {key: load_part(folder / f"{key}.onnx") for key in [*segments, *adapters, "tail"]}
-    routes = {
-        name: (*segments[: i + 1], adapters[i], "tail") for i, name in enumerate(exits)
-    } | {FULL: (*segments, "tail")}
+    routes = {name: (*segments[: i + 1], adapters[i], "tail") for i, name in enumerate(exits)} | {
+        FULL: (*segments, "tail")
+    }
     cut = Cut(graphs, routes)
     _check(cut)
     return cut
@@ -126,6 +126,9 @@ def _merged(parts: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
         following = compose.add_prefix(part, f"part{i}/")
         joint = [(whole.graph.output[0].name, following.graph.input[0].name)]
         whole = compose.merge_models(whole, following, io_map=joint)
+        versions = {entry.domain: entry.version for entry in whole.opset_import}
+        del whole.opset_import[:]
+        whole.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
     ends = tensor_ends(whole)
     named = {ends.input: "images", ends.output: "descriptor"}
     for node in whole.graph.node:

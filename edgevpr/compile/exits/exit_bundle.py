@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import graphs_digest
+from edgevpr.artifacts.exit_contract import graphs_digest
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleExit, BundleRecord, ExitRecord, GraphRecord
 from edgevpr.compile.board_graphs import write_exit_recipe
@@ -153,8 +153,8 @@ def _exit(compiled: CompiledExits, name: str) -> BundleExit:
         min_cosine=parity.min_cosine,
         mean_cosine=parity.mean_cosine,
         max_abs_error=parity.max_abs_error,
-        ms_p50=latency and latency.p50_ms,
-        ms_p95=latency and latency.p95_ms,
+        ms_p50=latency.p50_ms if latency else None,
+        ms_p95=latency.p95_ms if latency else None,
     )
 
 
@@ -173,9 +173,7 @@ def _write_recipe(folder: Path, compiled: CompiledExits) -> None:
         networks[file] = steps
     cosines = {name: parity.min_cosine for name, parity in compiled.parity.items()}
     target = compiled.request.target
-    write_exit_recipe(
-        folder, target, parts.precision, networks, own, cosines, half=compiled.half
-    )
+    write_exit_recipe(folder, target, parts.precision, networks, own, cosines, half=compiled.half)
 
 
 def _write_engines(

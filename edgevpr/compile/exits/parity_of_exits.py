@@ -27,6 +27,8 @@ class Judged:
     #: exit -> reason; "full" too, where the segments fail and the single graph must do.
     dropped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    #: the error behind the reason of "full".
+    refused: NumericsError | None = None
     #: exit -> images that are extreme, and least cosine on them.
     extremes: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ def judge(
             )
         except NumericsError as error:
             judged.dropped[name] = str(error)
+            judged.refused = error if name == FULL else judged.refused
             continue
         judged.passed[name] = parity
         judged.warnings += [f"exit {name}: {text}" for text in warnings]

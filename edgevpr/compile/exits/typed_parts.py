@@ -209,9 +209,7 @@ class _Typing:
             bar=False,
         )
 
-    def _safer(
-        self, key: str, images: NDArray[Any], probes: NDArray[Any]
-    ) -> dict[str, TypedGraph]:
+    def _safer(self, key: str, images: NDArray[Any], probes: NDArray[Any]) -> dict[str, TypedGraph]:
         own, clean = self.parts.precisions[key], self.cut.graphs[key]
         if self.request.target.runtime != "tensorrt":
             return {}
@@ -225,5 +223,3 @@ def _multiply_adds(graph: onnx.ModelProto) -> int:
     """At least 1, so that every graph has a share."""
     index = GraphIndex(graph)
     return 1 + sum(multiply_adds(index, node) for node in index.nodes)
-
-
