@@ -80,10 +80,12 @@ class Regrid(nn.Module):
                 f"of the {to_grid[0]} x {to_grid[1]} that the aggregator reads: choose other "
                 "`exits`, or another `image_size`"
             )
-        # Right and bottom; (0, 0) in most sizes.
+        # Bottom and right; (0, 0) in most sizes.
         self.padding = tuple(s * b - a for s, a, b in zip(steps, from_grid, to_grid, strict=True))
         kernel = [2 if s % 2 == 0 else 1 for s in steps]
-        self.pool = tuple(s // k for s, k in zip(steps, kernel, strict=True))
+        self.window = tuple(s // k for s, k in zip(steps, kernel, strict=True))
+        self.from_grid = tuple(from_grid)
+        self.patches = to_grid[0] * to_grid[1]
         self.project: nn.Module = (
             nn.Identity()
             if channels == dim and kernel == [1, 1]
@@ -91,15 +93,25 @@ class Regrid(nn.Module):
         )
 
     def forward(self, state: Tensor) -> Tensor:
+        state = self.pool(state)
         if state.ndim == 3:
-            return state if self.class_token else state[:, 1:]
+            return state
+        tokens: Tensor = self.project(state).flatten(2).transpose(1, 2)
+        return tokens
+
+    def pool(self, state: Tensor) -> Tensor:
+        """What of a state is read, without anything learned; it is read again as the same.
+
+        A map of 40 x 40 for a grid of 5 x 5 becomes 10 x 10: training keeps that of every image.
+        """
+        if state.ndim == 3:
+            return state if self.class_token or state.shape[1] == self.patches else state[:, 1:]
+        if tuple(state.shape[2:]) != self.from_grid:  # pooled before
+            return state
         down, right = self.padding
         if down or right:
             state = nn.functional.pad(state, (0, right, 0, down), mode="replicate")
-        if max(self.pool) > 1:
-            state = nn.functional.avg_pool2d(state, self.pool)
-        tokens: Tensor = self.project(state).flatten(2).transpose(1, 2)
-        return tokens
+        return nn.functional.avg_pool2d(state, self.window) if max(self.window) > 1 else state
 
 
 def _step(fine: int, coarse: int) -> int:

@@ -46,13 +46,30 @@ class Codebook(nn.Module):
         if size < 2:
             raise UsageError(f"found `size` {size}, expected 2 prototypes or more: pass `size` 256")
         self.heads, self.size, self.dim, self.class_token = heads, size, dim, class_token
-        books = ("prototypes", "class_prototypes") if class_token else ("prototypes",)
-        for name in books:
+        for name in self.books():
             prototypes = nn.Parameter(torch.randn(heads, size, dim // heads))
             # beta^h, one a head, as a logarithm: it stays positive.
             log_beta = nn.Parameter(torch.full((heads,), INVERSE_TEMPERATURE).log())
             self.register_parameter(name, prototypes)
             self.register_parameter(_temperature_of(name), log_beta)
+
+    def books(self) -> tuple[str, ...]:
+        """Names of the parameters that hold prototypes (H, M, D / H)."""
+        return ("prototypes", "class_prototypes") if self.class_token else ("prototypes",)
+
+    def books_of(self, tokens: Tensor) -> tuple[tuple[str, Tensor], ...]:
+        """Tokens (B, T, D) by the book that composes them."""
+        if not self.class_token:
+            return (("prototypes", tokens),)
+        return ("prototypes", tokens[:, 1:]), ("class_prototypes", tokens[:, :1])
+
+    def inverse_temperatures(self) -> list[float]:
+        """beta of every head; those of the class token's book last."""
+        return [
+            float(beta)
+            for name in self.books()
+            for beta in self.get_parameter(_temperature_of(name)).detach().exp()
+        ]
 
     def assign(self, tokens: Tensor) -> Tensor:
         """(B, T, D) -> A (B, H, T, M): weights of each head's prototypes, which sum to 1."""
@@ -74,9 +91,9 @@ class Codebook(nn.Module):
         return self.compose(self.assign(tokens))
 
     def _assign(self, tokens: Tensor, book: str) -> Tensor:
-        return self._scores(tokens, book).softmax(-1)
+        return self.scores(tokens, book).softmax(-1)
 
-    def _scores(self, tokens: Tensor, book: str) -> Tensor:
+    def scores(self, tokens: Tensor, book: str) -> Tensor:
         """(B, T, D) -> (B, H, T, M) of beta times the cosine."""
         parts = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         beta = self.get_parameter(_temperature_of(book)).exp()

@@ -81,11 +81,23 @@ def test_maps_that_a_strided_convolution_rounded_up() -> None:
         assert Regrid(2, 4, (rows, rows), (11, 11))(torch.randn(1, 2, rows, rows)).shape[1] == 121
 
 
+@pytest.mark.parametrize("from_grid", [(5, 3), (10, 6), (20, 12), (39, 23)])
+def test_pooled_states_are_read_as_the_state(from_grid: tuple[int, int]) -> None:
+    """Training keeps pooled states; pooling twice would be another network."""
+    regrid = Regrid(3, 8, from_grid, (5, 3))
+    state = torch.randn(2, 3, *from_grid)
+    pooled = regrid.pool(state)
+    assert pooled.shape[2:] == (min(10, from_grid[0]), min(6, from_grid[1]))
+    assert torch.equal(regrid(pooled), regrid(state))
+    assert torch.equal(regrid.pool(pooled), pooled)
+
+
 @pytest.mark.parametrize("class_token", [False, True])
 def test_tokens_of_a_transformer(class_token: bool) -> None:
     regrid = Regrid(8, 8, (2, 3), (2, 3), class_token=class_token)
     state = torch.randn(1, 1 + 6, 8)
     assert torch.equal(regrid(state), state if class_token else state[:, 1:])
+    assert torch.equal(regrid(regrid.pool(state)), regrid(state))
 
 
 @pytest.mark.parametrize("from_grid", [(4, 4), (11, 11), (8, 12)])
