@@ -2,6 +2,10 @@
 
 ::
 
-    codebook      Codebook: tokens become mixtures of learned prototypes, in sub-spaces
-    adapters      from an exit's state to tokens of the aggregator's width and grid
+    codebook         Codebook: tokens become mixtures of learned prototypes, in sub-spaces
+    adapters         from an exit's state to tokens of the aggregator's width and grid
+    segments         backbones cut at named exits
+    anytime_network  AnytimeNetwork: images to descriptors through any exit
+    store            files of models with exits, and of codebooks
+    exit_cost        multiply-adds of each exit
 """
