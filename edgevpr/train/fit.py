@@ -11,6 +11,7 @@ from edgevpr.data.image_files import why_unreadable
 from edgevpr.data.left_out import LeftOut
 from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
+from edgevpr.train.anytime.fit_exits import fit_exits
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.images import Augment, Images, loader, spread_out
 from edgevpr.train.networks.batch_norm import unfold_batch_norm
@@ -57,6 +58,10 @@ def fit(
         SpaceMismatchError: validation features of another gallery network.
         NumericsError: the loss became NaN or infinite.
     """
+    if config.for_exits:
+        return fit_exits(
+            config, out, resume=resume, tensorboard=tensorboard, on_step=on_step, track=track
+        )
     quiet_and_seeded(config.seed)
     size = (config.image_size, config.image_size)
     preprocess = Preprocess(*size, mean=config.mean, std=config.std)

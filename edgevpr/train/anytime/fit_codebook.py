@@ -68,7 +68,7 @@ def fit_codebook(
     training_rows, held_out = split_rows(np.arange(len(images)), config.seed)
     frozen = FrozenTokens(network, (about.preprocess.height, about.preprocess.width))
     frozen.to(best_device())
-    shape = frozen.tail.shape
+    shape = frozen.shape
     heads, size = default_shape(shape.width)
     torch.manual_seed(config.seed)
     codebook = Codebook(
@@ -116,7 +116,8 @@ class FrozenTokens(nn.Module):
     def __init__(self, network: Network, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
-        self.tail = Tail(network, token_shape(network, image_size))
+        self.shape = token_shape(network, image_size)
+        self.tail = Tail(network, self.shape)
 
     def train(self, mode: bool = True) -> "FrozenTokens":
         return super().train(False)
@@ -137,9 +138,7 @@ class CodebookTraining(Training):
     batch at hand. In the last quarter of the run none is moved any more.
     """
 
-    def __init__(
-        self, codebook: Codebook, frozen: FrozenTokens, config: CodebookConfig
-    ) -> None:
+    def __init__(self, codebook: Codebook, frozen: FrozenTokens, config: CodebookConfig) -> None:
         super().__init__(config)
         self.codebook = codebook
         for name in codebook.books():
@@ -153,8 +152,8 @@ class CodebookTraining(Training):
     def on_fit_start(self) -> None:
         self._frozen[0].to(self.device)
 
-    def training_step(self, batch: tuple[Any, Tensor], _: int) -> Tensor:
-        given, rows = batch
+    def training_step(self, batch: tuple[Any, Tensor], number: int) -> Tensor:
+        given, _ = batch
         if isinstance(given, Tensor):
             with torch.no_grad():
                 given = self._frozen[0](given)
@@ -198,9 +197,7 @@ def token_error(found: Tensor, tokens: Tensor) -> Tensor:
     return ((found - tokens).square().sum((1, 2)) / tokens.square().sum((1, 2))).mean()
 
 
-def split_rows(
-    rows: NDArray[np.int64], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_rows(rows: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to train on and rows held out, both sorted.
 
     Raises:
