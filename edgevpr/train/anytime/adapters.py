@@ -6,6 +6,8 @@ Manifold-aware Codebook Composition" (Kim, Cho and Yoon) are here; the codebook 
 either.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from edgevpr.errors import UsageError
@@ -32,7 +34,7 @@ class AttentionAdapter(nn.Sequential):
 
 
 #: Adapters by the name that ``ExitRecord.adapter`` keeps.
-ADAPTERS: dict[str, type[nn.Sequential]] = {"mlp": MLPAdapter, "attention": AttentionAdapter}
+ADAPTERS: dict[str, Callable[[int], nn.Module]] = {"mlp": MLPAdapter, "attention": AttentionAdapter}
 
 
 def _attention_heads(dim: int) -> int:

@@ -8,9 +8,8 @@ composition from the codebook and A the aggregator, all but phi_k frozen::
     exit k:  A( C( phi_k( S_k ... S_1(x) ) ) )
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -33,6 +32,18 @@ class ExitSpec:
     name: str
     method: Literal["composition", "regression"] = "composition"
     adapter: Literal["mlp", "attention"] = "mlp"
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """Tokens that an aggregator reads of one image."""
+
+    #: D.
+    width: int
+    #: rows and columns of patches.
+    grid: tuple[int, int]
+    #: a class token comes first.
+    with_token: bool
 
 
 class AnytimeNetwork(nn.Module):
@@ -71,11 +82,8 @@ class AnytimeNetwork(nn.Module):
         self.specs, self.image_size, self.dim = tuple(exits), image_size, network.dim
         segments = cut(network, self.exits)
         network.check_input(*image_size)
-        shapes = state_shapes(segments, image_size)
-        *states, (_, count, width) = shapes
-        with_token = bool(getattr(network.backbone, "with_token", False))
-        grid = network.backbone.grid(*image_size)
-        tokens = _Tokens(count, width, grid, with_token)
+        *states, _ = state_shapes(segments, image_size)
+        tokens = token_shape(network, image_size)
         _check_codebook(exits, codebook, tokens)
         self.network, self.codebook = network, codebook
         self.adapters = nn.ModuleList(
@@ -86,12 +94,12 @@ class AnytimeNetwork(nn.Module):
                 frozen.requires_grad_(False).eval()
         # Views of the modules above, which are registered there once.
         self._views: dict[str, Any] = {
-            "segments": nn.ModuleList(segments),
+            "segments": nn.ModuleList(segments).eval(),
             "heads": {
-                spec.name: _head(adapter, spec, codebook)
+                spec.name: _head(adapter, spec, codebook).eval()
                 for spec, adapter in zip(exits, self.adapters, strict=True)
             },
-            "tail": Tail(network, tokens),
+            "tail": Tail(network, tokens).eval(),
         }
 
     @property
@@ -159,23 +167,13 @@ class AnytimeNetwork(nn.Module):
                 return
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """T tokens of width D that an aggregator reads, and the grid that the patches among them are."""
-
-    count: int
-    width: int
-    grid: tuple[int, int]
-    with_token: bool
-
-
 class ExitAdapter(nn.Module):
     """A state -> (B, T, D) regressed tokens: regridded, then through an adapter.
 
     Where the aggregator reads a class token, that has an MLP adapter of its own.
     """
 
-    def __init__(self, spec: ExitSpec, state: tuple[int, ...], tokens: _Tokens) -> None:
+    def __init__(self, spec: ExitSpec, state: tuple[int, ...], tokens: TokenShape) -> None:
         super().__init__()
         if spec.adapter not in ADAPTERS:
             raise UsageError(
@@ -202,7 +200,7 @@ class ExitAdapter(nn.Module):
 class Tail(nn.Module):
     """(B, T, D) tokens -> (B, dim) L2-normalized descriptors: the aggregator, as it reads maps."""
 
-    def __init__(self, network: Network, tokens: _Tokens) -> None:
+    def __init__(self, network: Network, tokens: TokenShape) -> None:
         super().__init__()
         self.aggregator = network.aggregator
         self.grid, self.with_token = tokens.grid, tokens.with_token
@@ -210,13 +208,23 @@ class Tail(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         patches = tokens[:, 1:] if self.with_token else tokens
         # (B, D, h, w) with the strides of the backbone's own map: nothing is copied.
-        features = patches.transpose(1, 2).unflatten(2, self.grid)
+        features = patches.transpose(1, 2).reshape(len(tokens), -1, *self.grid)
         given = (features, tokens[:, 0]) if self.with_token else features
         descriptors: Tensor = self.aggregator(given)
         return descriptors
 
 
-def state_shapes(segments: Sequence[nn.Module], image_size: tuple[int, int]) -> list[Any]:
+def token_shape(network: Network, image_size: tuple[int, int]) -> TokenShape:
+    """Shape of the tokens that a network's aggregator reads, found on torch's meta device."""
+    features = on_meta(network.backbone, torch.empty(1, 3, *image_size, device="meta"))
+    with_token = isinstance(features, tuple)
+    shape = (features[0] if with_token else features).shape
+    return TokenShape(shape[1], (shape[2], shape[3]), with_token)
+
+
+def state_shapes(
+    segments: Sequence[nn.Module], image_size: tuple[int, int]
+) -> list[tuple[int, ...]]:
     """Shape of what each segment gives for one image, found on torch's meta device."""
     state = torch.empty(1, 3, *image_size, device="meta")
     shapes = []
@@ -226,18 +234,19 @@ def state_shapes(segments: Sequence[nn.Module], image_size: tuple[int, int]) -> 
     return shapes
 
 
-def on_meta(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """Run a module on torch's meta device: shapes and counts, nothing computed or copied."""
-    named: Mapping[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    there = {name: value.detach().to("meta") for name, value in named.items()}
-    training = module.training
+def on_meta(module: nn.Module, given: Tensor) -> Any:
+    """Run a module, in evaluation mode, on torch's meta device: nothing is computed or copied."""
+    there: dict[str, Tensor] = {name: b.to("meta") for name, b in module.named_buffers()}
+    for name, parameter in module.named_parameters():
+        there[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+    modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
-            out: Tensor = torch.func.functional_call(module, there, inputs)
+            return torch.func.functional_call(module, there, (given,))
     finally:
-        module.train(training)
-    return out
+        for each, mode in modes:
+            each.training = mode
 
 
 def _head(adapter: nn.Module, spec: ExitSpec, codebook: Codebook | None) -> nn.Module:
@@ -247,7 +256,7 @@ def _head(adapter: nn.Module, spec: ExitSpec, codebook: Codebook | None) -> nn.M
 
 
 def _check_codebook(
-    exits: Sequence[ExitSpec], codebook: Codebook | None, tokens: _Tokens
+    exits: Sequence[ExitSpec], codebook: Codebook | None, tokens: TokenShape
 ) -> None:
     for spec in exits:
         if spec.method not in ("composition", "regression"):

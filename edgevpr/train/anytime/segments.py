@@ -170,7 +170,7 @@ def _blocks(number: str, stage: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """"L1 .. L11" or "0.0, 1.0, 1.1, 2.0 .. 2.4": the names, by stage."""
+    """ "L1 .. L11" or "0.0, 1.0, 1.1, 2.0 .. 2.4": the names, by stage."""
     stages = defaultdict(list)
     for name in names:
         stages["L" if name.startswith("L") else name.partition(".")[0]].append(name)

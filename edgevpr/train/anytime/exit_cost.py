@@ -1,0 +1,54 @@
+"""Multiply-adds from an image to its descriptor, through each exit.
+
+Counted as ``edgevpr.train.networks.cost`` counts: matrix products, convolutions and attention,
+with adapter, composition from the codebook and aggregator included.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgevpr.train.anytime.anytime_network import FULL, AnytimeNetwork, on_meta
+
+
+class ExitCost(NamedTuple):
+    """Arithmetic for one image through one exit."""
+
+    #: (C, rows, columns) of the exit's state; the class token is no part of it.
+    map: tuple[int, int, int]
+    #: billions.
+    multiply_adds_g: float
+    #: of the whole path's.
+    share: float
+
+
+def exit_costs(anytime: AnytimeNetwork) -> dict[str, ExitCost]:
+    """By exit, "full" last; counted on torch's meta device, with the weights where they are."""
+    state = torch.empty(1, 3, *anytime.image_size, device="meta")
+    names = (*anytime.exits, FULL)
+    maps, totals = {}, {}
+    so_far = tail = 0.0
+    for name, segment in zip(names, anytime.segments, strict=True):
+        state, spent = _counted(segment, state)
+        so_far += spent
+        tokens, head = (state, 0.0) if name == FULL else _counted(anytime.heads[name], state)
+        if not tail:
+            _, tail = _counted(anytime.tail, tokens)
+        maps[name] = _map(state, anytime.tail.grid)
+        totals[name] = so_far + head + tail
+    return {name: ExitCost(maps[name], totals[name], totals[name] / totals[FULL]) for name in names}
+
+
+def _counted(module: nn.Module, given: Tensor) -> tuple[Tensor, float]:
+    """What a module gives, and its billions of multiply-adds."""
+    with FlopCounterMode(display=False) as counter:
+        out = on_meta(module, given)
+    return out, counter.get_total_flops() / 2e9
+
+
+def _map(state: Tensor, grid: tuple[int, int]) -> tuple[int, int, int]:
+    if state.ndim == 3:
+        return (state.shape[2], *grid)
+    return (state.shape[1], state.shape[2], state.shape[3])
