@@ -249,7 +249,8 @@ class TrainConfig:
     @property
     def target(self) -> str:
         """What early exits are trained towards: "own" or "gallery"."""
-        return self.early_exits.target or ("own" if self.features is None else "gallery")
+        asked = self.early_exits.target
+        return asked if asked != "auto" else "own" if self.features is None else "gallery"
 
     @property
     def learning_rates(self) -> tuple[float, float]:

@@ -95,7 +95,7 @@ class Codebook(nn.Module):
 
     def scores(self, tokens: Tensor, book: str) -> Tensor:
         """(B, T, D) -> (B, H, T, M) of beta times the cosine."""
-        parts = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        parts = tokens.reshape(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
         beta = self.get_parameter(_temperature_of(book)).exp()
         # beta goes with the prototypes: constant once trained, and so folded into exported graphs.
         keys = nn.functional.normalize(self.get_parameter(book), dim=-1) * beta[:, None, None]

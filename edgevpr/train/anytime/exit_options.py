@@ -49,14 +49,14 @@ class ExitOptions:
             "(regression), or at each exit what validates better (auto)."
         ),
     ] = "auto"
-    #: "": gallery where there are features, else own.
     target: Annotated[
-        Literal["", "own", "gallery"],
+        Literal["auto", "own", "gallery"],
         Option(
             "What exits are trained towards: own, the model's descriptors of its full path (L2), "
-            "or gallery, the gallery network's (Eq. 8; the default with `features`)."
+            "or gallery, the gallery network's (Eq. 8). auto: gallery with `features`, else own.",
+            flag="--towards",
         ),
-    ] = ""
+    ] = "auto"
     max_cache_mb: Annotated[
         int,
         Option(
@@ -69,8 +69,8 @@ class ExitOptions:
 
     def __post_init__(self) -> None:
         if self.anytime is None:
-            for name in ("codebook", "exits", "target"):
-                if getattr(self, name):
+            for name in ("codebook", "exits", "adapter", "method", "target"):
+                if getattr(self, name) != ExitOptions.__dataclass_fields__[name].default:
                     raise UsageError(
                         f"found `{name}` without `anytime`, expected the model that gets early "
                         "exits, too: pass `anytime`"

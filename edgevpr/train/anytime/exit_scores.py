@@ -1,5 +1,6 @@
 """Scores of early exits: R@1 on a validation set, and cosines to what they were trained towards."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +25,16 @@ from edgevpr.train.evaluate.evaluate import recall_of
 from edgevpr.train.images import Images, loader
 from edgevpr.train.networks.network import best_device
 
+#: What becomes of an adapter's tokens.
+Method = Literal["composition", "regression"]
+
 
 @dataclass(frozen=True)
 class Candidate:
     """One exit, trained with one method: its figures on images that it was not trained on."""
 
     exit: str
-    method: Literal["composition", "regression"]
+    method: Method
     #: mean, to the network's own full path or to the gallery network's descriptor.
     cosine: float
     #: percent; None without a validation set.
@@ -98,7 +102,7 @@ class ExitScores:
     #: the whole path's own figures, once scored: what the exits are measured against.
     full: dict[str, float | None] = field(default_factory=dict)
 
-    def of(self, networks: dict[str, AnytimeNetwork]) -> list[Candidate]:
+    def of(self, networks: Mapping[Method, AnytimeNetwork]) -> list[Candidate]:
         """Candidates by exit, earliest first.
 
         Raises:
@@ -108,7 +112,7 @@ class ExitScores:
         network = _EveryExit(networks).to(best_device())
         return self._validated(network) if isinstance(self.on, Validation) else self._held(network)
 
-    def _validated(self, network: "_EveryExit") -> list[Candidate]:
+    def _validated(self, network: Any) -> list[Candidate]:
         on = self.on
         assert isinstance(on, Validation)
 
@@ -153,9 +157,9 @@ class ExitScores:
 class _EveryExit(nn.Module):
     """(B, 3, H, W) -> (B, (K + 1) dim): descriptors of every candidate, and of the full path."""
 
-    def __init__(self, networks: dict[str, AnytimeNetwork]) -> None:
+    def __init__(self, networks: Mapping[Method, AnytimeNetwork]) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(networks)
+        self.networks = nn.ModuleDict({str(name): network for name, network in networks.items()})
         first = next(iter(networks.values()))
         self.names = [(exit, method) for exit in first.exits for method in networks]
         self.width = first.dim

@@ -88,6 +88,8 @@ def fit_codebook(
     training = (
         recorder.summary()
         | {
+            "heads": codebook.heads,
+            "size": codebook.size,
             "cosine": _held_out_cosine(codebook, frozen, images, held_out, config.workers),
             "held_out": len(held_out),
             "images": len(images),
@@ -140,7 +142,7 @@ class CodebookTraining(Training):
 
     def __init__(self, codebook: Codebook, frozen: FrozenTokens, config: CodebookConfig) -> None:
         super().__init__(config)
-        self.codebook = codebook
+        self.codebook, self.settings = codebook, config
         for name in codebook.books():
             codebook.get_parameter(name).requires_grad_(config.init == "learned")
             unused = torch.zeros(codebook.heads, codebook.size, dtype=torch.int64)
@@ -160,26 +162,26 @@ class CodebookTraining(Training):
         tokens, target = given
         found = self.codebook(tokens)
         loss = regression(self._frozen[0].tail(found), target)
-        if self.config.token_weight:
-            loss = loss + self.config.token_weight * token_error(found, tokens)
-        if self.config.init == "learned" and self.config.reseed_steps:
+        if self.settings.token_weight:
+            loss = loss + self.settings.token_weight * token_error(found, tokens)
+        if self.settings.init == "learned" and self.settings.reseed_steps:
             self._reseed(tokens)
         return self.report(loss)
 
     @torch.no_grad()
     def _reseed(self, tokens: Tensor) -> None:
         total = int(self.trainer.estimated_stepping_batches)
-        draw = np.random.default_rng((self.config.seed, self.global_step))
+        draw = np.random.default_rng((self.settings.seed, self.global_step))
         for name, part in self.codebook.books_of(tokens):
             unused = self.get_buffer(f"unused_{name}")
             nearest = self.codebook.scores(part, name).argmax(-1)  # (B, H, T)
             unused += 1
             for head in range(self.codebook.heads):
                 unused[head, nearest[:, head].flatten()] = 0
-            dead = (unused >= self.config.reseed_steps).nonzero()
+            dead = (unused >= self.settings.reseed_steps).nonzero()
             if not len(dead) or self.global_step > 0.75 * total:
                 continue
-            heads = part.unflatten(-1, (self.codebook.heads, -1)).flatten(0, 1)  # (B T, H, d)
+            heads = part.reshape(-1, self.codebook.heads, part.shape[-1] // self.codebook.heads)
             chosen = torch.from_numpy(draw.integers(len(heads), size=len(dead))).to(heads.device)
             prototypes = self.codebook.get_parameter(name)
             state = self.optimizers().state.get(prototypes, {})

@@ -31,7 +31,8 @@ from edgevpr.preprocess import Preprocess
 from edgevpr.progress import Track, silent
 from edgevpr.train.anytime.anytime_network import AnytimeNetwork, ExitSpec
 from edgevpr.train.anytime.codebook import Codebook
-from edgevpr.train.anytime.exit_scores import Candidate, ExitScores, HeldOut, Validation
+from edgevpr.train.anytime.exit_cost import exit_costs
+from edgevpr.train.anytime.exit_scores import Candidate, ExitScores, HeldOut, Method, Validation
 from edgevpr.train.anytime.fit_codebook import split_rows
 from edgevpr.train.anytime.state_cache import store_states
 from edgevpr.train.anytime.store import load_codebook, save_anytime
@@ -114,13 +115,14 @@ def fit_exits(
     candidates = scores.of(networks)
     chosen = best_of_each(candidates)
     final = _assembled(networks, chosen, network, codebook, preprocess)
+    costs = exit_costs(final)
     training = (
         recorder.summary()
         | {
             "target": config.target,
             "exits": {
                 name: {c.method: c.figures() for c in candidates if c.exit == name}
-                | {"chosen": chosen[name].method}
+                | {"chosen": chosen[name].method, "share": round(costs[name].share, 4)}
                 for name in final.exits
             },
             "full": scores.full,
@@ -148,10 +150,10 @@ def fit_exits(
 
 def anytime_networks(
     config: TrainConfig, network: Network, codebook: Codebook | None, preprocess: Preprocess
-) -> dict[str, AnytimeNetwork]:
+) -> dict[Method, AnytimeNetwork]:
     """By method, the network with all its exits; adapters begin the same whatever the method."""
     options = config.early_exits
-    made = {}
+    made: dict[Method, AnytimeNetwork] = {}
     for method in options.methods:
         torch.manual_seed(config.seed)
         specs = [ExitSpec(name, method, options.adapter) for name in options.names]
@@ -178,7 +180,7 @@ class ExitsTraining(Training):
     """All adapters of anytime networks that share a frozen network, by the sum of their losses."""
 
     def __init__(
-        self, networks: dict[str, AnytimeNetwork], config: TrainConfig, target: Target
+        self, networks: dict[Method, AnytimeNetwork], config: TrainConfig, target: Target
     ) -> None:
         super().__init__(config)
         self.adapters = nn.ModuleList(network.adapters for network in networks.values())
@@ -205,7 +207,8 @@ class ExitsTraining(Training):
         found, state = [], images
         for segment, adapter in zip(anytime.segments, anytime.adapters, strict=False):
             state = segment(state)
-            found.append(adapter.regrid.pool(state))
+            regrid: Any = adapter.regrid
+            found.append(regrid.pool(state))
         if self._features is None:
             found.append(anytime.tail(anytime.segments[-1](state)))
         return tuple(found)
@@ -233,8 +236,8 @@ class ExitsTraining(Training):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Each adapter by its own norm: clipped together, a loud one would slow the others."""
-        for adapters in self.adapters:
-            for adapter in adapters:
+        for network in self._networks:
+            for adapter in network.adapters:
                 nn.utils.clip_grad_norm_(adapter.parameters(), gradient_clip_val or float("inf"))
 
 
@@ -248,7 +251,7 @@ def best_of_each(candidates: list[Candidate]) -> dict[str, Candidate]:
 
 
 def _assembled(
-    networks: dict[str, AnytimeNetwork],
+    networks: dict[Method, AnytimeNetwork],
     chosen: dict[str, Candidate],
     network: Network,
     codebook: Codebook | None,

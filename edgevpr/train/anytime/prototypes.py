@@ -33,10 +33,11 @@ def starting_prototypes(tokens: Tensor, heads: int, size: int, init: str, seed: 
             f"found {different} different tokens in the images, expected at least one for each of "
             f"the {size} prototypes: pass a smaller `size`, or more images"
         )
-    parts = tokens.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, n, d)
+    parts = tokens.reshape(len(tokens), heads, -1).transpose(0, 1)  # (H, n, d)
     if init == "random":
         # Whole tokens: the heads of a prototype come from one token, as monolithic books would.
-        return parts[:, torch.randperm(len(tokens), generator=draw)[:size]].clone()
+        chosen = torch.randperm(len(tokens), generator=draw)[:size]
+        return parts.index_select(1, chosen)
     seeds = _plus_plus(parts, size, draw)
     return seeds if init == "learned" else _spherical_kmeans(parts, seeds)
 
