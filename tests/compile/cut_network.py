@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.records import ExitRecord
-from edgevpr.compile.exits.cut import FULL, Cut, read_cut, whole_graphs
+from edgevpr.compile.exits.cut import Cut, read_cut, whole_graphs
 
 PIXELS, TOKENS, WIDTH, DESCRIPTOR = 64, 64, 64, 48
 EXITS = (
@@ -42,7 +43,9 @@ class Graph:
 
     def conv(self, x: str, into: int, out: int, *, stride: int = 1, size: int = 3) -> str:
         pads = [size // 2] * 4
-        y = self.node("Conv", x, self.random(out, into, size, size), pads=pads, strides=[stride] * 2)
+        y = self.node(
+            "Conv", x, self.random(out, into, size, size), pads=pads, strides=[stride] * 2
+        )
         return self.node("Relu", y)
 
     def tokens(self, x: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.arrays import read_array
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.parity import Parity, check_finite, compare
@@ -16,8 +17,6 @@ from edgevpr.errors import NumericsError
 from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
 from edgevpr.timing import percentiles, time_turns
 
-#: Name of the whole path among the exits.
-FULL = "full"
 #: Rounds that count at most, and seconds after which none is begun.
 ROUNDS, BUDGET_S = 200, 5.0
 

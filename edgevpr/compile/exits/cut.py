@@ -16,12 +16,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import compose
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import load_part, name_nodes, tensor_ends
 from edgevpr.errors import CorruptArtifactError
 
-#: The whole path's name among the exits, and its single graph's among the graphs.
-FULL, SINGLE = "full", "model"
+#: Name of the whole path's single graph among the graphs.
+SINGLE = "model"
 
 
 @dataclass(frozen=True)

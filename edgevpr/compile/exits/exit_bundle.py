@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.exit_contract import graphs_digest
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleExit, BundleRecord, ExitRecord, GraphRecord
@@ -21,7 +22,7 @@ from edgevpr.compile.engine.parity import Parity
 from edgevpr.compile.engine.recipe import SAFER
 from edgevpr.compile.engine.sidecars import EngineGraph
 from edgevpr.compile.evidence import file_sizes, parity_evidence
-from edgevpr.compile.exits.cut import FULL, SINGLE, Cut, file_of
+from edgevpr.compile.exits.cut import SINGLE, Cut, file_of
 from edgevpr.compile.exits.typed_parts import TypedParts
 from edgevpr.compile.graph.latency import Latency
 from edgevpr.compile.graph.signature import node_counts, tensor_ends

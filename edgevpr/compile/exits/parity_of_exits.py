@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.compile.engine.parity import Parity, check_finite, compare, gate
-from edgevpr.compile.exits.cut import FULL, Cut
+from edgevpr.compile.exits.cut import Cut
 from edgevpr.compile.exits.typed_parts import TypedParts
 from edgevpr.compile.precision.calibration import extremes
 from edgevpr.compile.stages import Stages

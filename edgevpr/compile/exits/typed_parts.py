@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.compile.auto.decision import Decision
 from edgevpr.compile.auto.groups import multiply_adds
 from edgevpr.compile.auto.measurements import AroundPart
 from edgevpr.compile.exits.boundaries import half_boundaries, peaks_of_outputs, with_half_ends
-from edgevpr.compile.exits.cut import FULL, Cut
+from edgevpr.compile.exits.cut import Cut
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import extremes
 from edgevpr.compile.precision.choices import Precision
@@ -148,6 +149,8 @@ class _Typing:
         else:
             typed = self._typed(key, precision, images, probes)
             parts.precisions[key] = precision
+            if precision == "int8" and not typed.int8_nodes:
+                parts.precisions[key] = "fp32" if self.request.runs_here else "fp16"
         parts.typed[key] = typed
         parts.safer[key] = self._safer(key, images, probes)
         # What TensorRT's INT8 rounds is rounded in the FP32 types of this graph too, and runs fast.

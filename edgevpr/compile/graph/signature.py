@@ -109,9 +109,7 @@ def tensor_ends(model: onnx.ModelProto) -> TensorEnds:
             f"found a graph that takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, "
             f"{_EXPECTED}: run edgevpr compile MODEL again"
         )
-    return TensorEnds(
-        inputs[0].name, outputs[0].name, shapes[0], shapes[1], types[0], types[1]
-    )
+    return TensorEnds(inputs[0].name, outputs[0].name, shapes[0], shapes[1], types[0], types[1])
 
 
 def signature(model: onnx.ModelProto) -> GraphSignature:
