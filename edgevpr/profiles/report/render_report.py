@@ -89,6 +89,9 @@ def _precision_searches(records: Sequence[ProfileRecord]) -> list[Section]:
     from edgevpr.profiles.report.precision_search import search_figure, search_tables
 
     found = {name: e["auto"] for r in records for name, e in r.evidence.items() if "auto" in e}
+    for record in records:
+        for name, e in record.evidence.items():
+            found |= {f"{name}, {part}": d for part, d in e.get("auto_graphs", {}).items()}
     return [
         Section(
             f"How {name} came by its precisions",
