@@ -110,6 +110,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
                     flags=[],
                     build_seconds=1.0,
                     built_from=name,
+                    graph="" if name == "model.onnx" else name,
                     built_from_sha256="" if name == "model.onnx" else sha256_file(folder / name),
                 )
                 written = change(sidecar)
@@ -264,8 +265,7 @@ def test_an_engine_of_another_graph(make: Make) -> None:
 
     def swapped(sidecar: EngineSidecar) -> EngineSidecar:
         names = {"graphs/seg3.onnx": "graphs/tail.onnx", "graphs/tail.onnx": "graphs/seg3.onnx"}
-        built_from = names.get(sidecar.built_from, sidecar.built_from)
-        return msgspec.structs.replace(sidecar, built_from=built_from, built_from_sha256="")
+        return msgspec.structs.replace(sidecar, graph=names.get(sidecar.graph, sidecar.graph))
 
     runner, gpu = make(change=swapped)
     with pytest.raises(CorruptArtifactError, match="with the tensors"), runner:
