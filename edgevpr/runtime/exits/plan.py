@@ -154,10 +154,10 @@ def _held_to(
 
 def _without_model(exits: Sequence[str], gallery: Path) -> str:
     many = len(exits) > 1
+    flag = "" if exits[0] == WHOLE else f" --exit {shell_word(exits[0])}"
     return (
         f"no answer of the exit{'s' if many else ''} {', '.join(exits)} will be a fix: {gallery} "
         f"has no confidence model of {'them' if many else 'it'}; run edgevpr embed MODEL IMAGES"
-        f"{'' if exits[0] == WHOLE else f' --exit {shell_word(exits[0])}'} -o QUERIES with held-out "
-        "images and edgevpr index FEATURES --queries QUERIES, or pass `assume_known` to take every "
-        "answer as right"
+        f"{flag} -o QUERIES with held-out images and edgevpr index FEATURES --queries QUERIES, or "
+        "pass `assume_known` to take every answer as right"
     )
