@@ -5,18 +5,27 @@ are read (``edgevpr.artifacts.arrays``), graphs and engines before they run (``r
 a board whose engine is damaged must be able to open its bundle and build another.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
-from edgevpr.artifacts.records import BundleRecord, FeaturesRecord, GalleryRecord
+from edgevpr.artifacts.records import (
+    BundleRecord,
+    ConfidenceModel,
+    FeaturesRecord,
+    GalleryRecord,
+)
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.preprocess import Preprocess
 
 #: Widest descriptor, most images of a map, longest side of a network's input in pixels.
 MOST_DIM, MOST_IMAGES, MOST_SIDE = 1 << 20, 1 << 40, 1 << 13
+#: Name of the whole path among the exits of a network; it is no entry of its own in a record.
+FULL = "full"
+_EXIT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 class _Recipe(msgspec.Struct):
@@ -63,11 +72,42 @@ def _gallery(opened: Artifact) -> None:
         raise _contradiction(
             opened, f"`index_dim` {record.index_dim} without a projection", str(record.dim)
         )
-    model = record.confidence
-    if model is not None:
-        _in_range(opened, "threshold", model.threshold, 0, 1)
-        _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
-        _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    _confidence(opened, record.confidence, "")
+    names = [each.name for each in record.exits]
+    for name in names:
+        _exit_name(opened, name)
+    if len(set(names)) < len(names):
+        raise _contradiction(opened, "an exit twice", "each once")
+    for each in record.exits:
+        _confidence(opened, each.confidence, each.name)
+        if each.confidence and each.confidence.model_digest != each.model_digest:
+            raise _contradiction(
+                opened, f"the confidence of another network at exit {each.name}", "its own"
+            )
+
+
+def _exit_name(opened: Artifact, name: str) -> None:
+    if name == FULL or not _EXIT.fullmatch(name):
+        raise _contradiction(
+            opened,
+            f"an early exit named {name[:40]!r}",
+            f"letters, digits, dots and dashes, and not {FULL}",
+        )
+
+
+def _confidence(opened: Artifact, model: ConfidenceModel | None, exit: str) -> None:
+    """Raise unless the confidence model is in range and of this exit; "": the full path."""
+    if model is None:
+        return
+    _in_range(opened, "threshold", model.threshold, 0, 1)
+    _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
+    _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    if model.exit != exit:
+        raise _contradiction(
+            opened,
+            f"the confidence model of another exit at {exit or FULL}",
+            "its own, because scores of another exit mean something else",
+        )
 
 
 def _features(opened: Artifact) -> None:
@@ -75,6 +115,8 @@ def _features(opened: Artifact) -> None:
     _check_side(opened, record.preprocess)
     _in_range(opened, "count", record.count, 0, MOST_IMAGES)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    if record.exit:
+        _exit_name(opened, record.exit)
 
 
 _CONTRACTS: dict[str, tuple[str, Callable[[Artifact], None]]] = {

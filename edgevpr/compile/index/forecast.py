@@ -10,13 +10,15 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from edgevpr.artifacts.records import OperatingPoint
 from edgevpr.compile.index.factories import POINTS_PER_CENTROID, IndexCandidate
 from edgevpr.compile.index.faiss_build import SAMPLE_BYTES
 from edgevpr.compile.index.inverted_lists import SHARD_BYTES
 from edgevpr.device.cpu import JETSON_MHZ, usual_mhz
-from edgevpr.device.targets import Target, this_board
+from edgevpr.device.targets import Target, load_target, this_board
 
 #: Held while projecting and in exact search: blocks of descriptors, and the process itself.
 _BASE_BYTES = 700e6
@@ -124,3 +126,13 @@ def search_factor(target: Target) -> tuple[float, str]:
         f"predicted for {target.name}: {bits} of {_NEON_BITS} register bits times {clock:.0f} of "
         f"{JETSON_MHZ:.0f} MHz (1500 to 2200 by board and power mode), not measured on it"
     )
+
+
+def predicted_on(target: str, points: Sequence[OperatingPoint]) -> tuple[list[OperatingPoint], str]:
+    """Points with their times on the board ``target``, and how these are predicted; "" for none."""
+    factor, model = search_factor(load_target(target)) if target else (1.0, "")
+    times = (round(p.search_ms_p50 * factor, 4) if model else None for p in points)
+    return [
+        msgspec.structs.replace(p, predicted_ms_p50=time)
+        for p, time in zip(points, times, strict=True)
+    ], model
