@@ -1,7 +1,7 @@
-"""Verb ``edgevpr train``: a gallery or query network."""
+"""Verb ``edgevpr train``: a gallery or query network, or early exits of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def command(
     """Train a gallery network, or a query network into its space.
 
     The defaults are the paper's: AdamW 5e-4 to 1e-4, 15 epochs, batch 64, 322 px, tau 0.05,
-    gamma 15.
+    gamma 15. With --anytime, a trained network gets early exits in place of being trained.
     """
     from edgevpr.optional import require
 
@@ -33,9 +33,11 @@ def command(
         require(package, extra="train")
     from edgevpr.train.fit import fit
 
-    name = config.architecture.backbone
+    name = f"{config.architecture.backbone} ({config.role})"
+    if config.for_exits:
+        name = f"exits {', '.join(config.early_exits.names)}"
     try:
-        with console.training_bar(f"training {name} ({config.role})") as on_step:
+        with console.training_bar(f"training {name}") as on_step:
             record = fit(
                 config, output, resume=resume, tensorboard=tensorboard, on_step=on_step,
                 track=console.track,
@@ -48,9 +50,30 @@ def command(
     if json:
         console.emit_json(record)
         return
-    console.note(
-        f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
-        f"loss {record['final_loss']:.3f}"
-    )
+    if config.for_exits:
+        console.note(f"wrote {output}: the model with {len(record['exits'])} early exits")
+        _print_exits(output, record)
+    else:
+        console.note(
+            f"wrote {output}: {config.role} network, {record['parameters_m']:.2f} M parameters, "
+            f"loss {record['final_loss']:.3f}"
+        )
     if left_out := record.get("left_out"):
         console.note(f"{len(left_out)} inputs left out, the first being {left_out[0]}")
+
+
+def _print_exits(output: Path, record: dict[str, Any]) -> None:
+    """A row for each exit: its share of the cost, what was chosen, and each method's figure."""
+    exits, full = record["exits"], record["full"]
+    (figure,) = full
+    methods = [m for m in ("composition", "regression") if m in next(iter(exits.values()))]
+    rows = [
+        [name, f"{each['share']:.0%}", each["chosen"], *(each[m][figure] for m in methods)]
+        for name, each in exits.items()
+    ]
+    name = {"validation_r1": "R@1", "cosine": "cosine"}[figure]
+    console.table(
+        str(output),
+        ["exit", "cost", "chosen", *(f"{name} {m}" for m in methods)],
+        [*rows, ["full", "100%", "", *[full[figure]] * len(methods)]],
+    )
