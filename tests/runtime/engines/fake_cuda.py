@@ -314,6 +314,6 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
     trt.__version__ = version
     trt.Logger, trt.Runtime, trt.Config, trt.Cache = Logger, Runtime, Config, Cache
     trt.Engine, trt.Execution = Engine, Execution
-    trt.DataType = SimpleNamespace(UINT8="uint8", FLOAT="float")
+    trt.DataType = SimpleNamespace(UINT8="uint8", HALF="half", FLOAT="float")
     trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE=1)
     return trt
