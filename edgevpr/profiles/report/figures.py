@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.records import ProfileRow
+from edgevpr.profiles.configuration import EXIT
 from edgevpr.profiles.report.drawing import (
     INK,
     MUTED,
@@ -43,8 +45,17 @@ def recall_figure(rows: Sequence[ProfileRow]) -> Figure | None:
     _widen(axes, times, [row.end_to_end_ms_p95 for row in shown])
     gap = (axes.get_ylim()[1] - axes.get_ylim()[0]) / 13
     heights = spread([row.r1 or 0.0 for row in shown], gap)
-    for i, (row, height) in enumerate(zip(shown, heights, strict=True)):
-        colour = SERIES[i % len(SERIES)]
+    lines = exit_lines(shown)
+    colours: dict[int, str] = {}
+    for i, line in enumerate(lines):
+        colours |= {id(row): SERIES[i % len(SERIES)] for row in line}
+        front = pareto_front(line)
+        axes.plot(
+            [row.end_to_end_ms_p50 for row in front], [row.r1 for row in front],
+            color=SERIES[i % len(SERIES)], linewidth=1.8, alpha=0.6,
+        )  # fmt: skip
+    for row, height in zip(shown, heights, strict=True):
+        colour = colours[id(row)]
         r1 = row.r1 or 0.0
         axes.plot(
             [row.end_to_end_ms_p50, row.end_to_end_ms_p95], [r1, r1], color=colour, linewidth=1.4
@@ -67,9 +78,41 @@ def recall_figure(rows: Sequence[ProfileRow]) -> Figure | None:
     return Figure(
         to_svg(figure, "recall"),
         "Recall against latency. Up and to the left is better; a larger dot is an index with more "
-        "bytes per gallery image.",
+        "bytes per gallery image."
+        + (
+            " A line joins the exits of one bundle, less those that an earlier exit equals."
+            if any(len(line) > 1 for line in lines)
+            else ""
+        ),
         f"R@1 against median end-to-end latency. {text}.",
     )
+
+
+def exit_lines(rows: Sequence[ProfileRow]) -> list[list[ProfileRow]]:
+    """Rows by bundle: the exits of one together, earliest first, any other row by itself.
+
+    ``edgevpr profile`` writes the exits of a bundle one after the other, "full" last.
+    """
+    lines: list[list[ProfileRow]] = []
+    base = None
+    for row in rows:
+        exit = row.facts.get(EXIT, "")
+        name = row.configuration.removesuffix(f"-{exit}") if exit else None
+        if name is not None and name == base:
+            lines[-1].append(row)
+        else:
+            lines.append([row])
+        base = None if exit == FULL else name
+    return lines
+
+
+def pareto_front(rows: Sequence[ProfileRow]) -> list[ProfileRow]:
+    """Rows with a recall that none answers as fast and as rightly, by latency."""
+    front: list[ProfileRow] = []
+    for row in sorted(rows, key=lambda row: (row.end_to_end_ms_p50, -(row.r1 or 0.0))):
+        if row.r1 is not None and (not front or row.r1 > (front[-1].r1 or 0.0)):
+            front.append(row)
+    return front
 
 
 def stage_figure(rows: Sequence[ProfileRow]) -> Figure | None:

@@ -54,7 +54,7 @@ class TokenColours:
 
     def __call__(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         along = (tokens - self.mean) @ self.directions.T
-        return np.clip((along - self.low) / self.range, 0, 1).astype(np.float32)
+        return np.asarray(np.clip((along - self.low) / self.range, 0, 1), np.float32)
 
 
 @dataclass(frozen=True)
