@@ -260,8 +260,8 @@ def test_every_exit_of_a_bundle_has_a_row(world: World, tmp_path: Path) -> None:
     assert later.facts["index"].endswith("nprobe=2")
     assert (early.coverage, later.coverage, whole.coverage) == (0.0, 100.0, None)
     assert list(record.evidence) == ["cpu-fp32"]
-    image = place_image(3)[None]
     opened = open_bundle(bundle)
+    image = opened.record.preprocess.resize(place_image(3))[None]
     with (
         open_configurations(opened, gallery, threads=1) as found,
         AnytimeOnnxRunner(opened.artifact, opened.record, threads=1) as runner,
