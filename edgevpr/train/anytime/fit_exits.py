@@ -91,7 +91,7 @@ def fit_exits(
     every = config.target == "own" and not config.cities
     known = np.arange(len(table)) if every else np.flatnonzero(table.place >= 0)
     rows, held_out = (known, known[:0]) if validation else split_rows(known, config.seed)
-    target = _target(config, table, opened, track)
+    target = target_of(config, table, opened, track)
     module = ExitsTraining(networks, config, target)
     plain = Images(config.images, table.paths, preprocess)
     scores = ExitScores(validation or HeldOut(plain, held_out, target.features), config.workers)
@@ -216,18 +216,25 @@ class ExitsTraining(Training):
     def training_step(self, batch: tuple[Any, Tensor], _: int) -> Tensor:
         given, rows = batch
         states = self.states(given) if isinstance(given, Tensor) else given
-        if self._features is None:
-            target, own = states[-1].float(), rows
-        else:
-            target = torch.from_numpy(self._features[rows.cpu().numpy()]).to(self.device).float()
-            assert self._own is not None
-            own = self._own[rows.cpu()].to(self.device)
+        full = states[-1] if self._features is None else None
         losses = [
-            self._loss(anytime.tail(anytime.heads[name](state)), target, own, rows)
+            self.loss_of(anytime.tail(anytime.heads[name](state)), full, rows)
             for anytime in self._networks
             for name, state in zip(anytime.exits, states, strict=False)
         ]
         return self.report(torch.stack(losses).sum())
+
+    def loss_of(self, query: Tensor, full: Tensor | None, rows: Tensor) -> Tensor:
+        """Loss of (B, dim) descriptors of the images ``rows`` (B,).
+
+        ``full``: their descriptors of the full path, where that is the target.
+        """
+        if self._features is None:
+            assert full is not None
+            return self._loss(query, full.float(), rows, rows)
+        gallery = torch.from_numpy(self._features[rows.cpu().numpy()]).to(self.device).float()
+        assert self._own is not None
+        return self._loss(query, gallery, self._own[rows.cpu()].to(self.device), rows)
 
     def configure_gradient_clipping(
         self,
@@ -281,7 +288,7 @@ def _training_images(config: TrainConfig, left_out: list[LeftOut]) -> ImageTable
     return table
 
 
-def _target(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> Target:
+def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> Target:
     if config.target == "own":
         return Target(lambda query, target, own, rows: regression(query, target))
     assert config.features is not None
