@@ -121,10 +121,8 @@ def test_eq_8_at_the_full_path_is_the_present_trainer_s(tiny: Path, based: Path)
     module, config, table = module_of(tiny, based, features=based / "features")
     images, rows = batch_of(config, based, table)
     network, _, _ = load_model(based / "model")
-    trainer = query_problem(
-        network, table, query_config(tiny, based, validation=None, validation_features=None),
-        Path("unused"), silent,
-    ).module  # fmt: skip
+    present = dataclasses.replace(query_config(tiny, based), validation_features=None)
+    trainer = query_problem(network, table, present, Path("unused"), silent).module
     trainer.log = lambda *args, **kwargs: None
     expected = trainer.training_step((images, rows), 0)
     full = module._networks[0](images)
