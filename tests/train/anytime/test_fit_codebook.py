@@ -105,7 +105,7 @@ def test_the_codebook_gets_better_and_says_how_good(
     tiny: Path, based: Path, tmp_path: Path
 ) -> None:
     losses: list[float] = []
-    config = codebook_config(tiny, based, epochs=12)
+    config = codebook_config(tiny, based, epochs=25, lr=1e-2)
     record = fit_codebook(config, tmp_path / "c", on_step=lambda step: losses.append(step.loss))
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     codebook, about, _ = load_codebook(tmp_path / "c")
@@ -131,7 +131,7 @@ def test_resume_is_bit_identical(tiny: Path, based: Path, tmp_path: Path, cache:
         if step.epoch == 1:
             raise KeyboardInterrupt
 
-    config = codebook_config(tiny, based, epochs=4, reseed_steps=2, max_cache_mb=cache)
+    config = codebook_config(tiny, based, size=64, epochs=4, reseed_steps=1, max_cache_mb=cache)
     whole = fit_codebook(config, tmp_path / "whole")
     assert whole["reseeded"] > 0
     with pytest.raises(KeyboardInterrupt):
@@ -165,20 +165,20 @@ def test_frozen_prototypes_only_get_a_temperature(
 def test_unused_prototypes_are_drawn_anew(tiny: Path, based: Path, network: Network) -> None:
     """One that points away from all tokens becomes a token of the batch, and starts anew."""
     module = module_of(network, reseed_steps=1)
-
-    class Stepping:
-        estimated_stepping_batches = 100
-        global_step = 0
-
-    module._trainer = Stepping()
     optimizer = torch.optim.AdamW(module.codebook.parameters())
-    module.optimizers = lambda: optimizer
     tokens = torch.randn(2, 5, module.codebook.dim, dtype=torch.float64).abs()
     module.codebook.prototypes.data.abs_()
     module.codebook.prototypes.data[2, 3] = -1.0
-    module.codebook(tokens).sum().backward()
+    weights = module.codebook.assign(tokens)
+    module._count(weights.detach())
+    used = weights[:, 2].argmax(-1).unique()
+    kept = module.codebook.prototypes[2, used].clone()
+    module.codebook.compose(weights).sum().backward()
+    module._reseed(tokens, {})
+    assert torch.equal(module.codebook.prototypes[2, used], kept)
+    module.get_buffer("unused_prototypes")[2, 3] = 1
     optimizer.step()
-    module._reseed(tokens)
+    module._reseed(tokens, optimizer.state)
     width = module.codebook.dim // 4
     parts = tokens[..., 2 * width : 3 * width].flatten(0, 1)
     assert (parts == module.codebook.prototypes[2, 3]).all(1).any()
