@@ -85,7 +85,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutImages:
     """Training images that are not trained on; ``features``: (N, dim) targets, None: own."""
 
     images: Images
@@ -97,7 +97,7 @@ class HeldOut:
 class ExitScores:
     """Scores every exit of every method in one pass through the backbone."""
 
-    on: Validation | HeldOut
+    on: Validation | HeldOutImages
     workers: int
     #: the whole path's own figures, once scored: what the exits are measured against.
     full: dict[str, float | None] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class ExitScores:
 
     def _held(self, network: "_EveryExit") -> list[Candidate]:
         on = self.on
-        assert isinstance(on, HeldOut)
+        assert isinstance(on, HeldOutImages)
         found, rows = [], []
         with torch.inference_mode():
             for pixels, some in loader(on.images, InRows(on.rows), self.workers):

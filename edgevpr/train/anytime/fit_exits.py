@@ -32,7 +32,13 @@ from edgevpr.progress import Track, silent
 from edgevpr.train.anytime.anytime_network import AnytimeNetwork, ExitSpec
 from edgevpr.train.anytime.codebook import Codebook
 from edgevpr.train.anytime.exit_cost import exit_costs
-from edgevpr.train.anytime.exit_scores import Candidate, ExitScores, HeldOut, Method, Validation
+from edgevpr.train.anytime.exit_scores import (
+    Candidate,
+    ExitScores,
+    HeldOutImages,
+    Method,
+    Validation,
+)
 from edgevpr.train.anytime.fit_codebook import split_rows
 from edgevpr.train.anytime.state_cache import store_states
 from edgevpr.train.anytime.store import load_codebook, save_anytime
@@ -94,7 +100,9 @@ def fit_exits(
     target = target_of(config, table, opened, track)
     module = ExitsTraining(networks, config, target)
     plain = Images(config.images, table.paths, preprocess)
-    scores = ExitScores(validation or HeldOut(plain, held_out, target.features), config.workers)
+    scores = ExitScores(
+        validation or HeldOutImages(plain, held_out, target.features), config.workers
+    )
 
     recorder = StepRecorder(config.seed, config.epochs, on_step)
     trainer = Trainer(config, recorder, out, resume=resume, tensorboard=tensorboard)
@@ -163,7 +171,7 @@ def anytime_networks(
 
 
 @dataclass(frozen=True)
-class Target:
+class ExitTarget:
     """What descriptors of exits are trained towards.
 
     ``loss``: (query (B, dim), target (B, dim), own (B,), rows (B,)) -> scalar. Without
@@ -180,7 +188,7 @@ class ExitsTraining(Training):
     """All adapters of anytime networks that share a frozen network, by the sum of their losses."""
 
     def __init__(
-        self, networks: dict[Method, AnytimeNetwork], config: TrainConfig, target: Target
+        self, networks: dict[Method, AnytimeNetwork], config: TrainConfig, target: ExitTarget
     ) -> None:
         super().__init__(config)
         self.adapters = nn.ModuleList(network.adapters for network in networks.values())
@@ -288,9 +296,9 @@ def _training_images(config: TrainConfig, left_out: list[LeftOut]) -> ImageTable
     return table
 
 
-def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> Target:
+def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> ExitTarget:
     if config.target == "own":
-        return Target(lambda query, target, own, rows: regression(query, target))
+        return ExitTarget(lambda query, target, own, rows: regression(query, target))
     assert config.features is not None
     features = Features(config.features)
     check_same_space(
@@ -298,7 +306,7 @@ def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Tr
     )
     bank, own = gallery_bank(features, table, config, track)
     loss = BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
-    return Target(loss, features.descriptors, own)
+    return ExitTarget(loss, features.descriptors, own)
 
 
 def _validation(
