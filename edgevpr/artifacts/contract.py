@@ -5,18 +5,28 @@ are read (``edgevpr.artifacts.arrays``), graphs and engines before they run (``r
 a board whose engine is damaged must be able to open its bundle and build another.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
-from edgevpr.artifacts.records import BundleRecord, FeaturesRecord, GalleryRecord
+from edgevpr.artifacts.records import (
+    BundleRecord,
+    CodebookRecord,
+    FeaturesRecord,
+    GalleryRecord,
+    ModelRecord,
+)
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.preprocess import Preprocess
 
 #: Widest descriptor, most images of a map, longest side of a network's input in pixels.
 MOST_DIM, MOST_IMAGES, MOST_SIDE = 1 << 20, 1 << 40, 1 << 13
+#: Name of the whole path among the exits of a network; it is no entry of its own in a record.
+FULL = "full"
+_EXIT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 class _Recipe(msgspec.Struct):
@@ -77,10 +87,50 @@ def _features(opened: Artifact) -> None:
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
 
 
+def _model(opened: Artifact) -> None:
+    record = opened.read("model.json", ModelRecord)
+    _check_side(opened, record.preprocess)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    names = [each.name for each in record.exits]
+    for each in record.exits:
+        _exit_name(opened, each.name)
+        _in_range(opened, f"multiply_adds_g of exit {each.name}", each.multiply_adds_g, 0, 1e6)
+        _in_range(opened, f"share of exit {each.name}", each.share, 0, 1e3)
+    if len(set(names)) < len(names):
+        raise _contradiction(opened, f"the exits {', '.join(names)}", "each of them once")
+    if names:
+        opened.file("exits.safetensors")
+    elif "exits.safetensors" in opened.manifest.files:
+        raise _contradiction(opened, "exits.safetensors without exits in model.json", "them there")
+
+
+def _codebook(opened: Artifact) -> None:
+    record = opened.read("codebook.json", CodebookRecord)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    _in_range(opened, "heads", record.heads, 1, record.dim)
+    if record.dim % record.heads:
+        raise _contradiction(opened, f"heads {record.heads}", f"a divisor of dim {record.dim}")
+    # Float32 prototypes are most of the file.
+    opened.file("codebook.safetensors")
+    most = opened.manifest.files["codebook.safetensors"].size // (4 * record.dim)
+    _in_range(opened, "size", record.size, 1, most)
+
+
+def _exit_name(opened: Artifact, name: str) -> None:
+    if name == FULL or not _EXIT.fullmatch(name):
+        raise _contradiction(
+            opened,
+            f"an early exit named {name[:40]!r}",
+            f"letters, digits, dots and dashes, and not {FULL}",
+        )
+
+
 _CONTRACTS: dict[str, tuple[str, Callable[[Artifact], None]]] = {
     "bundle": ("bundle.json", _bundle),
     "gallery": ("gallery.json", _gallery),
     "features": ("features.json", _features),
+    "model": ("model.json", _model),
+    "codebook": ("codebook.json", _codebook),
 }
 
 

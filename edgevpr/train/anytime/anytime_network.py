@@ -15,14 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.errors import UsageError
 from edgevpr.train.anytime.adapters import ADAPTERS, Regrid
 from edgevpr.train.anytime.codebook import Codebook
 from edgevpr.train.anytime.segments import cut
 from edgevpr.train.networks.network import Network
-
-#: Name of the whole path, which is no early exit.
-FULL = "full"
 
 
 @dataclass(frozen=True)

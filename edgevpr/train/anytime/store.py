@@ -25,7 +25,16 @@ from edgevpr.train.anytime.codebook import Codebook
 from edgevpr.train.anytime.exit_cost import exit_costs
 from edgevpr.train.networks.model import load_model
 
-EXITS = "exits.safetensors"
+_EXITS = "exits.safetensors"
+
+
+class _Shape(msgspec.Struct, forbid_unknown_fields=True):
+    """Codebook of an anytime network, as ``ModelRecord.anytime`` keeps it."""
+
+    heads: int
+    size: int
+    dim: int
+    class_token: bool
 
 
 def save_codebook(
@@ -145,7 +154,7 @@ def save_anytime(
     data = save(_state(_parts(anytime)))
     with write_artifact(out, "model", space=opened.space) as folder:
         (folder / "weights.safetensors").write_bytes(weights)
-        (folder / EXITS).write_bytes(data)
+        (folder / _EXITS).write_bytes(data)
         write_json(folder / "model.json", record)
         write_json(folder / "config.json", config)
         if metrics_csv:
@@ -167,18 +176,30 @@ def load_anytime(
             f"edgevpr train IMAGES --anytime {path} --codebook CODEBOOK --exits NAMES -o MODEL"
         )
     specs = [ExitSpec(each.name, each.method, each.adapter) for each in record.exits]
-    about = record.anytime.get("codebook")
+    size = (record.preprocess.height, record.preprocess.width)
     try:
-        codebook = Codebook(**about) if about else None
-        size = (record.preprocess.height, record.preprocess.width)
-        anytime = AnytimeNetwork(network, specs, codebook, size)
-    except (TypeError, UsageError) as error:
+        anytime = AnytimeNetwork(network, specs, _codebook_of(record, opened), size)
+    except (msgspec.ValidationError, UsageError) as error:
         raise CorruptArtifactError(
             f"found exits in {path} that do not fit its network ({error}), expected those of its "
             "exits.safetensors: write the model again with edgevpr train"
         ) from error
-    _fill(_parts(anytime), opened, EXITS)
+    _fill(_parts(anytime), opened, _EXITS)
     return anytime.eval(), record, opened
+
+
+def _codebook_of(record: ModelRecord, opened: Artifact) -> Codebook | None:
+    shape = msgspec.convert(record.anytime.get("codebook"), _Shape | None)
+    if shape is None:
+        return None
+    # Float32 prototypes are part of the file: no record makes room for more.
+    most = opened.manifest.files[_EXITS].size // 4
+    if shape.dim < 1 or not 1 < shape.size <= most // shape.dim:
+        raise UsageError(
+            f"found a codebook of {shape.size} x {shape.dim}, expected at most {most} numbers: "
+            "write it again"
+        )
+    return Codebook(shape.heads, shape.size, shape.dim, shape.class_token)
 
 
 def _parts(anytime: AnytimeNetwork) -> nn.ModuleDict:
