@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.space import check_same_space
@@ -17,7 +18,7 @@ from edgevpr.data import read_split
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.train.anytime.anytime_network import FULL, AnytimeNetwork
+from edgevpr.train.anytime.anytime_network import AnytimeNetwork
 from edgevpr.train.anytime.state_cache import InRows
 from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.embed.staging import check_descriptors
