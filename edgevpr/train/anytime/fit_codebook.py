@@ -9,7 +9,7 @@ The heads are concatenated before they are aggregated: an aggregator takes D cha
 aggregator are frozen and in evaluation mode.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,14 @@ def fit_codebook(
     )
     recorder = StepRecorder(config.seed, config.epochs, on_step)
     trainer = Trainer(config, recorder, out, resume=resume, tensorboard=tensorboard)
-    if not trainer.resumes:
-        _start(codebook, frozen, images, training_rows, config, track)
-    module = CodebookTraining(codebook, frozen, config)
     stored = store_states(
         images, training_rows, frozen, config.max_cache_mb, workers=config.workers, track=track
     )
+    if not trainer.resumes:
+        spread = np.linspace(0, len(training_rows) - 1, min(len(training_rows), _STARTING_IMAGES))
+        chosen = training_rows[np.unique(spread.round().astype(int))]
+        _start(codebook, frozen, loader(stored or images, InRows(chosen), 0), len(chosen), config)
+    module = CodebookTraining(codebook, frozen, config)
     batches = ShuffledBatches(training_rows, config.batch_size, config.seed)
     kept = stored is not None
     trainer.run(module, loader(stored or images, batches, 0 if kept else config.workers))
@@ -228,24 +230,18 @@ def split_rows(rows: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], N
 def _start(
     codebook: Codebook,
     frozen: FrozenTokens,
-    images: Images,
-    rows: NDArray[np.int64],
+    batches: Iterable[Any],
+    count: int,
     config: CodebookConfig,
-    track: Track,
 ) -> None:
-    """Fill the books with prototypes from tokens of images spread over all of them."""
-    spread = np.linspace(0, len(rows) - 1, min(len(rows), _STARTING_IMAGES)).round().astype(int)
-    chosen = rows[np.unique(spread)]
+    """Fill the books with prototypes from tokens of ``count`` images."""
     wanted = TOKENS_PER_PROTOTYPE * codebook.size
     draw = np.random.default_rng((config.seed, 1))
     drawn: dict[str, list[Tensor]] = {name: [] for name in codebook.books()}
-    parts = range(0, len(chosen), config.batch_size)
-    for start in track(parts, "tokens to start from", len(parts)):
-        some = chosen[start : start + config.batch_size]
-        pixels, _ = images[[(0, int(row)) for row in some]]
-        tokens, _ = frozen(pixels.to(best_device()))
+    for given, _ in batches:
+        tokens, _ = frozen(given.to(best_device())) if isinstance(given, Tensor) else given
         for name, part in codebook.books_of(tokens):
-            each = min(part.shape[1], -(-wanted // len(chosen)))
+            each = min(part.shape[1], -(-wanted // count))
             for image in part.float().cpu():
                 at = draw.choice(len(image), each, replace=False)
                 drawn[name].append(image[torch.from_numpy(at)])

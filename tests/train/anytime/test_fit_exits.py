@@ -24,6 +24,7 @@ from edgevpr.errors import (  # noqa: E402
 from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.progress import silent  # noqa: E402
 from edgevpr.train.anytime.exit_scores import Candidate  # noqa: E402
+from edgevpr.train.anytime.fit_codebook import split_rows  # noqa: E402
 from edgevpr.train.anytime.fit_exits import (  # noqa: E402
     ExitsTraining,
     anytime_networks,
@@ -196,6 +197,31 @@ def test_recorded_recall_is_that_of_the_written_exits(tiny: Path, chain: Path) -
         found = describe_images(Through(), about.preprocess, tiny / "val", queries, workers=0)
         recall = recall_of(queries, found, database, gallery)
         assert each.validation_r1 == pytest.approx(recall.at[1])
+
+
+@pytest.mark.parametrize("target", ["own", "gallery"])
+def test_recorded_cosine_is_that_of_the_images_held_out(
+    tiny: Path, based: Path, tmp_path: Path, target: str
+) -> None:
+    """To the full path or to the gallery's descriptors, through the exits as they were written."""
+    options = {"method": "composition", "target": target}
+    config = exits_config(tiny, based, options, features=based / "features")
+    record = fit(config, tmp_path / "model")
+    anytime, about, _ = load_anytime(tmp_path / "model")
+    table = read_images(config.images)
+    trained, held_out = split_rows(np.arange(len(table)), config.seed)
+    assert sorted([*trained, *held_out]) == list(range(len(table)))
+    images = Images(config.images, table.paths, about.preprocess)
+    pixels, _ = images[[(0, int(row)) for row in held_out]]
+    with torch.no_grad():
+        towards = anytime(pixels)
+        if target == "gallery":
+            features = Features(based / "features").descriptors[held_out]
+            towards = torch.from_numpy(features.astype(np.float32))
+        for name in anytime.exits:
+            cosine = torch.nn.functional.cosine_similarity(anytime(pixels, name), towards)
+            found = record["exits"][name]["composition"]["cosine"]
+            assert found == pytest.approx(cosine.mean().item(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
