@@ -33,15 +33,14 @@ def exits_config(
     tiny: Path, out: Path, options: dict[str, object] | None = None, **changes: object
 ) -> TrainConfig:
     given = {"anytime": out / "model", "codebook": out / "codebook", "exits": EXITS}
-    config = TrainConfig(
-        images=tiny / "train",
-        architecture=Architecture(),
-        early_exits=ExitOptions(**(given | (options or {}))),
-        epochs=2,
-        batch_size=8,
-        crop=1.0,
-        light=0.0,
-        precision="fp32",
-        workers=0,
-    )
-    return dataclasses.replace(config, **changes)
+    settings: dict[str, object] = {
+        "images": tiny / "train",
+        "epochs": 2,
+        "batch_size": 8,
+        "crop": 1.0,
+        "light": 0.0,
+        "precision": "fp32",
+        "workers": 0,
+    }
+    early_exits = ExitOptions(**(given | (options or {})))
+    return TrainConfig(architecture=Architecture(), early_exits=early_exits, **(settings | changes))
