@@ -73,6 +73,7 @@ WORDS = {
     "--heading-bin": Word(NUMBER, "degrees", "width of a bin of heading within a cell"),
     # limits and goals
     "--min-agreement": Word(NUMBER, "percent", "least share of queries that get the same answer"),
+    "--exit": Word(TEXT, "", "early exit of a network, by name; of a run, also what picks one"),
     "--min-confidence": Word(NUMBER, "probability, 0 to 1", "least confidence of a known answer"),
     "--known-precision": Word(NUMBER, "percent", "least share of known answers that are right"),
     "--max-recall-drop": Word(NUMBER, "points of R@1", "that may be lost against the reference"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edgevpr.artifacts.exit_contract import contradictions
 from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
 from edgevpr.artifacts.records import (
     BundleRecord,
@@ -54,6 +55,8 @@ def _bundle(opened: Artifact) -> None:
     _check_side(opened, record.preprocess)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
     _in_range(opened, "output_dim", record.output_dim, 1, record.dim)
+    for found, expected in contradictions(record, opened.manifest.files):
+        raise _contradiction(opened, found, expected)
     if "model.onnx" in opened.manifest.files:
         _same_digest(opened, "model.onnx", record.graph_sha256, "bundle.json")
     if "recipe.json" in opened.manifest.files:

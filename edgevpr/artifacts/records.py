@@ -248,6 +248,9 @@ class EngineSidecar(msgspec.Struct, frozen=True):
     #: the bundle's graph file that was built, and its SHA-256.
     built_from: str = "model.onnx"
     built_from_sha256: str = ""
+    #: of a bundle with early exits: which of ``BundleRecord.graphs`` it runs, by file; the file
+    #: built may be that graph in another precision or operator set. "": ``model.onnx``.
+    graph: str = ""
     #: when, ISO 8601 in UTC.
     built: str = ""
 

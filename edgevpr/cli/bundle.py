@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edgevpr.cli import console, signatures
+from edgevpr.cli.compile import show_exits
 from edgevpr.cli.verbs import new_app
 
 group = new_app(
@@ -17,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 @group.command("show")
 def show(bundle: Bundle, json: Json = False) -> None:
-    """Show a bundle's target, precision, sizes, engines and parity."""
+    """Show a bundle's target, precision, sizes, engines, parity and exits."""
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import BundleRecord
 
@@ -46,6 +47,7 @@ def show(bundle: Bundle, json: Json = False) -> None:
              f"{parity['mean_cosine']:.5f} mean, {parity['images']} images"]
         )  # fmt: skip
     console.table(str(bundle), ["", ""], rows)
+    show_exits(record)
 
 
 @group.command("verify")

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GraphRecord
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.optional import require
-from edgevpr.runtime.engines.graph_paths import DESCRIPTOR, FULL, IMAGES, GraphPaths, Kept
+from edgevpr.runtime.engines.graph_paths import DESCRIPTOR, IMAGES, GraphPaths, Kept
 from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_part
 from edgevpr.runtime.engines.runner import onnx_device, onnx_session
 
@@ -69,7 +70,7 @@ class AnytimeOnnxRunner:
         rows = []
         for i in range(len(images)):
             self.start(images[i : i + 1])
-            rows.append(self.at(FULL))
+            rows.append(self.at(WHOLE))
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 

@@ -112,7 +112,9 @@ def choose_engine(
     for name in record.engines:
         stem = Path(name).name.removesuffix(".engine")
         sidecar = bundle.read(f"engines/{stem}.json", EngineSidecar)
-        if (sidecar.built_from if sidecar.built_from in parts else "") != part:
+        # Built from the graph itself, or from the same in another precision or operator set.
+        runs = sidecar.graph or sidecar.built_from
+        if (runs if runs in parts else "") != part:
             continue
         there.append(_place(sidecar.runtime, sidecar.version, sidecar.sm, sidecar.target))
         if (sidecar.runtime, sidecar.version, sidecar.sm) != (record.runtime, version, sm):
@@ -127,7 +129,8 @@ def choose_engine(
                 f"found {path} changed since it was built, expected the engine its sidecar "
                 f"describes: {again}"
             )
-        ours = graph.sha256 if graph is not None and part else ""
+        source = bundle.manifest.files.get(sidecar.built_from)
+        ours = source.sha256 if part and source else ""
         if sidecar.graph_sha256 != record.graph_sha256 or (
             ours and sidecar.built_from_sha256 not in ("", ours)
         ):

@@ -8,6 +8,7 @@
     anytime_network  AnytimeNetwork: images to descriptors through any exit
     store            files of models with exits, and of codebooks
     exit_cost        multiply-adds of each exit
+    export_segments  ONNX graphs of segments, adapters and tail
     exit_options     ExitOptions: options of stage 2, free of torch
     codebook_config  CodebookConfig: settings of stage 1, free of torch
     fit_codebook     stage 1: the codebook of a network's tokens
