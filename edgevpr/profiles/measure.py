@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
@@ -48,6 +48,7 @@ class ExactMap:
         import faiss
 
         self.features = Features(path)
+        check_full_path(self.features.record, path)
         if space:
             check_same_space(self.features.space, str(path), space, space_of)
         self.images = self.features.table

@@ -121,7 +121,8 @@ def _forecast(inputs: IndexInputs) -> str:
     """One sentence: seconds and memory of the run, predicted."""
     record, tried = inputs.gallery.record, inputs.candidates
     queries = MAX_QUERIES if inputs.queries is None else inputs.queries.record.count
-    cost = predict(tried, record.count, record.dim, queries, rate=measure_rate())
+    exits = [min(each.record.count, MAX_QUERIES) for each in inputs.exits]
+    cost = predict(tried, record.count, record.dim, queries, rate=measure_rate(), exits=exits)
     took = f"{cost.seconds:.0f} s" if cost.seconds < 120 else f"{cost.seconds / 60:.0f} min"
     return (
         f"{len(tried)} index{'es' if tried[1:] else ''} to build and measure; predicted roughly: "

@@ -62,7 +62,13 @@ def index_bytes(candidate: IndexCandidate, count: int) -> float:
 
 
 def predict(
-    candidates: Sequence[IndexCandidate], count: int, dim: int, queries: int, *, rate: float
+    candidates: Sequence[IndexCandidate],
+    count: int,
+    dim: int,
+    queries: int,
+    *,
+    rate: float,
+    exits: Sequence[int] = (),
 ) -> Cost:
     """Seconds and megabytes that building and measuring ``candidates`` will take here.
 
@@ -71,11 +77,12 @@ def predict(
         count, dim: descriptors (N, D).
         queries: held-out queries searched exactly.
         rate: multiplications a second, ``measure_rate()``.
+        exits: queries of each early exit; one index is measured with them.
     """
     width = max(c.width for c in candidates)
-    work = 2.0 * queries * count * dim  # exact search in the full space
+    work = 2.0 * (queries + sum(exits)) * count * dim  # exact search in the full space
     work += count * dim * width + (15.0 * min(count, 10_000) * dim * width if width < dim else 0)
-    seconds = work / rate
+    seconds = work / rate + sum(_SETTINGS * (each + 200) * _SEARCH_MS / 1e3 for each in exits)
     largest = 0.0
     for candidate in candidates:
         found = re.search(r"IVF(\d+)", candidate.factory)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.contract import FULL
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
@@ -114,7 +114,8 @@ def evaluate(
 
     Raises:
         SpaceMismatchError: model and features belong to different gallery networks.
-        UsageError: a query network without ``features``, or an unknown protocol.
+        UsageError: a query network without ``features``, an unknown protocol, or ``features``
+            described by an early exit.
         DataError: the counts are not the protocol's, or the features are of other images.
         MissingExtraError: torch, timm or safetensors is not installed.
     """
@@ -152,6 +153,7 @@ def evaluate(
     else:
         stored = Features(features)
         check_same_space(opened.space, str(model), stored.space, str(features))
+        check_full_path(stored.record, features)
         g = stored.descriptors
         database, good = _as_stored(stored, database, good, features)
     similarity, rows = exact_search(q, g, 20)

@@ -77,6 +77,10 @@ def test_every_exit_is_measured(tiny: Path, trained: Path, tmp_path: Path) -> No
         found = Features(features)
         own = recall_of(found.table, found.descriptors, done.gallery, done.gallery_descriptors)
         assert each.recall == own
+    early = tmp_path / "early"
+    embed(model, tiny / "val" / "database", early, workers=0, exit=EXITS[0])
+    with pytest.raises(UsageError, match="expected the full path"):
+        evaluate(model, tiny / "val", features=early)
     args = [sys.executable, "-m", "edgevpr", "eval", str(model), str(tiny / "val")]
     shown = subprocess.run([*args, "--json"], capture_output=True, text=True, timeout=180)
     assert shown.returncode == 0, shown.stderr
