@@ -167,14 +167,14 @@ def evaluate(
         positives=good,
         query_descriptors=q,
         gallery_descriptors=g,
-        exits=[
+        exits=tuple(
             ExitRecall(
                 each.name,
                 each.share,
                 recall_at(exact_search(found, g, 20)[1], good, database=len(database)),
             )
             for each, found in zip(about.exits, by_exit, strict=True)
-        ],
+        ),
     )
 
 
