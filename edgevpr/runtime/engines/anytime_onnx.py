@@ -90,4 +90,4 @@ def _session(bundle: Artifact, graph: GraphRecord, threads: int) -> Any:
             f"found {path} from {ends}, expected from {expected}, as in its bundle.json: run "
             "edgevpr compile MODEL again"
         )
-    return onnx_session(data, path, threads)
+    return onnx_session(data, path, threads, spin=False)

@@ -7,12 +7,14 @@ from edgevpr.errors import ArtifactVersionError
 from edgevpr.optional import require
 
 
-def onnx_session(data: bytes, model: Path, threads: int) -> Any:
+def onnx_session(data: bytes, model: Path, threads: int, *, spin: bool = True) -> Any:
     """An ``InferenceSession`` on the CPU for the content of a checked graph.
 
     Args:
         model: where it is from, for messages.
         threads: of one inference; 0: one per core.
+        spin: its threads wait for the next inference busily: they would take the cores from other
+            sessions of the same network.
 
     Raises:
         ArtifactVersionError: the installed ONNX Runtime does not know the graph's operators.
@@ -22,6 +24,8 @@ def onnx_session(data: bytes, model: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each failure
