@@ -43,7 +43,9 @@ WORDS = {
     "--model": Word(PATH + REPEATABLE, "", "model artifact"),
     "--compare": Word(PATH + REPEATABLE, "", "model artifact beside the first"),
     "--features": Word(PATH, "", "features artifact of the gallery network, of the images at hand"),
-    "--queries": Word(PATH, "", "features artifact of the query network, of held-out images"),
+    "--queries": Word(
+        PATH + REPEATABLE, "", "features artifact of the query network, of held-out images"
+    ),
     "--retrain": Word(PATH + REPEATABLE, "", "features artifact that codebooks are learned from"),
     "--weights": Word(PATH, "", "safetensors that a network starts from"),
     "--checkpoint": Word(PATH, "", "published checkpoint, as its authors wrote it"),
@@ -73,6 +75,8 @@ WORDS = {
     "--heading-bin": Word(NUMBER, "degrees", "width of a bin of heading within a cell"),
     # limits and goals
     "--min-agreement": Word(NUMBER, "percent", "least share of queries that get the same answer"),
+    "--tokens": Word(SWITCH, "", "paint the tokens of early exits"),
+    "--exit": Word(TEXT, "", "early exit of a network, by name; of a run, also what picks one"),
     "--min-confidence": Word(NUMBER, "probability, 0 to 1", "least confidence of a known answer"),
     "--known-precision": Word(NUMBER, "percent", "least share of known answers that are right"),
     "--max-recall-drop": Word(NUMBER, "points of R@1", "that may be lost against the reference"),

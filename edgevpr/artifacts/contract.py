@@ -16,6 +16,7 @@ from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
 from edgevpr.artifacts.records import (
     BundleRecord,
     CodebookRecord,
+    ConfidenceModel,
     FeaturesRecord,
     GalleryRecord,
     ModelRecord,
@@ -76,11 +77,33 @@ def _gallery(opened: Artifact) -> None:
         raise _contradiction(
             opened, f"`index_dim` {record.index_dim} without a projection", str(record.dim)
         )
-    model = record.confidence
-    if model is not None:
-        _in_range(opened, "threshold", model.threshold, 0, 1)
-        _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
-        _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    _confidence(opened, record.confidence, "")
+    names = [each.name for each in record.exits]
+    for name in names:
+        _exit_name(opened, name)
+    if len(set(names)) < len(names):
+        raise _contradiction(opened, "an exit twice", "each once")
+    for each in record.exits:
+        _confidence(opened, each.confidence, each.name)
+        if each.confidence and each.confidence.model_digest != each.model_digest:
+            raise _contradiction(
+                opened, f"the confidence of another network at exit {each.name}", "its own"
+            )
+
+
+def _confidence(opened: Artifact, model: ConfidenceModel | None, exit: str) -> None:
+    """Raise unless the confidence model is in range and of this exit; "": the full path."""
+    if model is None:
+        return
+    _in_range(opened, "threshold", model.threshold, 0, 1)
+    _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
+    _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    if model.exit != exit:
+        raise _contradiction(
+            opened,
+            f"the confidence model of another exit at {exit or FULL}",
+            "its own, because scores of another exit mean something else",
+        )
 
 
 def _features(opened: Artifact) -> None:
@@ -88,6 +111,8 @@ def _features(opened: Artifact) -> None:
     _check_side(opened, record.preprocess)
     _in_range(opened, "count", record.count, 0, MOST_IMAGES)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    if record.exit:
+        _exit_name(opened, record.exit)
 
 
 def _model(opened: Artifact) -> None:

@@ -152,6 +152,8 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     reachable_precision: float = 0.0
     reachable_threshold: float = 0.0
     reachable_coverage: float = 0.0
+    #: early exit of that network that described them; "": its full path.
+    exit: str = ""
 
 
 class GalleryExit(msgspec.Struct, frozen=True):

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from warnings import warn
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import UsageError
 from edgevpr.runtime.check_arguments import NearLike
-from edgevpr.runtime.engines.graph_paths import FULL
 from edgevpr.runtime.engines.runner import runner_from_bundle
-from edgevpr.runtime.exits.plan import Notify, plan_exits
+from edgevpr.runtime.exits.exit_plan import Notify, plan_exits
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import judge_for
 from edgevpr.runtime.localizer import Localizer
@@ -76,7 +76,7 @@ def open_localizer(
     parameters: str | None = None,
     max_speed: float = MAX_SPEED,
     live: bool = False,
-    exit: str = FULL,
+    exit: str = WHOLE,
     notify: Notify | None = None,
 ) -> Localizer:
     """A bundle's engine and a gallery as one ``with`` block that answers camera frames.

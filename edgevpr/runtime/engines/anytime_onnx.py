@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GraphRecord
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.optional import require
-from edgevpr.runtime.engines.graph_paths import DESCRIPTOR, FULL, IMAGES, GraphPaths, Kept
+from edgevpr.runtime.engines.graph_paths import DESCRIPTOR, IMAGES, GraphPaths, Kept
 from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_part
-from edgevpr.runtime.engines.runner import onnx_device, onnx_session
+from edgevpr.runtime.engines.onnx_session import onnx_device, onnx_session
 
 
 class AnytimeOnnxRunner:
@@ -69,7 +70,7 @@ class AnytimeOnnxRunner:
         rows = []
         for i in range(len(images)):
             self.start(images[i : i + 1])
-            rows.append(self.at(FULL))
+            rows.append(self.at(WHOLE))
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
@@ -89,4 +90,4 @@ def _session(bundle: Artifact, graph: GraphRecord, threads: int) -> Any:
             f"found {path} from {ends}, expected from {expected}, as in its bundle.json: run "
             "edgevpr compile MODEL again"
         )
-    return onnx_session(data, path, threads)
+    return onnx_session(data, path, threads, spin=False)

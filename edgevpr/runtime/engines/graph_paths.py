@@ -11,19 +11,15 @@ its own that is still there. A bundle without exits is one way through one graph
 """
 
 import itertools
-import math
 from dataclasses import dataclass
 
+from edgevpr.artifacts.exit_contract import ONE_GRAPH, WHOLE
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GraphRecord
 from edgevpr.errors import CorruptArtifactError
 
-FULL = "full"
-_MODEL = "model.onnx"
 #: Buffers of the frame and of the answer.
 IMAGES, DESCRIPTOR = 0, 1
-#: What may pass between graphs.
-TYPES, MOST_VALUES = ("uint8", "float16", "float32"), 1 << 28
 
 
 @dataclass(frozen=True)
@@ -63,17 +59,14 @@ class GraphPaths:
 
     @classmethod
     def of(cls, bundle: Artifact, record: BundleRecord) -> "GraphPaths":
-        """Those of a bundle; its files are not read.
+        """Those of a bundle, whose record keeps the contract (``artifacts.exit_contract``).
 
         Raises:
-            CorruptArtifactError: the record names a graph that is not there or was changed, or
-                one whose tensors do not fit what runs before or after it.
+            CorruptArtifactError: its graphs run in a circle.
         """
         graphs = {graph.file: graph for graph in record.graphs}
-        graphs[_MODEL] = _whole(record)
-        files = {each.name: tuple(each.graphs) for each in record.exits} or {FULL: (_MODEL,)}
-        if record.exits:
-            _check_files(bundle, record, files, graphs)
+        graphs[ONE_GRAPH] = _whole(record)
+        files = {each.name: tuple(each.graphs) for each in record.exits} or {WHOLE: (ONE_GRAPH,)}
         return _laid_out(bundle, record, files, graphs)
 
 
@@ -105,7 +98,7 @@ def _whole(record: BundleRecord) -> GraphRecord:
     """``model.onnx``, which the record describes by its own fields."""
     size = record.preprocess
     return GraphRecord(
-        file=_MODEL,
+        file=ONE_GRAPH,
         sha256=record.graph_sha256,
         precision=record.precision,
         input=record.input,
@@ -115,30 +108,6 @@ def _whole(record: BundleRecord) -> GraphRecord:
         input_type="uint8",
         output_type="float32",
     )
-
-
-def _check_files(
-    bundle: Artifact,
-    record: BundleRecord,
-    files: dict[str, tuple[str, ...]],
-    graphs: dict[str, GraphRecord],
-) -> None:
-    if len(files) < len(record.exits) or list(files)[-1] != FULL:
-        names = ", ".join(each.name for each in record.exits)
-        raise _corrupt(bundle, f"the exits {names}", f"names of their own, and {FULL} last")
-    for name, way in files.items():
-        if not way or len(set(way)) < len(way):
-            raise _corrupt(bundle, f"the exit {name} by way of {way}", "each graph of it once")
-        for file in way:
-            if file not in graphs:
-                raise _corrupt(bundle, f"the exit {name} by way of {file}", "a graph it describes")
-            listed, digest = bundle.manifest.files.get(file), graphs[file].sha256
-            if listed is None or (digest and listed.sha256 != digest):
-                raise _corrupt(
-                    bundle,
-                    f"{file} with the SHA-256 {listed.sha256[:12] if listed else 'of nothing'}",
-                    f"{digest[:12]}, as in its bundle.json",
-                )
 
 
 def _laid_out(
@@ -170,7 +139,6 @@ def _laid_out(
         ):
             root = joined.of(f"{file} {end}")
             if root not in number:
-                _check_tensor(bundle, file, tensor)
                 number[root] = len(tensors)
                 tensors.append(tensor)
             expected = tensors[number[root]]
@@ -190,17 +158,6 @@ def _laid_out(
         for name, way in files.items()
     }
     return GraphPaths(tuple(tensors), ways)
-
-
-def _check_tensor(bundle: Artifact, file: str, tensor: Tensor) -> None:
-    """Raise unless memory may be asked for it."""
-    fixed = tensor.shape and min(tensor.shape) >= 1 and math.prod(tensor.shape) <= MOST_VALUES
-    if not fixed or tensor.type not in TYPES:
-        raise _corrupt(
-            bundle,
-            f"{file} with {tensor.shape} {tensor.type}",
-            f"{', '.join(TYPES)} of a fixed shape of up to {MOST_VALUES} values",
-        )
 
 
 class _Joined:

@@ -1,10 +1,10 @@
-"""What `exit` asks for: a name, ``deadline:MS``, ``confidence:P[,MS]`` or ``budget:FILE``."""
+"""Text of an `exit`: a name, ``deadline:MS``, ``confidence:P[,MS]`` or ``budget:FILE``."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.errors import UsageError
-from edgevpr.runtime.engines.graph_paths import FULL
 
 _FORMS = "the name of an exit, deadline:MS, confidence:P[,MS] or budget:FILE"
 
@@ -49,7 +49,7 @@ def parse_exit(text: str) -> ExitChoice:
         return ExitChoice(confidence=least, deadline_ms=_ms(text, ms) if comma else None)
     if kind == "budget" and rest:
         return ExitChoice(budget=Path(rest))
-    raise UsageError(f"found `exit` {text!r}, expected {_FORMS}: pass `exit` {FULL}")
+    raise UsageError(f"found `exit` {text!r}, expected {_FORMS}: pass `exit` {WHOLE}")
 
 
 def _ms(text: str, value: str) -> float:

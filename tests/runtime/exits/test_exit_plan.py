@@ -84,7 +84,7 @@ def with_exits(
             points=[],
             exact_r1=None,
             exact_r5=None,
-            confidence=model,
+            confidence=model and msgspec.structs.replace(model, exit=name),
         )
         for name, model in models.items()
         if name != "full"
