@@ -192,7 +192,7 @@ def exits_of(path: Path, **changes: Any) -> list[Any]:
         ({"name": "a b"}, "an early exit named 'a b'"),
         ({"name": "3.0"}, "found the exits 3.0, 3.0"),
         ({"share": -0.5}, "share of exit 2.0 -0.5"),
-        ({"multiply_adds_g": float("inf")}, "multiply_adds_g of exit 2.0"),
+        ({"multiply_adds_g": -1.0}, "multiply_adds_g of exit 2.0"),
         ({"name": "9.0"}, "found exits in .* that do not fit its network"),
         ({"name": "3.1"}, "do not fit its network"),
         ({"name": "1.0"}, "do not fit its records"),
