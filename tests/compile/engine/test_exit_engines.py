@@ -225,3 +225,14 @@ def test_sidecars_of_one_graph_are_as_before() -> None:
     """A bundle without exits says nothing of graphs."""
     fields = {f.name: f.default for f in msgspec.structs.fields(EngineSidecar)}
     assert fields["graph"] == ""
+
+
+@pytest.mark.parametrize("exits", ["together", "separate"])
+def test_the_runner_gives_golden_descriptors_at_every_exit(
+    compiled_exits: Exits, exits: str
+) -> None:
+    """No fakes: the bundle as compiled, through the runner that a robot has."""
+    pytest.importorskip("onnxruntime")
+    report = build_bundle(compiled_exits("cpu", "fp32", exits))
+    assert list(report.exits) == ["1.0", "2.0", "full"]
+    assert all(run.parity.min_cosine > 0.99999 for run in report.exits.values())
