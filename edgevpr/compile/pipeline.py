@@ -65,8 +65,12 @@ def compile_artifact(
 
     Mistakes are refused before the minutes that export and calibration take.
 
+    Args:
+        export_parts: for a model with early exits; None leaves them out, as ``exits`` none does.
+
     Raises:
         DataError: INT8 without calibration images.
+        UsageError: ``exits`` separate for a model without early exits.
         ResourceError: nothing can be written at ``out``.
     """
     target = load_target(options.target)
