@@ -43,7 +43,9 @@ WORDS = {
     "--model": Word(PATH + REPEATABLE, "", "model artifact"),
     "--compare": Word(PATH + REPEATABLE, "", "model artifact beside the first"),
     "--features": Word(PATH, "", "features artifact of the gallery network, of the images at hand"),
-    "--queries": Word(PATH, "", "features artifact of the query network, of held-out images"),
+    "--queries": Word(
+        PATH + REPEATABLE, "", "features artifact of the query network, of held-out images"
+    ),
     "--retrain": Word(PATH + REPEATABLE, "", "features artifact that codebooks are learned from"),
     "--weights": Word(PATH, "", "safetensors that a network starts from"),
     "--checkpoint": Word(PATH, "", "published checkpoint, as its authors wrote it"),
@@ -73,6 +75,8 @@ WORDS = {
     "--heading-bin": Word(NUMBER, "degrees", "width of a bin of heading within a cell"),
     # limits and goals
     "--min-agreement": Word(NUMBER, "percent", "least share of queries that get the same answer"),
+    "--tokens": Word(SWITCH, "", "paint the tokens of early exits"),
+    "--exit": Word(TEXT, "", "early exit of a network, by name; of a run, also what picks one"),
     "--min-confidence": Word(NUMBER, "probability, 0 to 1", "least confidence of a known answer"),
     "--known-precision": Word(NUMBER, "percent", "least share of known answers that are right"),
     "--max-recall-drop": Word(NUMBER, "points of R@1", "that may be lost against the reference"),
@@ -147,6 +151,20 @@ WORDS = {
     "--resume": Word(SWITCH, "", "go on from an interrupted run"),
     "--tensorboard": Word(PATH, "", "folder of event files to write"),
     "--shard": Word(TEXT, "", "i/n: the part that this process does"),
+    # early exits
+    "--anytime": Word(PATH, "", "model artifact that gets early exits"),
+    "--codebook": Word(PATH, "", "codebook artifact of that model"),
+    "--exits": Word(TEXT, "", "early exits of a network: their names, or how a bundle has them"),
+    "--list-exits": Word(SWITCH, "", "list early exits and their cost in place of networks"),
+    "--adapter": Word(TEXT, "", "kind of adapter at an exit: mlp or attention"),
+    "--method": Word(TEXT, "", "what becomes of an adapter's tokens"),
+    "--towards": Word(TEXT, "", "descriptors that exits are trained towards: own or gallery"),
+    "--heads": Word(INTEGER, "", "sub-spaces that a token is cut into"),
+    "--size": Word(INTEGER, "", "prototypes in each sub-space of a codebook"),
+    "--init": Word(TEXT, "", "what prototypes are: learned, kmeans or random"),
+    "--token-weight": Word(NUMBER, "", "weight of the tokens' own error in the loss"),
+    "--reseed-steps": Word(INTEGER, "steps", "after which an unused prototype is drawn anew"),
+    "--max-cache": Word(INTEGER, "megabytes", "of states kept in memory while training"),
     # demo and city
     "--from-scratch": Word(SWITCH, "", "train from random weights"),
     "--train-cities": Word(INTEGER, "districts", "to train on"),

@@ -11,7 +11,10 @@ help from it (``edgevpr.cli.options``); a program that calls the stage reads the
 A field without an ``Option`` is no option of the command line.
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+from edgevpr.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,25 @@ class Option:
     max: float | None = None
     #: the command line's spelling, where it is not "--" and the field's name with dashes.
     flag: str = ""
+
+
+def check_ranges(options: Any) -> None:
+    """Raise unless every field of a dataclass is within the bounds of its ``Option``.
+
+    Raises:
+        UsageError: names the first that is not.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in fields(options):
+        for about in getattr(hints[field.name], "__metadata__", ()):
+            value = getattr(options, field.name)
+            if (about.min, about.max) == (None, None) or value is None:
+                continue
+            low = -float("inf") if about.min is None else about.min
+            high = float("inf") if about.max is None else about.max
+            if not low <= value <= high:
+                ends = f"{low:g} or more" if about.min is not None else f"at most {high:g}"
+                instead = field.default if field.default not in (MISSING, None) else ends
+                raise UsageError(
+                    f"found `{field.name}` {value}, expected {ends}: pass `{field.name}` {instead}"
+                )

@@ -5,18 +5,30 @@ are read (``edgevpr.artifacts.arrays``), graphs and engines before they run (``r
 a board whose engine is damaged must be able to open its bundle and build another.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from edgevpr.artifacts.exit_contract import contradictions
 from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
-from edgevpr.artifacts.records import BundleRecord, FeaturesRecord, GalleryRecord
+from edgevpr.artifacts.records import (
+    BundleRecord,
+    CodebookRecord,
+    ConfidenceModel,
+    FeaturesRecord,
+    GalleryRecord,
+    ModelRecord,
+)
 from edgevpr.errors import CorruptArtifactError
 from edgevpr.preprocess import Preprocess
 
 #: Widest descriptor, most images of a map, longest side of a network's input in pixels.
 MOST_DIM, MOST_IMAGES, MOST_SIDE = 1 << 20, 1 << 40, 1 << 13
+#: Name of the whole path among the exits of a network; it is no entry of its own in a record.
+FULL = "full"
+_EXIT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 class _Recipe(msgspec.Struct):
@@ -43,6 +55,8 @@ def _bundle(opened: Artifact) -> None:
     _check_side(opened, record.preprocess)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
     _in_range(opened, "output_dim", record.output_dim, 1, record.dim)
+    for found, expected in contradictions(record, opened.manifest.files):
+        raise _contradiction(opened, found, expected)
     if "model.onnx" in opened.manifest.files:
         _same_digest(opened, "model.onnx", record.graph_sha256, "bundle.json")
     if "recipe.json" in opened.manifest.files:
@@ -63,11 +77,33 @@ def _gallery(opened: Artifact) -> None:
         raise _contradiction(
             opened, f"`index_dim` {record.index_dim} without a projection", str(record.dim)
         )
-    model = record.confidence
-    if model is not None:
-        _in_range(opened, "threshold", model.threshold, 0, 1)
-        _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
-        _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    _confidence(opened, record.confidence, "")
+    names = [each.name for each in record.exits]
+    for name in names:
+        _exit_name(opened, name)
+    if len(set(names)) < len(names):
+        raise _contradiction(opened, "an exit twice", "each once")
+    for each in record.exits:
+        _confidence(opened, each.confidence, each.name)
+        if each.confidence and each.confidence.model_digest != each.model_digest:
+            raise _contradiction(
+                opened, f"the confidence of another network at exit {each.name}", "its own"
+            )
+
+
+def _confidence(opened: Artifact, model: ConfidenceModel | None, exit: str) -> None:
+    """Raise unless the confidence model is in range and of this exit; "": the full path."""
+    if model is None:
+        return
+    _in_range(opened, "threshold", model.threshold, 0, 1)
+    _in_range(opened, "radius_m", model.radius_m, 0, 1e7)
+    _in_range(opened, "weights of the confidence model", len(model.weights), 3, 3)
+    if model.exit != exit:
+        raise _contradiction(
+            opened,
+            f"the confidence model of another exit at {exit or FULL}",
+            "its own, because scores of another exit mean something else",
+        )
 
 
 def _features(opened: Artifact) -> None:
@@ -75,12 +111,54 @@ def _features(opened: Artifact) -> None:
     _check_side(opened, record.preprocess)
     _in_range(opened, "count", record.count, 0, MOST_IMAGES)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    if record.exit:
+        _exit_name(opened, record.exit)
+
+
+def _model(opened: Artifact) -> None:
+    record = opened.read("model.json", ModelRecord)
+    _check_side(opened, record.preprocess)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    names = [each.name for each in record.exits]
+    for each in record.exits:
+        _exit_name(opened, each.name)
+        _in_range(opened, f"multiply_adds_g of exit {each.name}", each.multiply_adds_g, 0, 1e6)
+        _in_range(opened, f"share of exit {each.name}", each.share, 0, 1e3)
+    if len(set(names)) < len(names):
+        raise _contradiction(opened, f"the exits {', '.join(names)}", "each of them once")
+    if names:
+        opened.file("exits.safetensors")
+    elif "exits.safetensors" in opened.manifest.files:
+        raise _contradiction(opened, "exits.safetensors without exits in model.json", "them there")
+
+
+def _codebook(opened: Artifact) -> None:
+    record = opened.read("codebook.json", CodebookRecord)
+    _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    _in_range(opened, "heads", record.heads, 1, record.dim)
+    if record.dim % record.heads:
+        raise _contradiction(opened, f"heads {record.heads}", f"a divisor of dim {record.dim}")
+    # Float32 prototypes are most of the file.
+    opened.file("codebook.safetensors")
+    most = opened.manifest.files["codebook.safetensors"].size // (4 * record.dim)
+    _in_range(opened, "size", record.size, 1, most)
+
+
+def _exit_name(opened: Artifact, name: str) -> None:
+    if name == FULL or not _EXIT.fullmatch(name):
+        raise _contradiction(
+            opened,
+            f"an early exit named {name[:40]!r}",
+            f"letters, digits, dots and dashes, and not {FULL}",
+        )
 
 
 _CONTRACTS: dict[str, tuple[str, Callable[[Artifact], None]]] = {
     "bundle": ("bundle.json", _bundle),
     "gallery": ("gallery.json", _gallery),
     "features": ("features.json", _features),
+    "model": ("model.json", _model),
+    "codebook": ("codebook.json", _codebook),
 }
 
 

@@ -15,7 +15,7 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.artifacts.tables import read_table
-from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError
+from edgevpr.errors import CorruptArtifactError, DataError, SpaceMismatchError, UsageError
 from edgevpr.files import link_or_copy, release
 from edgevpr.guard import keeps_inputs
 from edgevpr.places.table import ImageTable, concat
@@ -82,6 +82,7 @@ class Features:
         preprocess: Preprocess,
         source: str,
         role: Literal["gallery", "query"] = "gallery",
+        exit: str = "",
         config: Mapping[str, Any] | None = None,
     ) -> FeaturesRecord:
         """Write the features artifact of N images at ``out``, whole or not at all.
@@ -95,6 +96,7 @@ class Features:
             model_digest: digest of the model artifact whose network described the images.
             source: where the images came from, in words.
             role: of that network.
+            exit: early exit of it that described them; "": the full path.
             config: for ``config.json``, which is left out without it.
 
         Raises:
@@ -117,6 +119,7 @@ class Features:
                 count=len(table),
                 dim=shape[1],
                 source=source,
+                exit=exit,
             )
             table.save(folder / "images.csv")
             write_json(folder / "features.json", record)
@@ -149,6 +152,20 @@ def _blocks(descriptors: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]
         release(descriptors)
 
 
+def check_full_path(record: FeaturesRecord, shown: Path | str) -> None:
+    """Raise unless features are of a network's full path, as those of a map must be.
+
+    Raises:
+        UsageError: an early exit described the images.
+    """
+    if record.exit:
+        raise UsageError(
+            f"found {shown} described by the early exit {record.exit}, expected the full path, by "
+            "which a map is described once for all exits: run edgevpr embed on its images again "
+            "and name no exit"
+        )
+
+
 @keeps_inputs("out")
 def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     """Write one features artifact at ``out`` with the rows of all ``parts``, in order.
@@ -159,10 +176,12 @@ def join(parts: Sequence[Path], out: Path) -> FeaturesRecord:
     Raises:
         SpaceMismatchError: the parts are of different descriptor spaces, or networks.
         DataError: two parts share paths and a folder name.
+        UsageError: a part was described by an early exit.
     """
     opened = [Features(part) for part in parts]
     first = opened[0]
     for part, features in zip(parts, opened, strict=True):
+        check_full_path(features.record, part)
         check_same_space(features.space, str(part), first.space, str(parts[0]))
         if features.record.model_digest != first.record.model_digest:
             raise SpaceMismatchError(

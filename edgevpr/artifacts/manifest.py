@@ -32,6 +32,7 @@ WRITTEN_BY = {
     "gallery": "edgevpr index",
     "bundle": "edgevpr compile",
     "profile": "edgevpr profile",
+    "codebook": "edgevpr codebook",
 }
 
 #: Most bytes of a JSON file; the samples of long profiles are a few megabytes.

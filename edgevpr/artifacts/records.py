@@ -152,6 +152,8 @@ class ConfidenceModel(msgspec.Struct, frozen=True):
     reachable_precision: float = 0.0
     reachable_threshold: float = 0.0
     reachable_coverage: float = 0.0
+    #: early exit of that network that described them; "": its full path.
+    exit: str = ""
 
 
 class GalleryExit(msgspec.Struct, frozen=True):
@@ -246,6 +248,9 @@ class EngineSidecar(msgspec.Struct, frozen=True):
     #: the bundle's graph file that was built, and its SHA-256.
     built_from: str = "model.onnx"
     built_from_sha256: str = ""
+    #: of a bundle with early exits: which of ``BundleRecord.graphs`` it runs, by file; the file
+    #: built may be that graph in another precision or operator set. "": ``model.onnx``.
+    graph: str = ""
     #: when, ISO 8601 in UTC.
     built: str = ""
 
@@ -289,7 +294,10 @@ class BundleRecord(msgspec.Struct, frozen=True):
 
     Beside it: ``model.onnx``; ``golden_inputs.npy`` (n, H, W, 3) uint8 and
     ``golden_descriptors.npy`` (n, d) float32 from the FP32 network; ``recipe.json`` for targets
-    whose engine is built on the device; ``engines/``.
+    whose engine is built on the device; ``engines/``. With ``exits``: ``graphs/``, and
+    ``golden_exits.npy`` (E, n, d) float32 of the exits but "full", in their order; ``model.onnx``
+    only where "full" runs it. Where it does not, ``graph_sha256`` is that of the hex digests of
+    ``graphs``, one after the other.
     """
 
     target: str

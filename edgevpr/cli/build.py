@@ -74,6 +74,21 @@ def show(report: "BuildReport") -> None:
             f"parity with FP32 on {counted(report.parity.images, 'golden image')}: cosine at least "
             f"{report.parity.min_cosine:.5f}, mean {report.parity.mean_cosine:.5f}"
         )
+    if report.exits:
+        console.table(
+            "Exits",
+            ["exit", "min cosine", "mean cosine", "ms", "ms p95"],
+            [
+                [
+                    name,
+                    f"{run.parity.min_cosine:.5f}",
+                    f"{run.parity.mean_cosine:.5f}",
+                    f"{run.latency.p50_ms:.2f}",
+                    f"{run.latency.p95_ms:.2f}",
+                ]
+                for name, run in report.exits.items()
+            ],
+        )
     if report.latency is not None:
         console.note(
             f"one image on {report.latency.device}: {report.latency.p50_ms:.2f} ms median, "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevpr.cli import console, signatures
+from edgevpr.cli.compile import show_exits
 from edgevpr.cli.verbs import new_app
 from edgevpr.printable import counted
 
@@ -20,7 +21,7 @@ Bundle = Annotated[Path, typer.Argument(help="Bundle artifact (edgevpr compile).
 
 @group.command("show")
 def show(bundle: Bundle, json: signatures.Json = False) -> None:
-    """Show a bundle's target, precision, sizes, engines and parity."""
+    """Show a bundle's target, precision, sizes, engines, parity and exits."""
     from edgevpr.artifacts.folder import open_artifact
     from edgevpr.artifacts.records import BundleRecord
 
@@ -49,6 +50,7 @@ def show(bundle: Bundle, json: signatures.Json = False) -> None:
              f"{parity['mean_cosine']:.5f} mean, {counted(parity['images'], 'image')}"]
         )  # fmt: skip
     console.table(str(bundle), ["", ""], rows)
+    show_exits(record)
 
 
 def _engines(record: "BundleRecord") -> str:

@@ -35,9 +35,17 @@ def command(
     for package, extra in (("onnx", "compile"), ("onnxslim", "compile"), ("torch", "train")):
         require(package, extra=extra)
     from edgevpr.compile.pipeline import compile_artifact
+    from edgevpr.train.anytime.export_segments import export_segments
     from edgevpr.train.networks.export import export_onnx
 
-    record = compile_artifact(model, options, out=output, export=export_onnx, track=console.track)
+    record = compile_artifact(
+        model,
+        options,
+        out=output,
+        export=export_onnx,
+        export_parts=export_segments,
+        track=console.track,
+    )
     if json:
         console.emit_json(record)
         return
@@ -57,10 +65,18 @@ def command(
             ]
         ],
     )
+    show_exits(record)
     if explain_precision:
         _explain(record)
     if decision := record.evidence.get("auto"):
         console.note(f"auto: {decision['reason']}")
+    for graph, decision in record.evidence.get("auto_graphs", {}).items():
+        console.note(f"auto, {graph}: {decision['reason']}")
+    if path := record.evidence.get("full_path"):
+        console.note(
+            f"the whole path: {path['segments']['p50_ms']:.2f} ms through its segments, "
+            f"{path['model.onnx']['p50_ms']:.2f} ms as one graph: it runs {path['runs']}"
+        )
     if latency := record.evidence.get("latency"):
         figures = [
             f"{name} {latency[name]['p50_ms']:.2f} ms"
@@ -72,6 +88,25 @@ def command(
         console.note(f"warning: {warning}")
     console.note(f"wrote {output}: {record.target} {record.precision}, {record.output_dim} values")
     console.note(f"next: {_next(record.runtime, output, options.gallery)}")
+
+
+def show_exits(record: "BundleRecord") -> None:
+    """Print a table of a bundle's exits; nothing where it has none."""
+    if not record.exits:
+        return
+    rows = [
+        [
+            exit.name,
+            " ".join(Path(file).stem for file in exit.graphs),
+            f"{100 * exit.share:.0f}",
+            f"{exit.min_cosine:.5f}",
+            "-" if exit.ms_p50 is None else f"{exit.ms_p50:.2f}",
+            "-" if exit.ms_p95 is None else f"{exit.ms_p95:.2f}",
+        ]
+        for exit in record.exits
+    ]
+    columns = ["exit", "graphs", "cost %", "min cosine", "ms", "ms p95"]
+    console.table("Exits, each against FP32 at the same exit", columns, rows)
 
 
 def _explain(record: "BundleRecord") -> None:

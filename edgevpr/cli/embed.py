@@ -28,6 +28,13 @@ def command(
             "share the output's file system; the last one writes it."
         ),
     ] = "1/1",
+    exit: Annotated[
+        str,
+        typer.Option(
+            help="Early exit of the model to describe the images by, for edgevpr index --queries; "
+            "the full path when left out."
+        ),
+    ] = "",
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -53,9 +60,9 @@ def command(
     left_out: list[LeftOut] = []
     used = None if strict else left_out
     record = (
-        _by_shard(model, images, output, batch_size, workers, shard, used)
+        _by_shard(model, images, output, batch_size, workers, shard, exit, used)
         if cluster is None
-        else _by_cluster(model, images, output, batch_size, cluster, shard, used)
+        else _by_cluster(model, images, output, batch_size, cluster, shard, exit, used)
     )
     if record is None:
         console.note(f"part {shard} is done; {output} is written when all parts are")
@@ -77,13 +84,14 @@ def _by_shard(
     batch_size: int,
     workers: int,
     shard: str,
+    exit: str,
     left_out: "list[LeftOut] | None",
 ) -> "FeaturesRecord | None":
     from edgevpr.train.embed.embed import embed
 
     return embed(
         model, images, output, batch_size=batch_size, workers=workers, shard=_part(shard),
-        left_out=left_out, track=console.track,
+        exit=exit, left_out=left_out, track=console.track,
     )  # fmt: skip
 
 
@@ -94,6 +102,7 @@ def _by_cluster(
     batch_size: int,
     address: str,
     shard: str,
+    exit: str,
     left_out: "list[LeftOut] | None",
 ) -> "FeaturesRecord":
     from edgevpr.errors import UsageError
@@ -110,6 +119,7 @@ def _by_cluster(
         output,
         cluster=address,
         batch_size=batch_size,
+        exit=exit,
         left_out=left_out,
         track=console.track,
     )

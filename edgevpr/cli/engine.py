@@ -20,7 +20,7 @@ def build_if_missing(path: Path) -> None:
     record = bundle.read("bundle.json", BundleRecord)
     if record.runtime == "onnxruntime":
         return
-    from edgevpr.runtime.engines.tensorrt import check_engine
+    from edgevpr.runtime.engines.engine_choice import check_engine
 
     try:
         check_engine(bundle, record)

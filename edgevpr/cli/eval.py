@@ -1,11 +1,14 @@
 """Verb ``edgevpr eval``: Recall@K of models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgevpr.cli import console
+
+if TYPE_CHECKING:
+    from edgevpr.train.evaluate.evaluate import Evaluated
 
 
 def command(
@@ -59,7 +62,7 @@ def command(
             path, data, features=features, protocol=protocol, radius_m=radius_m,
             batch_size=batch_size, track=console.track,
         )  # fmt: skip
-        results.append((path, done.recall))
+        results.append((path, done))
         rules.append(rule_of(done.queries, done.gallery, radius_m))
         if path is model:
             if per_query is not None:
@@ -68,16 +71,20 @@ def command(
                 save_sheet(done, sheet)
             if save is not None:
                 save_descriptors(done, save)
-    recall = results[0][1]
+    recall = results[0][1].recall
     if json:
-        figures = [{"model": str(path), "recall": each} for path, each in results]
-        console.emit_json(figures if compare else recall)
+        _emit(results, several=bool(compare))
         return
-    if compare:
+    if any(done.exits for _, done in results):
+        _show_exits(str(data), results, several=bool(compare))
+    elif compare:
         console.table(
             str(data),
             ["model", *(f"R@{k}" for k in recall.at)],
-            [[str(path), *(round(v, 1) for v in each.at.values())] for path, each in results],
+            [
+                [str(path), *(round(v, 1) for v in done.recall.at.values())]
+                for path, done in results
+            ],
         )
     else:
         print(recall.line())
@@ -86,3 +93,31 @@ def command(
         f"#database: {recall.database}, #queries: {recall.queries}, "
         f"{recall.without_positives} of them without a positive {rule} (left out)"
     )
+
+
+def _emit(results: "list[tuple[Path, Evaluated]]", *, several: bool) -> None:
+    """Recall of the one model, or a list by model; with the exits of those that have some."""
+    import msgspec
+
+    def exits(done: "Evaluated") -> dict[str, Any]:
+        return {"exits": list(done.exits)} if done.exits else {}
+
+    if several:
+        console.emit_json(
+            [{"model": str(path), "recall": d.recall, **exits(d)} for path, d in results]
+        )
+    else:
+        (_, done), *_ = results
+        console.emit_json(msgspec.to_builtins(done.recall) | exits(done))
+
+
+def _show_exits(title: str, results: "list[tuple[Path, Evaluated]]", *, several: bool) -> None:
+    """A row for each exit, earliest first, and for the full path."""
+    rows = []
+    for path, done in results:
+        ways = [(each.exit, each.share, each.recall) for each in done.exits]
+        for name, share, recall in [*ways, ("full", 1.0, done.recall)]:
+            row = [name, round(100 * share, 1), *(round(v, 1) for v in recall.at.values())]
+            rows.append([str(path), *row] if several else row)
+    columns = ["exit", "cost %", *(f"R@{k}" for k in results[0][1].recall.at)]
+    console.table(title, ["model", *columns] if several else columns, rows)

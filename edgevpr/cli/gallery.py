@@ -128,6 +128,12 @@ def stats(gallery: Gallery, json: signatures.Json = False) -> None:
              f"imbalance {found.imbalance:.2f}"]
         )  # fmt: skip
     console.table(str(gallery), ["", ""], rows)
+    if found.exits:
+        console.table(
+            "early exits",
+            ["exit", "search", "agreement %", "R@1", "known %"],
+            [[e.exit, e.parameters, e.exact_agreement, e.r1, e.coverage] for e in found.exits],
+        )
     if found.changes:
         console.table(
             "changes since edgevpr index",

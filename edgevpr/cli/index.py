@@ -21,10 +21,11 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gallery artifact to write.")],
     queries: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="Features of held-out images by the query network: what the search is tuned "
-            "with. Without them a sample of the map stands in, which is weaker evidence."
+            "with. Without them a sample of the map stands in, which is weaker evidence. "
+            "Repeatable: once for the full path, once for each early exit (edgevpr embed --exit)."
         ),
     ] = None,
     *,
@@ -113,8 +114,32 @@ def _show(record: Any) -> None:
                 for p in near
             ],
         )
+    if record.exits:
+        _show_exits(record)
     if predicted:
         console.note(f"ms board: {record.target_model}")
+
+
+def _show_exits(record: Any) -> None:
+    full = [["full", record.chosen, record.exact_r1, record.confidence]]
+    exits = [[e.name, e.chosen, e.exact_r1, e.confidence] for e in record.exits]
+    console.table(
+        "early exits: each is searched with its own parameters and judged by its own confidence",
+        ["exit", "search", "agreement %", "R@1 exact", "R@1", "R@5", "ms p50", "known %"],
+        [
+            [
+                name,
+                chosen.parameters or record.factory,
+                chosen.exact_agreement,
+                exact_r1,
+                chosen.r1,
+                chosen.r5,
+                f"{chosen.search_ms_p50:.3f}",
+                None if fitted is None else fitted.coverage,
+            ]
+            for name, chosen, exact_r1, fitted in exits + full
+        ],
+    )
 
 
 def _remarks(record: Any, target: float, *, asked: bool) -> None:
@@ -148,6 +173,11 @@ def _remarks(record: Any, target: float, *, asked: bool) -> None:
         console.note(
             "no confidence fitted, answers will not say whether they are known: that takes 20 "
             "right and 20 wrong answers among --queries, and scikit-learn (edgevpr[compile])"
+        )
+    if unsure := [each.name for each in record.exits if each.confidence is None]:
+        console.note(
+            f"no confidence fitted for the exits {', '.join(unsure)}: their answers will not say "
+            "whether they are known; that takes 20 right and 20 wrong answers each"
         )
     if record.without_positives:
         console.note(

@@ -21,7 +21,12 @@ def command(
         typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Digest to demand of the checkpoint.")] = None,
-    image_size: Annotated[int, typer.Option(help="Side in pixels to count at.")] = 322,
+    list_exits: Annotated[
+        bool, typer.Option("--list-exits", help="List early exits with the cost of each.")
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to count at: 322; with --list-exits 320.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List networks with their cost, or import a published checkpoint.
@@ -34,6 +39,11 @@ def command(
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
     if published is not None:
+        if list_exits:
+            raise UsageError(
+                "found --published with --list-exits, expected one of them: list the exits first, "
+                "then write the network"
+            )
         from edgevpr.train.networks.published import import_published
 
         if output is None:
@@ -50,9 +60,13 @@ def command(
         raise UsageError(
             "found -o or --checkpoint alone, expected the network's name too: pass --published NAME"
         )
+    if list_exits:
+        _exits(320 if image_size is None else image_size, json)
+        return
     from edgevpr.train.networks.cost import cost_of
     from edgevpr.train.networks.published import PUBLISHED, TABLE_2
 
+    image_size = 322 if image_size is None else image_size
     rows = []
     for name, architecture in TABLE_2.items():
         cost = cost_of(architecture, _side(name, image_size))
@@ -76,6 +90,51 @@ def command(
     console.note(
         f"published: {', '.join(PUBLISHED)} (edgevpr models --published NAME -o MODEL); any timm "
         "backbone can be trained: edgevpr train --backbone NAME --aggregator KIND"
+    )
+
+
+def _exits(image_size: int, json: bool) -> None:
+    from edgevpr.train.anytime.exit_cost import EXITS, costs_of
+    from edgevpr.train.networks.published import TABLE_2
+
+    rows = [
+        (name, exit, cost)
+        for name, architecture in TABLE_2.items()
+        for exit, cost in costs_of(
+            architecture, EXITS[architecture.backbone], _side(name, image_size)
+        ).items()
+    ]
+    if json:
+        console.emit_json(
+            [
+                {
+                    "network": name,
+                    "exit": exit,
+                    "map": cost.map,
+                    "multiply_adds_g": round(cost.multiply_adds_g, 3),
+                    "share": round(cost.share, 3),
+                }
+                for name, exit, cost in rows
+            ]
+        )
+        return
+    console.table(
+        f"Early exits, at {image_size} px (DINOv2: {_side('dinov2', image_size)})",
+        ["network", "exit", "map", "multiply-adds, G", "share, %"],
+        [
+            [
+                name,
+                exit,
+                "x".join(map(str, cost.map)),
+                cost.multiply_adds_g,
+                f"{100 * cost.share:.1f}",
+            ]
+            for name, exit, cost in rows
+        ],
+    )
+    console.note(
+        "with an MLP adapter, composition and aggregator; train exits with edgevpr codebook and "
+        "edgevpr train --anytime MODEL"
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from edgevpr.cli import console
 from edgevpr.cli.options import takes
 from edgevpr.printable import counted
+from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.run_options import RunOptions
 
 
@@ -54,12 +55,9 @@ def command(
     remarked = set[str]()
 
     def open_pair() -> runtime.Localizer:
-        localizer = options.localizer(bundle, gallery, live=feed.live)
-        if localizer.judge is not None or any(map(runtime.gives_fixes, options.sink)):
-            remark = runtime.no_fix_remark(
-                localizer.judge, gallery, assume_known=options.assume_known
-            )
-            if remark and remark not in remarked:
+        localizer = options.localizer(bundle, gallery, live=feed.live, notify=console.note)
+        for remark in _remarks(localizer, gallery, options):
+            if remark not in remarked:
                 remarked.add(remark)
                 console.note(remark)
         return localizer
@@ -135,3 +133,16 @@ class _Bar:
 
     def write(self, answer: object, frame: object = None) -> None:
         self._move()
+
+
+def _remarks(localizer: Localizer, gallery: Path, options: RunOptions) -> list[str]:
+    """Why answers will be no fix, where somebody may wait for one."""
+    from edgevpr import runtime
+
+    judge, known = localizer.judge, options.assume_known
+    if localizer.exits is not None:
+        return localizer.exits.remarks(gallery, assume_known=known)
+    if judge is None and not any(map(runtime.gives_fixes, options.sink)):
+        return []
+    remark = runtime.no_fix_remark(judge, gallery, assume_known=known)
+    return [remark] if remark else []

@@ -18,6 +18,7 @@ VERBS = {
     "models": "List networks with their cost, or import a published checkpoint.",
     "embed": "Describe the images of a folder with a network.",
     "train": "Train a gallery network, or a query network into its space.",
+    "codebook": "Learn the codebook of a model's tokens, for early exits.",
     "eval": "Measure Recall@K of a model by exact search in the full space.",
     "explain": "Show where networks look and which places look alike.",
     "index": "Build a gallery: projection, index, measured operating points.",

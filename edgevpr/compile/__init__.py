@@ -5,5 +5,6 @@
 * source: model and projection, read; bundle, board_graphs, evidence: the artifact, written.
 * cache, versions: entries by the content of their inputs, the code and the packages.
 * graph/: ONNX graphs, checked, fused, run; precision/: FP16 and INT8; auto/: search for it.
+* exits/: networks with early exits.
 * engine/: TensorRT engines, also on a board; index/: gallery indexes; gallery_updates/: changes.
 """

@@ -7,13 +7,22 @@ folder that the graph is in.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgevpr.artifacts.manifest import sha256_file, write_json
-from edgevpr.compile.engine.recipe import RECIPE, Graph, PrecisionGraphs, Recipe, make_recipe
+from edgevpr.compile.engine.recipe import (
+    RECIPE,
+    Graph,
+    PartGraphs,
+    PrecisionGraphs,
+    Recipe,
+    make_exit_recipe,
+    make_recipe,
+)
 from edgevpr.compile.graph.opset17 import to_opset_17
 from edgevpr.compile.precision.typed import TypedGraph
 from edgevpr.device.targets import Target
@@ -40,31 +49,70 @@ def write_recipe(
         digest: SHA-256 of ``model.onnx``.
         int8_cosine: see ``make_recipe``.
     """
-    files: dict[str, onnx.ModelProto] = {}
-    chosen: dict[str, dict[str, str]] = {}
-    for name, network in networks.items():
-        lower = to_opset_17(network.flags_graph)
-        graphs = {}
-        if lower is not None:
-            # Without Q/DQ it is the FP32 network, whatever flags make of it.
-            graphs["flags"] = "model-int8-flags.onnx" if name == "int8" else "model-fp32.onnx"
-            files[graphs["flags"]] = lower
-        graphs["typed"] = "model.onnx" if name == precision else f"model-{name}.onnx"
-        if name != precision and graphs["typed"] not in files:
-            files[graphs["typed"]] = network.graph
-        chosen[name] = graphs
-    save_sharing(folder, files)
-    hashes = {"model.onnx": digest, **{f: sha256_file(folder / f) for f in files}}
-    sources = {
-        name: PrecisionGraphs(
-            {kind: Graph(file, hashes[file]) for kind, file in graphs.items()},
-            list(networks[name].fp32_nodes),
-        )
-        for name, graphs in chosen.items()
-    }
+    own = {"model.onnx": {name: (name, network) for name, network in networks.items()}}
+    parts = _write_graphs(folder, own, {"model.onnx": (precision, digest)})
+    sources = {name: files["model.onnx"].graphs for name, files in parts.items()}
     recipe = make_recipe(target, precision, sources, int8_cosine=int8_cosine)
     write_json(folder / RECIPE, recipe)
     return recipe
+
+
+def write_exit_recipe(
+    folder: Path,
+    target: Target,
+    precision: str,
+    networks: Mapping[str, Mapping[str, tuple[str, TypedGraph]]],
+    own: Mapping[str, tuple[str, str]],
+    cosines: dict[str, float],
+    *,
+    half: bool,
+) -> Recipe:
+    """Write safer graphs beside those of a network with early exits, and ``recipe.json``.
+
+    Args:
+        networks: file -> step of the recipe -> precision and network of that file in that step.
+        own: file, which is there -> the precision it has there, and its SHA-256.
+        cosines, half: see ``make_exit_recipe``.
+    """
+    parts = _write_graphs(folder, networks, own)
+    recipe = make_exit_recipe(target, precision, parts, cosines, half=half)
+    write_json(folder / RECIPE, recipe)
+    return recipe
+
+
+def _write_graphs(
+    folder: Path,
+    networks: Mapping[str, Mapping[str, tuple[str, TypedGraph]]],
+    own: Mapping[str, tuple[str, str]],
+) -> dict[str, dict[str, PartGraphs]]:
+    """Write all graphs but those in ``own``; step -> file -> the graphs it is built from."""
+    chosen: dict[tuple[str, str], tuple[str, dict[str, str], TypedGraph]] = {}
+    written: dict[str, onnx.ModelProto] = {}
+    for file, steps in networks.items():
+        stem = file.removesuffix(".onnx")
+        for step, (precision, network) in steps.items():
+            graphs = {}
+            lower = to_opset_17(network.flags_graph)
+            if lower is not None:
+                # Without Q/DQ it is the FP32 network, whatever flags make of it.
+                end = "int8-flags" if precision == "int8" else "fp32"
+                graphs["flags"] = f"{stem}-{end}.onnx"
+                written[graphs["flags"]] = lower
+            graphs["typed"] = file if precision == own[file][0] else f"{stem}-{precision}.onnx"
+            if graphs["typed"] != file and graphs["typed"] not in written:
+                written[graphs["typed"]] = network.graph
+            chosen[step, file] = (precision, graphs, network)
+    for parent in {Path(file).parent for file in written}:
+        inside = {Path(f).name: g for f, g in written.items() if Path(f).parent == parent}
+        save_sharing(folder / parent, inside)
+    hashes = {file: digest for file, (_, digest) in own.items()}
+    hashes |= {file: sha256_file(folder / file) for file in written}
+    found: dict[str, dict[str, PartGraphs]] = {}
+    for (step, file), (precision, graphs, network) in chosen.items():
+        by_kind = {kind: Graph(name, hashes[name]) for kind, name in graphs.items()}
+        sources = PrecisionGraphs(by_kind, list(network.fp32_nodes))
+        found.setdefault(step, {})[file] = PartGraphs(precision, sources)
+    return found
 
 
 def save_sharing(folder: Path, graphs: dict[str, onnx.ModelProto]) -> None:

@@ -17,7 +17,7 @@ from edgevpr.compile.board_graphs import write_recipe
 from edgevpr.compile.engine.build_engine import build_ahead_of_time
 from edgevpr.compile.engine.parity import Parity
 from edgevpr.compile.engine.sidecars import EngineDevice, EngineGraph, write_engine
-from edgevpr.compile.evidence import latency_evidence, node_evidence, parity_evidence
+from edgevpr.compile.evidence import file_sizes, latency_evidence, node_evidence, parity_evidence
 from edgevpr.compile.graph.signature import signature
 from edgevpr.compile.precision.choices import Precision, usual_method
 from edgevpr.compile.precision.typed import TypedGraph
@@ -76,7 +76,7 @@ def write_bundle(
     evidence = _evidence(compiled)
     evidence |= _for_target(folder, compiled, digest, steps, evidence["warnings"])
     evidence |= {
-        "bytes": _sizes(folder),
+        "bytes": file_sizes(folder),
         "seconds": steps.seconds,
         "cached": list(cached),
     }
@@ -133,36 +133,31 @@ def _for_target(
     engines = steps.run(
         "engines",
         "engines",
-        lambda: _write_engines(folder, target, precision, digest, steps.track),
+        lambda: write_engines(folder, target, EngineGraph(precision, digest), steps.track),
         bar=False,
     )
     return {"engines": engines}
 
 
-def _write_engines(
-    folder: Path, target: Target, precision: Precision, digest: str, track: Track
+def write_engines(
+    folder: Path, target: Target, graph: EngineGraph, track: Track
 ) -> dict[str, dict[str, Any]]:
-    """Engines of every GPU generation of the target; name -> seconds and TensorRT's remarks."""
-    built = build_ahead_of_time(folder / "model.onnx", target.name, precision, track)
+    """Engines of a graph for every GPU generation of the target.
+
+    Returns:
+        name -> seconds and TensorRT's remarks.
+    """
+    built = build_ahead_of_time(folder / graph.file, target.name, graph.precision, track)
     report: dict[str, dict[str, Any]] = {}
     for sm, engine in built.items():
         device = EngineDevice(target.runtime, sm, f"built ahead of time on {cpu_name()}")
-        sidecar = write_engine(folder, engine, device, EngineGraph(precision, digest))
+        sidecar = write_engine(folder, engine, device, graph)
         report[sidecar.engine] = {
             "seconds": sidecar.build_seconds,
             "messages": engine.messages,
             "layers": msgspec.to_builtins(engine.layers),
         }
     return report
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the graphs, their weights and the engines, by name."""
-    return {
-        file.relative_to(folder).as_posix(): file.stat().st_size
-        for file in sorted(folder.rglob("*"))
-        if file.suffix in (".onnx", ".bin", ".engine")
-    }
 
 
 def _record(compiled: Compiled, digest: str, evidence: dict[str, Any]) -> BundleRecord:

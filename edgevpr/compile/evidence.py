@@ -1,5 +1,6 @@
 """Evidence in a bundle: parity, node counts, latency, each with the device it was measured on."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +28,15 @@ def parity_evidence(
         "held_out": images.separate,
         "provenance": "measured" if own else "emulated",
         "device": f"ONNX Runtime {onnxruntime.__version__} on {cpu_name()}",
+    }
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of a bundle's graphs, their weights and its engines, by name."""
+    return {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in (".onnx", ".bin", ".engine")
     }
 
 

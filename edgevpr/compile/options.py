@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from edgevpr.compile.precision.choices import METHODS, Method, Precision, PrecisionOrAuto
+from edgevpr.compile.precision.choices import (
+    EXITS,
+    METHODS,
+    Exits,
+    Method,
+    Precision,
+    PrecisionOrAuto,
+)
 from edgevpr.errors import UsageError
 from edgevpr.option import Option
 
@@ -60,6 +67,14 @@ class CompileOptions:
         float,
         Option("auto: metres within which a gallery image answers.", flag="--radius"),
     ] = 25.0
+    exits: Annotated[
+        Exits,
+        Option(
+            "Early exits of a model that has some. together: through segments that they share, "
+            "every weight once; separate: each as one graph of its own, for a robot that stays at "
+            "one; none: the whole network alone."
+        ),
+    ] = "together"
     seed: Annotated[int, Option("Seed of the choice of images.")] = 0
     cache: Annotated[bool, Option("Keep the stages of compilations and use them again.")] = True
 
@@ -78,6 +93,11 @@ class CompileOptions:
             raise UsageError(
                 f"found `calibrator` {self.calibrator}, expected entropy, max or percentile: "
                 "choose one of those, or leave it out"
+            )
+        if self.exits not in EXITS:
+            raise UsageError(
+                f"found `exits` {self.exits}, expected together, separate or none: choose one of "
+                "those, or leave it out"
             )
 
 

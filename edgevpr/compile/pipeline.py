@@ -20,6 +20,8 @@ from edgevpr.compile.bundle import Compiled, write_bundle
 from edgevpr.compile.cache import Cache
 from edgevpr.compile.engine.compatibility import check_target
 from edgevpr.compile.engine.parity import check_finite, compare, gate
+from edgevpr.compile.exits.compile_exits import compile_exits
+from edgevpr.compile.exits.exit_bundle import CompiledExits, write_exit_bundle
 from edgevpr.compile.graph.signature import load_graph, signature
 from edgevpr.compile.options import CompileOptions, resolve_precision
 from edgevpr.compile.precision.calibration import (
@@ -36,7 +38,7 @@ from edgevpr.compile.source import ModelSource, read_source
 from edgevpr.compile.stages import Stages
 from edgevpr.compile.steps import Steps
 from edgevpr.device.targets import load_target
-from edgevpr.errors import CorruptArtifactError, ResourceError
+from edgevpr.errors import CorruptArtifactError, ResourceError, UsageError
 from edgevpr.files import cache_folder, scratch
 from edgevpr.guard import keeps_inputs
 from edgevpr.progress import Track, silent
@@ -45,19 +47,32 @@ from edgevpr.runtime.gallery.gallery import Gallery
 #: Writes the ONNX graph of a model artifact: (model artifact, file to write). The one in
 #: ``edgevpr.train.networks.export`` does; it needs torch, which this room does not import.
 Export = Callable[[Path, Path], object]
+#: Writes the graphs of a model that is cut at its early exits: (model artifact, folder to fill with
+#: seg1.onnx, ..., adapt-NAME.onnx, tail.onnx). That of ``edgevpr.train.anytime.export_segments``.
+ExportParts = Callable[[Path, Path], object]
 _TYPING = {"fp32": "FP32", "fp16": "typing FP16", "int8": "calibrating INT8, typing FP16"}
 
 
 @keeps_inputs("out")
 def compile_artifact(
-    model: Path, options: CompileOptions, *, out: Path, export: Export, track: Track = silent
+    model: Path,
+    options: CompileOptions,
+    *,
+    out: Path,
+    export: Export,
+    export_parts: ExportParts | None = None,
+    track: Track = silent,
 ) -> BundleRecord:
     """Compile a model artifact; see ``compile_model``.
 
     Mistakes are refused before the minutes that export and calibration take.
 
+    Args:
+        export_parts: for a model with early exits; None leaves them out, as ``exits`` none does.
+
     Raises:
         DataError: INT8 without calibration images.
+        UsageError: ``exits`` separate for a model without early exits.
         ResourceError: nothing can be written at ``out``.
     """
     target = load_target(options.target)
@@ -68,6 +83,7 @@ def compile_artifact(
     cache = Cache(cache_folder() / "compile" if options.cache else None)
     with scratch("edgevpr-export-") as work:
         source = read_source(model, work / "model.onnx", options.gallery)
+        cut = _wants_exits(source, options, model)
         folder = options.calibration
         if folder is None and options.gallery is not None:
             folder = images_of_gallery(options.gallery)
@@ -77,20 +93,28 @@ def compile_artifact(
         recall = None
         if precision == "auto" and folder is not None:
             recall = _recall_goal(source, folder, images, options, track)
-        graph = Steps(track).run(
+        stages, steps = Stages(cache, work, track), Steps(track)
+        graph = steps.run(
             "export",
             "exporting to ONNX",
-            lambda: Stages(cache, work, track).export(
-                source.model_digest, lambda file: export(model, file)
-            ),
+            lambda: stages.export(source.model_digest, lambda file: export(model, file)),
         )
+        source = dataclasses.replace(source, graph=graph)
+        if cut and export_parts is not None:
+            parts = steps.run(
+                "export parts",
+                "exporting its exits",
+                lambda: stages.export_parts(source.model_digest, lambda f: export_parts(model, f)),
+            )
+            source = dataclasses.replace(source, parts=parts)
         request = CompileRequest(
-            dataclasses.replace(source, graph=graph),
+            source,
             target,
             precision,
             images,
             options.calibrator,
             recall,
+            options.exits if source.parts else "none",
         )
         config = {
             **msgspec.to_builtins(options, enc_hook=str),
@@ -127,8 +151,18 @@ def compile_model(
         write_artifact(out, "bundle", space=request.source.space) as folder,
     ):
         stages, steps = Stages(cache or Cache(None), work, track), Steps(track)
+        found = stages.cache.found
+        left_out: dict[str, str] = {}
+        if request.exits != "none" and request.source.parts is not None:
+            exits = compile_exits(request, stages, steps, lambda one: _compile(one, stages, steps))
+            if isinstance(exits, CompiledExits):
+                return write_exit_bundle(folder, exits, steps, found, config or {})
+            left_out = exits
         compiled = _compile(request, stages, steps)
-        return write_bundle(folder, compiled, steps, stages.cache.found, config or {})
+        compiled.warnings.extend(
+            f"exit {name} is left out, and none is left: {why}" for name, why in left_out.items()
+        )
+        return write_bundle(folder, compiled, steps, found, config or {})
 
 
 def _compile(request: CompileRequest, stages: Stages, steps: Steps) -> Compiled:
@@ -223,6 +257,16 @@ def _safer(
         ),
     )
     return {"fp16": fp16, **safer}
+
+
+def _wants_exits(source: ModelSource, options: CompileOptions, model: Path) -> bool:
+    """Whether the bundle shall have exits; raises where they are asked for and there are none."""
+    if options.exits == "separate" and not source.exits:
+        raise UsageError(
+            f"found `exits` separate for {model}, which has no early exits, expected a model that "
+            "has some: run edgevpr train IMAGES --anytime MODEL, or leave `exits` out"
+        )
+    return bool(source.exits) and options.exits != "none"
 
 
 def _images(

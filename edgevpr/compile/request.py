@@ -6,7 +6,7 @@ from edgevpr.compile.auto.search import Goal
 from edgevpr.compile.auto.tuning_images import GallerySearcher, TuningImages
 from edgevpr.compile.options import resolve_precision
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.precision.choices import Method, PrecisionOrAuto
+from edgevpr.compile.precision.choices import Exits, Method, PrecisionOrAuto
 from edgevpr.compile.precision.typed import check_calibration
 from edgevpr.compile.source import ModelSource
 from edgevpr.device.targets import Target, load_target
@@ -36,6 +36,8 @@ class CompileRequest:
     method: Method | None = None
     #: needed by precision "auto".
     recall: RecallGoal | None = None
+    #: of a source with early exits.
+    exits: Exits = "together"
 
     def __post_init__(self) -> None:
         if self.precision in ("int8", "auto"):

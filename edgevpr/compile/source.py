@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import GalleryRecord, ModelRecord
+from edgevpr.artifacts.records import ExitRecord, GalleryRecord, ModelRecord
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import NumericsError
 from edgevpr.preprocess import Preprocess
@@ -26,6 +26,10 @@ class ModelSource:
     #: the gallery's, fused into the graph, with the SHA-256 of its file; None leaves width D.
     projection: Projection | None = None
     projection_sha256: str = ""
+    #: early exits, earliest first, and the folder with the graphs of the network cut at them: see
+    #: ``exits.cut.read_cut``. None: it is compiled as one graph.
+    exits: tuple[ExitRecord, ...] = ()
+    parts: Path | None = None
 
 
 def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelSource:
@@ -43,6 +47,8 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelS
     opened = open_artifact(model, "model")
     _check_weights(model, opened.held("weights.safetensors"))
     record = opened.read("model.json", ModelRecord)
+    if record.exits:
+        _check_weights(model, opened.file("exits.safetensors"))
     projection, digest = None, ""
     if gallery is not None:
         index = open_artifact(gallery, "gallery")
@@ -57,6 +63,7 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelS
         model_digest=opened.digest,
         projection=projection,
         projection_sha256=digest,
+        exits=tuple(record.exits),
     )
 
 

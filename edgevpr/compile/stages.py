@@ -1,8 +1,10 @@
 """Slow stages of a compilation, each cached by the content of its inputs."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,9 +15,10 @@ from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.compile.auto.assignment import CpuExecutor, Executor, GpuExecutor
 from edgevpr.compile.auto.decision import Decision
 from edgevpr.compile.auto.groups import layer_groups
-from edgevpr.compile.auto.measurements import Measurements
+from edgevpr.compile.auto.measurements import AroundPart, Measurements
 from edgevpr.compile.auto.search import Search
 from edgevpr.compile.cache import Cache, array_digest, graph_digest
+from edgevpr.compile.exits.cut import describe_routes
 from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.choices import Method
@@ -57,11 +60,20 @@ class Stages:
 
         return self.cache.files("export", key, write, self._into()) / "model.onnx"
 
+    def export_parts(self, model_digest: str, export: Callable[[Path], object]) -> Path:
+        """The folder with the graphs of a model that is cut at its early exits."""
+        key = {"model": model_digest}
+
+        def write(folder: Path) -> None:
+            export(folder)
+
+        return self.cache.files("export-parts", key, write, self._into())
+
     def clean(
         self,
         exported: onnx.ModelProto,
         projection: Projection | None,
-        probes: NDArray[np.uint8],
+        probes: NDArray[Any],
     ) -> onnx.ModelProto:
         """The projection fused in, constants folded."""
         key = {
@@ -83,16 +95,24 @@ class Stages:
         clean: onnx.ModelProto,
         target: Target,
         precision: str,
-        images: NDArray[np.uint8],
+        images: NDArray[Any],
         method: Method | None,
+        *,
+        extreme: NDArray[Any] | None = None,
     ) -> TypedGraph:
-        """The graph in its precision; INT8 calibrated on ``images``."""
+        """The graph in its precision; INT8 calibrated on ``images``.
+
+        Args:
+            images: of a part of a network, what it reads of them.
+            extreme: what a part reads of extreme images.
+        """
         if precision == "fp32":
             return TypedGraph(clean, clean, {}, [])
         cpu = target.runtime == "onnxruntime"
         key = {
             **self._calibrated(clean, images, method, cpu=cpu),
             "precision": precision,
+            "extreme": None if extreme is None else array_digest(extreme),
         }
 
         def make() -> TypedGraph:
@@ -100,8 +120,8 @@ class Stages:
                 graph, layers = to_int8_cpu(clean, images, method=method, track=self.track)
                 return TypedGraph(graph, graph, {}, layers)
             if precision == "fp16":
-                return to_fp16(clean, images)
-            return to_int8(clean, images, method=method)
+                return to_fp16(clean, images, extreme=extreme)
+            return to_int8(clean, images, method=method, extreme=extreme)
 
         return self._typed(key, make)
 
@@ -109,11 +129,17 @@ class Stages:
         self,
         clean: onnx.ModelProto,
         target: Target,
-        images: NDArray[np.uint8],
+        images: NDArray[Any],
         method: Method | None,
         recall: RecallGoal,
+        around: AroundPart | None = None,
     ) -> tuple[Decision, TypedGraph]:
-        """The fastest assignment of precisions that keeps the recall; see ``auto.search``."""
+        """The fastest assignment of precisions that keeps the recall; see ``auto.search``.
+
+        Args:
+            images: of a part of a network, what it reads of them.
+            around: of a part of a network.
+        """
         cpu = target.runtime == "onnxruntime"
         nodes = [node for group in layer_groups(clean) for node in group.nodes]
         key = {**self._calibrated(clean, images, method, cpu=cpu), "nodes": nodes}
@@ -129,16 +155,22 @@ class Stages:
         executor: Executor = (
             CpuExecutor(clean, quantized, groups, images[0])
             if cpu
-            else GpuExecutor(clean, quantized, groups, images, target)
+            else GpuExecutor(
+                clean, quantized, groups, images, target, around.extreme if around else None
+            )
         )
+        tuning = recall.tuning
+        if around is not None:
+            tuning = dataclasses.replace(tuning, images=around.tuning)
         measurements = Measurements(
             executor=executor,
             calibration=images,
-            tuning=recall.tuning,
+            tuning=tuning,
             gallery=recall.gallery,
             gallery_digest=recall.digest,
             cache=self.cache,
             scratch=self._into(),
+            around=around,
         )
         usual = [layer.name for layer in int8_layers(clean)]
         decision, chosen = Search(measurements, groups, recall.goal, self.track).run(usual=usual)
@@ -162,6 +194,29 @@ class Stages:
         )
         return np.asarray(found, np.float32)
 
+    def describe_routes(
+        self,
+        graphs: Mapping[str, onnx.ModelProto],
+        routes: Mapping[str, tuple[str, ...]],
+        images: NDArray[np.uint8],
+        *,
+        as_written: bool = False,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Descriptors of each route through some graphs on this CPU."""
+        key = {
+            "graphs": {name: graph_digest(graph) for name, graph in graphs.items()},
+            "routes": dict(routes),
+            "images": array_digest(images),
+            "as_written": as_written,
+        }
+
+        def make() -> NDArray[np.float32]:
+            found = describe_routes(graphs, routes, images, as_written=as_written)
+            return np.stack(list(found.values()))
+
+        stacked = self.cache.array("described-routes", key, make, self._into())
+        return dict(zip(routes, np.asarray(stacked, np.float32), strict=True))
+
     def _typed(self, key: Mapping[str, object], make: Callable[[], TypedGraph]) -> TypedGraph:
         def write(folder: Path) -> None:
             typed = make()
@@ -179,7 +234,7 @@ class Stages:
         return TypedGraph(graph, flags, names.fp32_nodes, names.int8_nodes)
 
     def _calibrated(
-        self, clean: onnx.ModelProto, images: NDArray[np.uint8], method: Method | None, *, cpu: bool
+        self, clean: onnx.ModelProto, images: NDArray[Any], method: Method | None, *, cpu: bool
     ) -> dict[str, object]:
         return {
             "graph": graph_digest(clean),

@@ -18,6 +18,8 @@ from edgevpr.retrieval.recall import hits, recall_at
 
 #: Ranked gallery rows that R@5 needs of every search.
 TOP_K = 5
+#: Name of the fact that says which exit of a bundle answers.
+EXIT = "exit"
 _OF_KNOWN = ("r_at_100p", "coverage", "precision_known")
 
 
@@ -156,6 +158,11 @@ def make_row(
         coverage=trust.coverage if trust else None,
         precision_known=trust.precision_known if trust else None,
     )
+
+
+def at_exit(name: str, exit: str) -> str:
+    """Name of a configuration at one exit of its bundle; "": of a bundle without exits."""
+    return f"{name}-{exit}" if exit else name
 
 
 def closing_row(row: ProfileRow) -> dict[str, Any]:

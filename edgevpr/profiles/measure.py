@@ -1,15 +1,15 @@
 """Measurement of a compiled bundle and a gallery on real frames: ``edgevpr profile``."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.folder import write_artifact
 from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import BundleRecord, ProfileRecord, ProfileRow
@@ -18,13 +18,21 @@ from edgevpr.errors import MissingExtraError, UsageError
 from edgevpr.places.positives import rule_of
 from edgevpr.places.table import ImageTable
 from edgevpr.printable import utf8
-from edgevpr.profiles.configuration import TOP_K, Configuration, Searched, measure_configuration
+from edgevpr.profiles.configuration import (
+    EXIT,
+    TOP_K,
+    Configuration,
+    Searched,
+    at_exit,
+    measure_configuration,
+)
 from edgevpr.profiles.context import device_context, peak_memory_mb
 from edgevpr.profiles.labelled_frames import read_frames
 from edgevpr.progress import Track, silent
 from edgevpr.redact import redact
 from edgevpr.retrieval.exact import SEARCH_DEPTH
-from edgevpr.runtime.engines.runner import Runner
+from edgevpr.runtime.engines.runner import AnytimeRunner, Runner
+from edgevpr.runtime.judge import judge_for
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.open import Bundle, open_bundle, open_localizer
 
@@ -41,6 +49,7 @@ class ExactMap:
         import faiss
 
         self.features = Features(path)
+        check_full_path(self.features.record, path)
         if space:
             check_same_space(self.features.space, str(path), space, space_of)
         self.images = self.features.table
@@ -72,7 +81,8 @@ def open_configurations(
     """The bundle's engine with the gallery's index and, with ``features``, with exact search.
 
     Yields:
-        (configuration, images of the map it searches), in that order.
+        (configuration, images of the map it searches), in that order; of a bundle with early
+        exits one for each exit, with the search parameters and the confidence of that exit.
 
     Raises:
         ArtifactError, SpaceMismatchError: the artifacts do not belong together.
@@ -86,14 +96,33 @@ def open_configurations(
             f"{record.output_dim} of {record.dim} numbers, expected all of them for exact search: "
             "leave out `features`, or run edgevpr compile MODEL again without a gallery"
         )
-    name = name or f"{record.target}-{record.precision}"
+    name = name or _usual_name(record)
+    ways = _ways(record)
     with open_localizer(bundle, gallery, threads=threads) as localizer:
-        configurations = [(_with_index(localizer, record, name), localizer.gallery.images)]
+        images = localizer.gallery.images
+        configurations = [
+            (_with_index(localizer, record, at_exit(name, exit), exit), images) for exit in ways
+        ]
         if features is not None:
             exact = ExactMap(Path(features), space=bundle.artifact.space, space_of=str(bundle.path))
-            flat = _with_exact_search(localizer, record, exact, exact_name or f"{name}-exact")
-            configurations.append((flat, exact.images))
+            flat = exact_name or f"{name}-exact"
+            configurations += [
+                (
+                    _with_exact_search(localizer, record, exact, at_exit(flat, exit), exit),
+                    exact.images,
+                )
+                for exit in ways
+            ]
         yield configurations
+
+
+def _usual_name(record: BundleRecord) -> str:
+    return f"{record.target}-{record.precision}"
+
+
+def _ways(record: BundleRecord) -> list[str]:
+    """The exits of a bundle, earliest first and "full" last; "" alone for one without."""
+    return [each.name for each in record.exits] or [""]
 
 
 def profile(
@@ -110,7 +139,7 @@ def profile(
     threads: int = 0,
     track: Track = silent,
 ) -> ProfileRecord:
-    """Latency of every stage and, where the images say their places, recall.
+    """Latency of every stage and, where the images say their places, recall; by exit.
 
     Args:
         bundle, gallery: artifacts.
@@ -155,7 +184,7 @@ def profile(
         without_positives=sum(not len(found) for found in answers or []),
         database=database,
         radius_m=radius_m,
-        evidence={rows[0].configuration: opened.record.evidence},
+        evidence={name or _usual_name(opened.record): opened.record.evidence},
         rule=rule,
     )
 
@@ -181,11 +210,18 @@ def write_profile(
     return True
 
 
-def _with_index(localizer: Localizer, record: BundleRecord, name: str) -> Configuration:
+def _with_index(
+    localizer: Localizer, record: BundleRecord, name: str, exit: str = ""
+) -> Configuration:
     """What ``edgevpr run`` executes for a frame, the confidence included."""
     runner, index, judge = localizer.runner, localizer.gallery, localizer.judge
+    parameters = index.parameters
+    if exit:
+        judge = judge_for(index, record, exit=exit)
+        parameters = index.parameters_at(exit, record.model_digest)
 
     def search(descriptor: NDArray[np.float32]) -> NDArray[np.integer] | Searched:
+        index.use(parameters)
         scores, rows = index.search(descriptor, SEARCH_DEPTH)
         if judge is None:
             return rows
@@ -195,37 +231,56 @@ def _with_index(localizer: Localizer, record: BundleRecord, name: str) -> Config
     return Configuration(
         name=name,
         preprocess=record.preprocess,
-        engine=runner.infer,
+        engine=_engine(runner, exit),
         search=search,
         threshold=judge.threshold if judge else None,
         bytes_per_image=index.record.bytes_per_image,
         facts=_facts(
             record,
             runner,
-            index=f"{index.record.factory}, {index.parameters}",
+            index=f"{index.record.factory}, {parameters}",
             projection="in the engine" if record.projection else projection,
+            exit=exit,
         ),
     )
 
 
 def _with_exact_search(
-    localizer: Localizer, record: BundleRecord, exact: ExactMap, name: str
+    localizer: Localizer, record: BundleRecord, exact: ExactMap, name: str, exit: str = ""
 ) -> Configuration:
     """The same engine with exact search in the full descriptor space."""
     return Configuration(
         name=name,
         preprocess=record.preprocess,
-        engine=localizer.runner.infer,
+        engine=_engine(localizer.runner, exit),
         search=exact.search,
         bytes_per_image=exact.bytes_per_image,
         facts=_facts(
-            record, localizer.runner, index=f"exact, {record.dim} x float32", projection="none"
+            record, localizer.runner, index=f"exact, {record.dim} x float32", projection="none",
+            exit=exit,
         ),
-    )
+    )  # fmt: skip
 
 
-def _facts(record: BundleRecord, runner: Runner, *, index: str, projection: str) -> dict[str, str]:
+def _engine(runner: Runner, exit: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A new frame through one exit, nothing kept of the frame before; "": the one way there is."""
+    if not exit:
+        return runner.infer
+    anytime = cast(AnytimeRunner, runner)
+
+    def through(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        anytime.start(images)
+        return anytime.at(exit)
+
+    return through
+
+
+def _facts(
+    record: BundleRecord, runner: Runner, *, index: str, projection: str, exit: str = ""
+) -> dict[str, str]:
+    shares = {each.name: f"{100 * each.share:.0f} %" for each in record.exits}
     return {
+        **({EXIT: exit, "cost": shares[exit]} if exit else {}),
         "target": record.target,
         "precision": record.precision,
         "engine": runner.device,

@@ -15,6 +15,7 @@ used::
     loop, localizer_thread     a run: source, engine thread, sinks
     tally                      counters of a run
     swap, shadow               a new bundle or gallery in place of the running one
+    exits/                     early exits: which of them answers a frame
     engines/                   ONNX Runtime, TensorRT and TensorRT-RTX
     gallery/                   the map: index, images, changes, searches near a point
     sources/                   image files, videos, recordings, cameras

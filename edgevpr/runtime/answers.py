@@ -57,6 +57,11 @@ class Answer(msgspec.Struct, frozen=True):
     #: False: the map probably does not hold this place, and the answer is no fix. None where
     #: ``confidence`` is.
     known: bool | None = None
+    #: exit of the network that gave the answer, "full" for the whole path; left out where the
+    #: bundle has one way through it.
+    exit: str | msgspec.UnsetType = msgspec.UNSET
+    #: it came after the deadline that exits are chosen by; left out without one.
+    late: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class FrameError(msgspec.Struct, frozen=True):
@@ -94,6 +99,10 @@ class RunSummary(msgspec.Struct, frozen=True):
     remarks: list[str]
     #: times a new bundle or gallery took the place of the one before.
     swaps: int = 0
+    #: answers by exit; left out where no bundle of the run had any.
+    exits: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    #: answers after the deadline; left out without one.
+    misses: int | msgspec.UnsetType = msgspec.UNSET
 
     def sentence(self) -> str:
         """The summary in words, for the terminal."""
@@ -106,4 +115,10 @@ class RunSummary(msgspec.Struct, frozen=True):
         ):
             if spread is not None:
                 text += f", {label} {spread.p50:.2f} ms (p95 {spread.p95:.2f})"
-        return f"{text}, {self.drops} dropped, {self.errors} unreadable"
+        text = f"{text}, {self.drops} dropped, {self.errors} unreadable"
+        if self.exits is not msgspec.UNSET:
+            counts = ", ".join(f"{exit} {count}" for exit, count in self.exits.items())
+            text += f"; answers by exit: {counts or 'none'}"
+        if self.misses is not msgspec.UNSET:
+            text += f"; {self.misses} after the deadline"
+        return text

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.records import BundleRecord, ConfidenceModel
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
@@ -36,7 +37,11 @@ class Judge:
 
 
 def judge_for(
-    gallery: Gallery, bundle: BundleRecord, min_confidence: float | None = None
+    gallery: Gallery,
+    bundle: BundleRecord,
+    min_confidence: float | None = None,
+    *,
+    exit: str = WHOLE,
 ) -> Judge | None:
     """The judge of a gallery's answers to this bundle; None without a confidence model of it.
 
@@ -44,6 +49,7 @@ def judge_for(
 
     Args:
         min_confidence: in place of the model's threshold.
+        exit: of the network, where the bundle has some.
 
     Raises:
         UsageError: ``min_confidence`` is no probability, or there is no confidence to hold it to.
@@ -53,6 +59,9 @@ def judge_for(
             f"found `min_confidence` {min_confidence:g}, expected 0 to 1: pass `min_confidence` 0.9"
         )
     model = gallery.record.confidence
+    if exit != WHOLE:
+        at_exit = gallery.exit_record(exit, bundle.model_digest)
+        model = None if at_exit is None else at_exit.confidence
     if model is not None and model.model_digest == bundle.model_digest:
         return Judge(model, model.threshold if min_confidence is None else min_confidence)
     if min_confidence is None:

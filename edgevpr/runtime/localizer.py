@@ -1,11 +1,13 @@
 """Localizer: one camera image in, the place it shows out (preprocessing, engine, search)."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from types import TracebackType
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,8 @@ from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
 from edgevpr.runtime.check_arguments import Color, NearLike, as_near, check_image
-from edgevpr.runtime.engines.runner import Runner
+from edgevpr.runtime.engines.runner import AnytimeRunner, Runner
+from edgevpr.runtime.exits.exit_plan import ExitPlan
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge
 from edgevpr.runtime.matches import distinct_places, match_at
@@ -24,6 +27,22 @@ from edgevpr.runtime.sources.frames import Frame
 
 #: Consecutive frames with NaN or infinity in their descriptor that end a run.
 MAX_BROKEN = 10
+#: Runs of each way through a network with early exits before the first frame.
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One frame's (K,) ranked gallery images, and who judges them."""
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    judge: Judge | None
+    confidence: float | None
+    engine_ms: float
+    search_ms: float
+    #: "" of a network without exits.
+    exit: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,9 @@ class Localizer:
         gallery: accepts the descriptors of the runner's bundle.
         preprocess: the bundle's.
         top: places in an answer, best first.
-        judge: gives answers their confidence.
+        judge: gives answers their confidence; those of early exits have their own in ``exits``.
+        exits: of a network with early exits: which of them answers, and what holds for each; the
+            runner is an ``AnytimeRunner`` then.
         sequence: answers by all frames so far; it must be new, of the same gallery, and is fed in
             the order of the frames.
         near: answer only with images near this point.
@@ -68,6 +89,7 @@ class Localizer:
         judge: Judge | None = None,
         sequence: SequenceFilter | None = None,
         near: NearLike | None = None,
+        exits: ExitPlan | None = None,
     ) -> None:
         if top < 1:
             raise UsageError(f"found `top` {top}, expected 1 or more: pass `top` 5")
@@ -77,6 +99,7 @@ class Localizer:
         self.top = top
         self.judge = judge
         self.sequence = sequence
+        self.exits = exits
         self._near = as_near(near)
         if self._near is not None:
             gallery.near(self._near)
@@ -119,6 +142,9 @@ class Localizer:
             )
         with ExitStack() as stack:
             stack.enter_context(self.runner)
+            if self.exits is not None:
+                self.exits.policy.open()
+                stack.callback(self.exits.policy.close)
             self.warm_up()
             self._engine = stack.pop_all()
         self._owner = threading.get_ident()
@@ -151,10 +177,36 @@ class Localizer:
     def warm_up(self, count: int = 3) -> None:
         """Run noise through engine and search ``count`` times: first calls allocate and load."""
         self._input[:] = np.random.default_rng(0).integers(0, 256, self._input.shape)
+        if self.exits is not None:
+            self._warm_up_exits(self.exits)
+            return
         for _ in range(count):
             descriptor = self.runner.infer(self._input)
             # Zeros: a network may give NaN for noise, which says nothing about camera images.
             self.gallery.search(np.zeros_like(descriptor), self._depth, self._near)
+
+    def _warm_up_exits(self, plan: ExitPlan) -> None:
+        """Every way by turns, so that they are measured under one load."""
+        runner = self._anytime()
+        ways = plan.policy.ways()
+        times: dict[tuple[str, ...], list[float]] = {way: [] for way in ways}
+        for number in range(_ROUNDS):
+            for way in ways:
+                runner.start(self._input)
+                for exit in way:
+                    watch = _StopWatch()
+                    descriptor = runner.at(exit)
+                    last_ms = watch.lap_ms()
+                    self.gallery.use(plan.parameters[exit])
+                    self.gallery.search(np.zeros_like(descriptor), self._depth, self._near)
+                if number or _ROUNDS == 1:  # the first time allocates and loads
+                    times[way].append(last_ms)
+        for way, measured in times.items():
+            plan.policy.warmed_up(way, measured)
+
+    def _anytime(self) -> AnytimeRunner:
+        runner: AnytimeRunner = self.runner  # type: ignore[assignment]
+        return runner
 
     def locate(
         self, frame: NDArray[np.uint8], *, time: float | None = None, color: Color = "rgb"
@@ -195,18 +247,60 @@ class Localizer:
         return answer
 
     def _locate(self, frame: Frame, color: Color) -> Answer:
+        started = monotonic()
         watch = _StopWatch()
         self._prepare(frame, color)
         preprocess_ms = watch.lap_ms()
+        if self.exits is None:
+            found = self._find()
+        else:
+            if self.exits.live:
+                started = frame.captured
+            found = self._find_by_exits(self.exits, started)
+        watch.lap_ms()
+        top = distinct_places(found.scores, found.rows, self.gallery.images, self.top)
+        estimate = self._estimate(frame, found, top)
+        search_ms = found.search_ms + watch.lap_ms()
+        stages_ms = frame.capture_ms, preprocess_ms, found.engine_ms, search_ms
+        return self._answer(frame, top, estimate, found, stages_ms, started)
+
+    def _find(self) -> _Found:
+        """The search of the prepared image, through a network with one way."""
+        watch = _StopWatch()
         descriptor = self.runner.infer(self._input)
         engine_ms = watch.lap_ms()
         scores, rows = self.gallery.search(descriptor, self._depth, self._near)
-        top = distinct_places(scores[0], rows[0], self.gallery.images, self.top)
-        estimate = self._estimate(frame, scores[0], rows[0], top)
-        search_ms = watch.lap_ms()
-        return self._answer(
-            frame, top, estimate, (frame.capture_ms, preprocess_ms, engine_ms, search_ms)
-        )
+        confidence = self._confidence(self.judge, scores[0], rows[0])
+        return _Found(scores[0], rows[0], self.judge, confidence, engine_ms, watch.lap_ms())
+
+    def _find_by_exits(self, plan: ExitPlan, started: float) -> _Found:
+        """The search of the prepared image by the exit that the policy picks, and perhaps once
+        more by a deeper one, which goes on from what is computed."""
+        runner, policy = self._anytime(), plan.policy
+        runner.start(self._input)
+        before, exit = "", policy.first((monotonic() - started) * 1e3)
+        engine_ms = search_ms = 0.0
+        while True:
+            watch = _StopWatch()
+            descriptor = runner.at(exit)
+            last_engine_ms = watch.lap_ms()
+            self.gallery.use(plan.parameters[exit])
+            scores, rows = self.gallery.search(descriptor, self._depth, self._near)
+            judge = plan.judges[exit]
+            confidence = self._confidence(judge, scores[0], rows[0])
+            last_search_ms = watch.lap_ms()
+            engine_ms, search_ms = engine_ms + last_engine_ms, search_ms + last_search_ms
+            policy.took(before, exit, last_engine_ms, last_search_ms)
+            deeper = policy.deeper(exit, confidence, (monotonic() - started) * 1e3)
+            if deeper is None:
+                found = scores[0], rows[0], judge, confidence, engine_ms, search_ms, exit
+                return _Found(*found)
+            before, exit = exit, deeper
+
+    def _confidence(
+        self, judge: Judge | None, scores: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> float | None:
+        return None if judge is None else judge.confidence(scores, rows, self.gallery.images)
 
     def _prepare(self, frame: Frame, color: Color) -> None:
         """The frame's image as the engine's input."""
@@ -221,21 +315,17 @@ class Localizer:
         else:
             np.copyto(self._input[0], small)
 
-    def _estimate(
-        self,
-        frame: Frame,
-        scores: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        top: list[Match],
-    ) -> _Estimate:
-        """The place of one frame's (K,) search, by the sequence so far where there is a filter."""
-        images = self.gallery.images
-        confidence = self.judge.confidence(scores, rows, images) if self.judge else None
+    def _estimate(self, frame: Frame, found: _Found, top: Sequence[Match]) -> _Estimate:
+        """The place of one frame's search, by the sequence so far where there is a filter."""
+        images, confidence = self.gallery.images, found.confidence
         single = _Estimate(top[0] if top else None, top[0].score if top else None, confidence)
         if self.sequence is None:
             return single
         at = frame.captured if self.sequence.live else frame.time
-        place = self.sequence.step(scores, rows, time=at, confidence=confidence)
+        if found.exit and found.judge is not None:  # scores of each exit are worth something else
+            self.sequence.temperature = found.judge.model.temperature
+            self.sequence.runners_up = found.judge.model.runners_up
+        place = self.sequence.step(found.scores, found.rows, time=at, confidence=confidence)
         if place is None:
             return single
         match = match_at(images, place.row, place.score or 0.0)
@@ -250,14 +340,19 @@ class Localizer:
         frame: Frame,
         top: list[Match],
         estimate: _Estimate,
+        found: _Found,
         stages_ms: tuple[float, float, float, float],
+        started: float,
     ) -> Answer:
         """The record of an estimate; ``stages_ms`` are capture, preprocess, engine and search."""
         match, confidence, known = estimate.match, estimate.confidence, None
         capture, preprocess, engine, search = (round(ms, 3) for ms in stages_ms)
-        if self.judge is not None and confidence is not None:
+        if found.judge is not None and confidence is not None:
             confidence = round(confidence, 4)
-            known = self.judge.known(confidence)
+            known = found.judge.known(confidence)
+        late = None
+        if self.exits is not None:
+            late = self.exits.policy.late((monotonic() - started) * 1e3)
         return Answer(
             frame=frame.id,
             source=frame.source,
@@ -271,6 +366,8 @@ class Localizer:
             ms=StageTimes(capture, preprocess, engine, search, round(sum(stages_ms), 3)),
             confidence=confidence,
             known=known,
+            exit=found.exit or msgspec.UNSET,
+            late=msgspec.UNSET if late is None else late,
         )
 
     def _check_open(self) -> None:

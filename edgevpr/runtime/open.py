@@ -6,13 +6,16 @@ put together, and where it is checked that the artifacts are whole and belong to
 
 from dataclasses import dataclass
 from pathlib import Path
+from warnings import warn
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import UsageError
 from edgevpr.runtime.check_arguments import NearLike
 from edgevpr.runtime.engines.runner import runner_from_bundle
+from edgevpr.runtime.exits.exit_plan import Notify, plan_exits
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import judge_for
 from edgevpr.runtime.localizer import Localizer
@@ -73,6 +76,8 @@ def open_localizer(
     parameters: str | None = None,
     max_speed: float = MAX_SPEED,
     live: bool = False,
+    exit: str = WHOLE,
+    notify: Notify | None = None,
 ) -> Localizer:
     """A bundle's engine and a gallery as one ``with`` block that answers camera frames.
 
@@ -87,12 +92,18 @@ def open_localizer(
         top: places in an answer, best first.
         parameters: FAISS search parameters, for a gallery given as a folder.
         max_speed: metres a second the robot cannot exceed, with ``sequence``.
-        live: the sequence filter takes the time of each call, not the frames' own.
+        live: the sequence filter takes the time of each call, not the frames' own, and a deadline
+            counts from the frames' pixels being there, not from when work on one begins.
+        exit: of a bundle with early exits, what answers: the name of an exit, "full" for the whole
+            network, "deadline:MS", "confidence:P[,MS]" or "budget:FILE".
+        notify: called with one line when the budget file goes bad, and when it is good again; a
+            warning of Python's without it.
 
     Raises:
         DataError, ArtifactError: an artifact that is missing, damaged or of another kind.
         SpaceMismatchError: the two hold descriptors of different spaces.
-        UsageError: an argument out of range, or ``min_confidence`` where there is no confidence.
+        UsageError: an argument out of range, ``min_confidence`` where there is no confidence, or
+            an ``exit`` that the bundle does not have.
         TargetError: the engine cannot run on this machine.
     """
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
@@ -106,7 +117,19 @@ def open_localizer(
             "them to open_gallery"
         )
     gallery.check_bundle(bundle.artifact, bundle.record)
-    judge = judge_for(gallery, bundle.record, min_confidence)
+    plan = plan_exits(
+        exit,
+        bundle.path,
+        bundle.record,
+        gallery,
+        min_confidence=min_confidence,
+        live=live,
+        notify=notify or warn,
+    )
+    if plan is None:
+        judge = judge_for(gallery, bundle.record, min_confidence)
+    else:  # that of "full" where it is used, else of the deepest exit that is
+        judge = next(reversed(plan.judges.values()))
     runner = runner_from_bundle(bundle.artifact, bundle.record, threads=threads)
     filter_ = None
     if sequence:
@@ -118,5 +141,12 @@ def open_localizer(
             live=live,
         )
     return Localizer(
-        runner, gallery, bundle.record.preprocess, top=top, judge=judge, sequence=filter_, near=near
+        runner,
+        gallery,
+        bundle.record.preprocess,
+        top=top,
+        judge=judge,
+        sequence=filter_,
+        near=near,
+        exits=plan,
     )

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.option import Option
+from edgevpr.runtime.exits.exit_plan import Notify
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.open import open_localizer
 from edgevpr.runtime.sequence import MAX_SPEED
@@ -89,6 +91,14 @@ class RunOptions:
             max=1,
         ),
     ] = None
+    exit: Annotated[
+        str,
+        Option(
+            "Of a bundle with early exits, which of them answers: its name (L4), full, "
+            "deadline:MS (the deepest in time), confidence:P[,MS] (the first, and a deeper one "
+            "where it is not sure) or budget:FILE (a level from 0 to 1, read again and again)."
+        ),
+    ] = WHOLE
     sequence: Annotated[
         bool, Option("Answer by all frames so far, not each alone: a Bayes filter over the map.")
     ] = False
@@ -113,7 +123,9 @@ class RunOptions:
         """When a camera counts as gone, and how long it is tried again."""
         return ReconnectPolicy(self.reconnect, self.stall)
 
-    def localizer(self, bundle: Path, gallery: Path, *, live: bool) -> Localizer:
+    def localizer(
+        self, bundle: Path, gallery: Path, *, live: bool, notify: Notify | None = None
+    ) -> Localizer:
         """A localizer with these options, not yet opened; see ``open_localizer``."""
         return open_localizer(
             bundle,
@@ -126,4 +138,6 @@ class RunOptions:
             parameters=self.parameters,
             max_speed=self.max_speed,
             live=live,
+            exit=self.exit,
+            notify=notify,
         )

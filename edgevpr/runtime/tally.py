@@ -1,7 +1,9 @@
 """Counters of a run, in memory of fixed size."""
 
 import time
+from collections import Counter
 
+import msgspec
 import numpy as np
 
 from edgevpr.printable import utf8
@@ -22,6 +24,8 @@ class Tally:
         # total, engine, search, age; a ring, allocated and touched once
         self._times = np.zeros((KEPT, 4))
         self._answers = 0
+        self._exits: Counter[str] = Counter()
+        self._late: int | msgspec.UnsetType = msgspec.UNSET
         self._started = time.monotonic()
 
     def add(self, item: Answer | FrameError) -> None:
@@ -33,6 +37,11 @@ class Tally:
         row = self._answers % KEPT
         self._times[row] = ms.total, ms.engine, ms.search, item.frame_age_ms
         self._answers += 1
+        if isinstance(item.exit, str):
+            self._exits[item.exit] += 1
+        if isinstance(item.late, bool):
+            before = self._late if isinstance(self._late, int) else 0
+            self._late = before + item.late
 
     def summary(self, source: Source, *, interrupted: bool, swaps: int) -> RunSummary:
         seconds = time.monotonic() - self._started
@@ -50,6 +59,8 @@ class Tally:
             interrupted=interrupted,
             remarks=[utf8(redact(source.remark))] if source.remark else [],
             swaps=swaps,
+            exits=dict(self._exits.most_common()) if self._exits else msgspec.UNSET,
+            misses=self._late,
         )
 
     def _spreads(self) -> list[LatencySpread | None]:

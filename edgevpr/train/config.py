@@ -5,11 +5,13 @@ Torch is not imported here: the command line reads names, defaults and help from
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from edgevpr.errors import UsageError
-from edgevpr.option import Option
+from edgevpr.option import Option, check_ranges
+from edgevpr.train.anytime.exit_options import LEARNING_RATES, ExitOptions
 from edgevpr.train.losses.arguments import (
+    BANK_LOSSES,
     GALLERY_LOSSES,
     QUERY_LOSSES,
     check_temperature,
@@ -17,10 +19,18 @@ from edgevpr.train.losses.arguments import (
 )
 from edgevpr.train.networks.architecture import Architecture
 
+#: Options that change or describe a network, which early exits leave as it is.
+OF_NETWORKS = (
+    "weights", "backbone_weights", "aggregator_from", "qat", "through_index", "image_size", "mean",
+    "std",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run: of a gallery network, or with ``features`` of a query network.
+    """One training run: of a gallery network, with ``features`` of a query network, or of exits.
+
+    With ``early_exits.anytime``, architecture, image size and normalization are that model's.
 
     Raises:
         UsageError: a value out of its range, or two that exclude each other.
@@ -28,6 +38,7 @@ class TrainConfig:
 
     images: Annotated[Path, Option("Training images with place ids.")]
     architecture: Architecture
+    early_exits: ExitOptions = field(default_factory=ExitOptions)
     features: Annotated[
         Path | None,
         Option(
@@ -87,10 +98,15 @@ class TrainConfig:
     images_per_place: Annotated[
         int, Option("Images of one place in a batch (gallery networks).", min=2)
     ] = 4
-    lr: Annotated[float, Option("Learning rate of AdamW.")] = 5e-4
-    min_lr: Annotated[float, Option("Learning rate at the end of the cosine schedule.", min=0)] = (
-        1e-4
-    )
+    lr: Annotated[
+        float | None, Option("Learning rate of AdamW: 5e-4, or 1e-3 for early exits.")
+    ] = None
+    min_lr: Annotated[
+        float | None,
+        Option(
+            "Learning rate at the end of the cosine schedule: 1e-4, or 1e-5 for early exits.", min=0
+        ),
+    ] = None
     warmup_steps: Annotated[int, Option("Steps of linear warm-up.", min=0)] = 0
     weight_decay: Annotated[float, Option("Weight decay of AdamW.", min=0)] = 1e-2
     tau: Annotated[float, Option("Temperature of the loss, Eq. 3 and 8.", max=1)] = 0.05
@@ -135,14 +151,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_temperature(self.tau, self.gamma)
         self._check_ranges()
+        self._check_of_networks_only()
         self._check_loss()
         self._check_query_only()
         self._check_batch()
-        if not 0 <= self.min_lr <= self.lr:
-            raise UsageError(
-                f"found `min_lr` {self.min_lr}, expected 0 to `lr` ({self.lr}), where the cosine "
-                "schedule ends: lower `min_lr`"
-            )
         if self.validation_features is not None and self.validation is None:
             raise UsageError(
                 "found `validation_features` alone, expected the images that they describe too: "
@@ -150,21 +162,20 @@ class TrainConfig:
             )
 
     def _check_ranges(self) -> None:
-        if not self.lr > 0:
-            raise UsageError(f"found `lr` {self.lr}, expected above 0: pass the paper's `lr` 5e-4")
-        for name, hint in get_type_hints(TrainConfig, include_extras=True).items():
-            for about in getattr(hint, "__metadata__", ()):
-                value = getattr(self, name)
-                low = -float("inf") if about.min is None else about.min
-                high = float("inf") if about.max is None else about.max
-                if (about.min, about.max) != (None, None) and not low <= value <= high:
-                    ends = f"{low:g} or more" if about.min is not None else f"at most {high:g}"
-                    raise UsageError(
-                        f"found `{name}` {value}, expected {ends}: pass `{name}` "
-                        f"{TrainConfig.__dataclass_fields__[name].default}"
-                    )
+        lr, min_lr = self.learning_rates
+        if not lr > 0:
+            raise UsageError(f"found `lr` {lr}, expected above 0: pass the paper's `lr` 5e-4")
+        if not 0 <= min_lr <= lr:
+            raise UsageError(
+                f"found `min_lr` {min_lr}, expected 0 to `lr` ({lr}), where the cosine schedule "
+                "ends: lower `min_lr`"
+            )
+        check_ranges(self)
 
     def _check_loss(self) -> None:
+        if self.for_exits:
+            self._check_loss_of_exits()
+            return
         choices = GALLERY_LOSSES if self.features is None else QUERY_LOSSES
         if self.loss_name not in choices:
             other = "with" if self.features is None else "without"
@@ -173,6 +184,36 @@ class TrainConfig:
                 f"network: change it, or train the other kind {other} `features`"
             )
         loss_arguments(self.loss_name, self.loss_args)
+
+    def _check_loss_of_exits(self) -> None:
+        if self.target == "gallery" and self.features is None:
+            raise UsageError(
+                "found `target` gallery without `features`, expected the gallery network's "
+                "descriptors of these images: pass `features`, or `target` own"
+            )
+        if self.loss and (self.target == "own" or self.loss not in BANK_LOSSES):
+            raise UsageError(
+                f"found `loss` {self.loss} for early exits with `target` {self.target}, expected "
+                f"one of {', '.join(BANK_LOSSES)} with `target` gallery, or none: leave out `loss`"
+            )
+        loss_arguments(self.loss_name, self.loss_args)
+
+    def _check_of_networks_only(self) -> None:
+        """Early exits leave a network as it is: what changes or describes one is refused."""
+        if not self.for_exits:
+            return
+        for name in OF_NETWORKS:
+            if getattr(self, name) != TrainConfig.__dataclass_fields__[name].default:
+                raise UsageError(
+                    f"found `{name}` with `anytime`, expected options of early exits alone, as the "
+                    f"model itself stays as it is: leave out `{name}`"
+                )
+        if self.architecture != Architecture():
+            raise UsageError(
+                f"found the backbone {self.architecture.backbone} with `anytime`, expected no "
+                "architecture beside that of the model: leave out `backbone` and `aggregator` with "
+                "their arguments"
+            )
 
     def _check_query_only(self) -> None:
         if self.features is not None:
@@ -190,7 +231,8 @@ class TrainConfig:
 
     def _check_batch(self) -> None:
         """Every process takes the same number of images (of whole places, in metric learning)."""
-        share = self.batch_size if self.features else self.batch_size // self.images_per_place
+        alone = self.features is not None or self.for_exits
+        share = self.batch_size if alone else self.batch_size // self.images_per_place
         processes = self.devices * self.nodes
         if share % processes:
             raise UsageError(
@@ -200,15 +242,40 @@ class TrainConfig:
             )
 
     @property
+    def for_exits(self) -> bool:
+        """Whether early exits are trained, and no network."""
+        return self.early_exits.anytime is not None
+
+    @property
+    def target(self) -> str:
+        """What early exits are trained towards: "own" or "gallery"."""
+        asked = self.early_exits.target
+        return asked if asked != "auto" else "own" if self.features is None else "gallery"
+
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """``lr`` and ``min_lr``, the kind of run's defaults where they were not named."""
+        high, low = LEARNING_RATES if self.for_exits else (5e-4, 1e-4)
+        return self.lr if self.lr is not None else high, (
+            self.min_lr if self.min_lr is not None else low
+        )
+
+    @property
     def role(self) -> str:
         return "gallery" if self.features is None else "query"
 
     @property
     def loss_name(self) -> str:
         """The loss, the role's default where none was named."""
+        if self.for_exits:
+            return self.loss or (BANK_LOSSES[0] if self.target == "gallery" else "regression")
         return self.loss or (GALLERY_LOSSES if self.features is None else QUERY_LOSSES)[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for config.json."""
+        lr, min_lr = self.learning_rates
         plain = asdict(self) | {"role": self.role, "loss": self.loss_name}
+        plain |= {"lr": lr, "min_lr": min_lr}
+        exits = plain.pop("early_exits")
+        plain |= exits | {"target": self.target} if self.for_exits else {}
         return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}

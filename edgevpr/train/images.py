@@ -97,8 +97,10 @@ def spread_out(images: Images, count: int = 256, batch_size: int = 64) -> Iterat
         yield images[[(0, row) for row in rows[start : start + batch_size]]][0]
 
 
-def loader(images: Images, batches: Sampler[Batch], workers: int) -> "BatchLoader":
+def loader(images: Dataset[Any], batches: Sampler[Batch], workers: int) -> "BatchLoader":
     """A loader that yields what ``batches`` asks for, read ahead by worker processes.
+
+    ``images``: ``Images``, or another data set that takes a batch for an index.
 
     Iterating over it raises DataError, the sentence alone, for an image that cannot be read.
     """
@@ -116,13 +118,13 @@ def loader(images: Images, batches: Sampler[Batch], workers: int) -> "BatchLoade
 class _Returning(Dataset[Any]):
     """Errors as items: torch raises a worker's exception again with its traceback for a message."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Any) -> None:
         self.images = images
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor, list[int]] | EdgeVPRError:
+    def __getitem__(self, batch: Batch) -> Any:
         try:
             pixels, rows = self.images[batch]
         except EdgeVPRError as error:

@@ -1,7 +1,7 @@
-"""Lightning modules of the two trainings: a gallery network and a query network."""
+"""Lightning modules: what every training has, and those of a gallery and of a query network."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import torch
@@ -15,18 +15,32 @@ from edgevpr.train.losses.objectives import GalleryObjective
 from edgevpr.train.networks.network import Network
 
 
-class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning is skipped
-    """AdamW with linear warm-up and a cosine schedule down to ``min_lr``, stepped per batch."""
+class OptimizerSettings(Protocol):
+    """Settings of AdamW and its schedule."""
 
-    def __init__(self, network: Network, config: TrainConfig) -> None:
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """At the begin and at the end of the cosine schedule."""
+
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+class Training(lightning.LightningModule):  # type: ignore[misc]  # lightning is skipped
+    """AdamW with linear warm-up and a cosine schedule, stepped per batch."""
+
+    def __init__(self, config: OptimizerSettings) -> None:
         super().__init__()
-        self.network, self.config = network, config
+        self.config = config
 
     def configure_optimizers(self) -> Any:
         config = self.config
+        high, low = config.learning_rates
         optimizer: Optimizer = AdamW(
             [p for p in self.parameters() if p.requires_grad],
-            lr=config.lr,
+            lr=high,
             weight_decay=config.weight_decay,
         )
         steps = int(self.trainer.estimated_stepping_batches)
@@ -35,8 +49,8 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
             if step < config.warmup_steps:
                 return (step + 1) / config.warmup_steps
             done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-            low = config.min_lr / config.lr
-            return low + (1 - low) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+            last = low / high
+            return last + (1 - last) * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
         schedule = LambdaLR(optimizer, factor)
         return {
@@ -44,7 +58,12 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _report(self, loss: Tensor) -> Tensor:
+    def report(self, loss: Tensor) -> Tensor:
+        """The loss, once it is known to be finite; logged.
+
+        Raises:
+            NumericsError: it is not.
+        """
         if not bool(loss.isfinite()):
             raise NumericsError(
                 f"found a loss of {loss.item()} at step {self.global_step}, expected a finite one: "
@@ -54,11 +73,12 @@ class _Training(lightning.LightningModule):  # type: ignore[misc]  # lightning i
         return loss
 
 
-class GalleryTraining(_Training):
+class GalleryTraining(Training):
     """Metric learning of a gallery network."""
 
     def __init__(self, network: Network, config: TrainConfig, places: Tensor) -> None:
-        super().__init__(network, config)
+        super().__init__(config)
+        self.network = network
         # Labels from 0: place ids made of positions do not survive a cast to float.
         ids, labels = torch.unique(places, return_inverse=True)
         self.objective = GalleryObjective(config.loss_name, config.loss_args, len(ids), network.dim)
@@ -66,10 +86,10 @@ class GalleryTraining(_Training):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, rows = batch
-        return self._report(self.objective(self.network(images), self.get_buffer("places")[rows]))
+        return self.report(self.objective(self.network(images), self.get_buffer("places")[rows]))
 
 
-class QueryTraining(_Training):
+class QueryTraining(Training):
     """A query network trained into the space of precomputed gallery features."""
 
     def __init__(
@@ -81,7 +101,8 @@ class QueryTraining(_Training):
         objective: nn.Module,
     ) -> None:
         """``features`` (N, D) float16 rows of the training images; ``own`` (N,) bank rows."""
-        super().__init__(network, config)
+        super().__init__(config)
+        self.network = network
         self.features, self.objective = features, objective
         self.register_buffer("own", own, persistent=False)
 
@@ -89,4 +110,4 @@ class QueryTraining(_Training):
         images, rows = batch
         gallery = torch.from_numpy(self.features[rows.cpu().numpy()]).to(self.device)
         own = self.get_buffer("own")[rows]
-        return self._report(self.objective(self.network(images), gallery.float(), own, rows))
+        return self.report(self.objective(self.network(images), gallery.float(), own, rows))

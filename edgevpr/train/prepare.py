@@ -79,13 +79,10 @@ def query_problem(
     """
     assert config.features is not None
     features = Features(config.features)
-    _check_same_images(table, features, config)
     _check_dim(network, features)
     started = time.perf_counter()
-    bank = build_bank(features.descriptors, table.place, track=track)
+    bank, own = gallery_bank(features, table, config, track)
     known = (table.place >= 0).nonzero()[0]
-    own = torch.zeros(len(table), dtype=torch.long)
-    own[known] = torch.from_numpy(bank.rows(table.place[known]))
     batches = ShuffledBatches(known, config.batch_size, config.seed)
     hidden = bank.hidden(neighbouring_places(table, config))
     objective = _objective(config, features, bank, hidden, out, track)
@@ -97,6 +94,22 @@ def query_problem(
         space=features.space,
         prepared={"prepared_s": round(time.perf_counter() - started, 2)},
     )
+
+
+def gallery_bank(
+    features: Features, table: ImageTable, config: TrainConfig, track: Track
+) -> tuple[Bank, torch.Tensor]:
+    """The memory bank of the features, and (N,) each image's own place in it (0 without one).
+
+    Raises:
+        DataError: the features are of other images.
+    """
+    _check_same_images(table, features, config)
+    bank = build_bank(features.descriptors, table.place, track=track)
+    known = (table.place >= 0).nonzero()[0]
+    own = torch.zeros(len(table), dtype=torch.long)
+    own[known] = torch.from_numpy(bank.rows(table.place[known]))
+    return bank, own
 
 
 def neighbours_file(out: Path) -> Path:

@@ -32,36 +32,20 @@ class TrainingStep:
     r1: float | None
 
 
-class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes of mypy
-    """Keeps the loss of every step and the validation recall of every epoch."""
+class StepRecorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes of mypy
+    """Keeps the loss of every step; those that score epochs put R@1 into ``scores``."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        preprocess: Preprocess,
-        space: str | None,
-        on_step: Callable[[TrainingStep], None] | None,
+        self, seed: int, epochs: int, on_step: Callable[[TrainingStep], None] | None
     ) -> None:
-        self.config, self.preprocess, self.on_step = config, preprocess, on_step
+        self.seed, self.epochs, self.on_step = seed, epochs, on_step
         self.losses: list[float] = []
         self.scores: dict[int, float] = {}
-        self.validation: tuple[ImageTable, ImageTable] | None = None
-        self.stored: Features | None = None
-        if config.validation is not None:
-            self.validation = read_split(config.validation)
-        if config.validation_features is not None:
-            self.stored = Features(config.validation_features)
-            check_same_space(
-                self.stored.space,
-                str(config.validation_features),
-                space or "",
-                str(config.features),
-            )
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
         # Dropout and drop-path draw from the global generator: tie it to the epoch, so that a
         # resumed run draws what an uninterrupted one would.
-        torch.manual_seed(self.config.seed * 1_000_003 + trainer.current_epoch)
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -78,25 +62,6 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
                     r1=self.scores[max(self.scores)] if self.scores else None,
                 )
             )
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if self.validation is None or not trainer.is_global_zero:
-            return
-        if self.config.role == "query" and self.stored is None:
-            return
-        database, queries = self.validation
-        root = self.config.validation
-        assert root is not None
-        q = describe_images(module.network, self.preprocess, root, queries, workers=0)
-        if self.stored is not None:
-            table, g = self.stored.table, self.stored.descriptors
-        else:
-            table = database
-            g = describe_images(module.network, self.preprocess, root, database, workers=0)
-        score = recall_of(queries, q, table, g).at[1]
-        self.scores[trainer.current_epoch] = score
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({"validation_r1": score}, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": self.losses, "scores": self.scores}
@@ -117,9 +82,54 @@ class Recorder(Callback):  # type: ignore[misc]  # lightning is skipped: minutes
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(["step", "epoch", "loss", "validation_r1"])
-        per_epoch = max(1, len(self.losses) // self.config.epochs)
+        per_epoch = max(1, len(self.losses) // self.epochs)
         for i, loss in enumerate(self.losses):
             epoch, last = i // per_epoch, (i + 1) % per_epoch == 0
             score = self.scores.get(epoch, "") if last else ""
             writer.writerow([i + 1, epoch + 1, f"{loss:.6f}", score])
         return text.getvalue()
+
+
+class Recorder(StepRecorder):
+    """Keeps the loss of every step and the validation recall of every epoch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        preprocess: Preprocess,
+        space: str | None,
+        on_step: Callable[[TrainingStep], None] | None,
+    ) -> None:
+        super().__init__(config.seed, config.epochs, on_step)
+        self.config, self.preprocess = config, preprocess
+        self.validation: tuple[ImageTable, ImageTable] | None = None
+        self.stored: Features | None = None
+        if config.validation is not None:
+            self.validation = read_split(config.validation)
+        if config.validation_features is not None:
+            self.stored = Features(config.validation_features)
+            check_same_space(
+                self.stored.space,
+                str(config.validation_features),
+                space or "",
+                str(config.features),
+            )
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if self.validation is None or not trainer.is_global_zero:
+            return
+        if self.config.role == "query" and self.stored is None:
+            return
+        database, queries = self.validation
+        root = self.config.validation
+        assert root is not None
+        q = describe_images(module.network, self.preprocess, root, queries, workers=0)
+        if self.stored is not None:
+            table, g = self.stored.table, self.stored.descriptors
+        else:
+            table = database
+            g = describe_images(module.network, self.preprocess, root, database, workers=0)
+        score = recall_of(queries, q, table, g).at[1]
+        self.scores[trainer.current_epoch] = score
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({"validation_r1": score}, trainer.global_step)

@@ -14,7 +14,7 @@ from edgevpr.compile.engine import build_engine
 from edgevpr.compile.engine.sidecars import BuildReport
 from edgevpr.errors import TargetError
 from edgevpr.preprocess import Preprocess
-from edgevpr.runtime.engines import tensorrt
+from edgevpr.runtime.engines import engine_choice
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             )
         return BuildReport(str(path), [sidecar], None, None, ["a remark"])
 
-    monkeypatch.setattr(tensorrt, "load_libraries", lambda *_: (Gpu(), Cuda()))
+    monkeypatch.setattr(engine_choice, "load_libraries", lambda *_: (Gpu(), Cuda()))
     monkeypatch.setattr(build_engine, "build_bundle", build_bundle)
     return done
 
@@ -93,7 +93,7 @@ def test_what_cannot_run_here_is_not_built(
     def refuse(*_: object) -> None:
         raise TargetError("no GPU")
 
-    monkeypatch.setattr(tensorrt, "load_libraries", refuse)
+    monkeypatch.setattr(engine_choice, "load_libraries", refuse)
     with pytest.raises(TargetError, match="no GPU"):
         build_if_missing(bundle)
     assert built == []

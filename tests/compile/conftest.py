@@ -1,6 +1,7 @@
 """A small network, exported once per session, with its graphs and bundles."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from edgevpr.compile.graph.fuse import clean_up, fuse_projection
 from edgevpr.compile.graph.signature import load_graph
 from edgevpr.compile.pipeline import compile_model
 from edgevpr.compile.precision.calibration import CalibrationImages
-from edgevpr.compile.precision.choices import Precision
+from edgevpr.compile.precision.choices import Exits, Precision
 from edgevpr.compile.request import request_for
 from edgevpr.compile.source import ModelSource
 from edgevpr.preprocess import Preprocess
 from edgevpr.retrieval.projection import Projection
+from tests.compile.cut_network import EXITS, PIXELS, write_parts
 
 SIDE, DIM, INDEX_DIM = 128, 256, 48
 SPACE = "boq-256-0123456789ab"
@@ -129,6 +131,49 @@ def compiled(
         if key not in done:
             done[key] = root / f"{target}-{precision}"
             compile_model(request_for(source, target, precision, images), done[key])
+        return done[key]
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def cut_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network cut at two exits, as an export leaves it."""
+    return write_parts(tmp_path_factory.mktemp("cut"))
+
+
+@pytest.fixture(scope="session")
+def cut_source(cut_folder: Path) -> ModelSource:
+    preprocess = Preprocess(PIXELS, PIXELS)
+    return ModelSource(
+        cut_folder / "model.onnx", preprocess, SPACE, "2" * 64, exits=EXITS, parts=cut_folder
+    )
+
+
+@pytest.fixture(scope="session")
+def cut_images() -> CalibrationImages:
+    """24 images to calibrate with and 8 held out, of the size that the cut network takes."""
+    rng = np.random.default_rng(2)
+    coarse = rng.integers(0, 256, (32, 9, 9, 3), dtype=np.uint8)
+    fine = [cv2.resize(c, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC) for c in coarse]
+    return CalibrationImages(np.stack(fine[:24]), np.stack(fine[24:]), True, "coloured blobs")
+
+
+@pytest.fixture(scope="session")
+def compiled_exits(
+    cut_source: ModelSource,
+    cut_images: CalibrationImages,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """Bundles with exits by target, precision and layout, each compiled once."""
+    root, done = tmp_path_factory.mktemp("exit-bundles"), dict[str, Path]()
+
+    def bundle(target: str, precision: Precision, exits: Exits = "together") -> Path:
+        key = f"{target}-{precision}-{exits}"
+        if key not in done:
+            request = request_for(cut_source, target, precision, cut_images)
+            compile_model(dataclasses.replace(request, exits=exits), root / key)
+            done[key] = root / key
         return done[key]
 
     return bundle

@@ -25,8 +25,11 @@ from edgevpr.profiles.configuration import (
     measure_configuration,
 )
 from edgevpr.profiles.labelled_frames import Frames, read_frames, timed_subset
-from edgevpr.profiles.measure import ExactMap, profile, write_profile
+from edgevpr.profiles.measure import ExactMap, open_configurations, profile, write_profile
 from edgevpr.profiles.report import render_report
+from edgevpr.runtime.engines.anytime_onnx import AnytimeOnnxRunner
+from edgevpr.runtime.open import open_bundle
+from tests.runtime.anytime import SHARES, write_anytime_bundle
 from tests.runtime.build import (
     DIM,
     PLACES,
@@ -37,6 +40,7 @@ from tests.runtime.build import (
     write_bundle,
     write_features,
 )
+from tests.runtime.exits.test_plan import confidence, with_exits
 
 QUERIES = 12
 STAGES = ["decode", "preprocess", "engine", "search", "end_to_end"]
@@ -227,3 +231,44 @@ def test_timed_frames_are_spread() -> None:
     chosen = timed_subset(1000, 7)
     assert len(chosen) == len(set(chosen)) == 7
     assert (chosen[0], chosen[-1]) == (0, 999)
+
+
+def test_every_exit_of_a_bundle_has_a_row(world: World, tmp_path: Path) -> None:
+    """Described through that exit, searched with its parameters, judged by its confidence.
+
+    It would catch an exit measured with another's way through the network, setting or model.
+    """
+    bundle = write_anytime_bundle(tmp_path / "bundle")
+    build_gallery(world.features, tmp_path / "g", options=IndexOptions(factory="IVF4,Flat"))
+    models = {"L4": confidence(-2.0), "L8": confidence(2.0), "full": None}
+    gallery = with_exits(
+        tmp_path / "g", tmp_path / "judged", models, {"L4": "nprobe=1", "L8": "nprobe=2"}
+    )
+    record = profile(
+        bundle, gallery, world.drive, features=world.features, count=4, warmup=1, threads=1
+    )
+    names = ["L4", "L8", "full"]
+    assert [row.configuration for row in record.rows] == [
+        *(f"cpu-fp32-{name}" for name in names), *(f"cpu-fp32-exact-{name}" for name in names)
+    ]  # fmt: skip
+    assert [row.facts["exit"] for row in record.rows] == 2 * names
+    assert [row.facts["cost"] for row in record.rows[:3]] == [
+        f"{100 * SHARES[name]:.0f} %" for name in names
+    ]
+    early, later, whole = record.rows[:3]
+    assert early.facts["index"].endswith("nprobe=1")
+    assert later.facts["index"].endswith("nprobe=2")
+    assert (early.coverage, later.coverage, whole.coverage) == (0.0, 100.0, None)
+    assert list(record.evidence) == ["cpu-fp32"]
+    opened = open_bundle(bundle)
+    image = opened.record.preprocess.resize(place_image(3))[None]
+    with (
+        open_configurations(opened, gallery, threads=1) as found,
+        AnytimeOnnxRunner(opened.artifact, opened.record, threads=1) as runner,
+    ):
+        runner.start(image)
+        expected = {name: runner.at(name) for name in names}
+        # backwards, so that what an earlier configuration computed cannot help a later one
+        for (configuration, _), name in reversed(list(zip(found, names, strict=True))):
+            np.testing.assert_array_equal(configuration.engine(image), expected[name])
+    assert np.abs(expected["L4"] - expected["full"]).max() > 1e-3

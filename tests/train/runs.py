@@ -32,3 +32,26 @@ def query_config(tiny: Path, out: Path, **changes: object) -> TrainConfig:
         validation_features=out / "database",
         **changes,
     )
+
+
+#: Exits of ``write_anytime``: the first composes from a codebook, the second does not.
+EXITS = ("1.0", "2.0")
+
+
+def write_anytime(model: Path, out: Path) -> Path:
+    """A model with exits made of ``model``; adapters and codebook are drawn, not trained."""
+    import torch
+
+    from edgevpr.train.anytime.anytime_network import AnytimeNetwork, ExitSpec, token_shape
+    from edgevpr.train.anytime.codebook import Codebook
+    from edgevpr.train.anytime.store import save_anytime
+    from edgevpr.train.networks.model import load_model
+
+    torch.manual_seed(3)
+    network, about, _ = load_model(model)
+    size = (about.preprocess.height, about.preprocess.width)
+    specs = [ExitSpec(EXITS[0]), ExitSpec(EXITS[1], method="regression")]
+    codebook = Codebook(4, 8, token_shape(network, size).width)
+    anytime = AnytimeNetwork(network, specs, codebook, size)
+    save_anytime(out, anytime, source=model, training={}, config={})
+    return out

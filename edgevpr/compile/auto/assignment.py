@@ -6,7 +6,7 @@ predicted. Every candidate layer is quantized once; an assignment then only take
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -64,7 +64,7 @@ class Executor(Protocol):
         """The graphs that go into a bundle."""
         ...
 
-    def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def describe(self, assignment: Assignment, images: NDArray[Any]) -> NDArray[np.float32]:
         """(n, d) descriptors of the bundle's graph, rounded as its engine rounds."""
         ...
 
@@ -95,7 +95,7 @@ class CpuExecutor(_Groups):
         clean: onnx.ModelProto,
         quantized: onnx.ModelProto,
         groups: Sequence[Group],
-        image: NDArray[np.uint8],
+        image: NDArray[Any],
     ) -> None:
         super().__init__(clean, quantized, groups)
         self.image = image
@@ -111,7 +111,7 @@ class CpuExecutor(_Groups):
         graph = self.graph(assignment)
         return TypedGraph(graph, graph, {}, self.named(assignment.int8))
 
-    def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def describe(self, assignment: Assignment, images: NDArray[Any]) -> NDArray[np.float32]:
         return describe(self.graph(assignment), images)
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:
@@ -131,11 +131,12 @@ class GpuExecutor(_Groups):
         clean: onnx.ModelProto,
         quantized: onnx.ModelProto,
         groups: Sequence[Group],
-        images: NDArray[np.uint8],
+        images: NDArray[Any],
         target: Target,
+        extreme: NDArray[Any] | None = None,
     ) -> None:
         super().__init__(clean, quantized, groups)
-        self.kept = kept_in_fp32(clean, images)
+        self.kept = kept_in_fp32(clean, images, extreme)
         self.board = gpu_limits(target)
         self.basis = f"edgevpr/compile/auto/roofline.py with {self.board.basis}"
 
@@ -158,7 +159,7 @@ class GpuExecutor(_Groups):
             return TypedGraph(self.clean, self.clean, {}, [])
         return TypedGraph(autocast(graph, kept), graph, kept, self.named(assignment.int8))
 
-    def describe(self, assignment: Assignment, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def describe(self, assignment: Assignment, images: NDArray[Any]) -> NDArray[np.float32]:
         return describe(self.typed(assignment).graph, images, as_written=True)
 
     def latency_ms(self, assignment: Assignment, *, again: bool = False) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edgevpr.compile.auto.assignment import Assignment, Executor, GpuExecutor
@@ -44,6 +45,19 @@ class AssignmentLatency(msgspec.Struct, frozen=True):
     base: float
 
 
+@dataclass(frozen=True)
+class AroundPart:
+    """What surrounds one graph of a network that is cut at early exits."""
+
+    #: (n, ...) what the graph reads of the tuning images; (m, ...) of extreme images.
+    tuning: NDArray[Any]
+    extreme: NDArray[Any]
+    #: FP32 graphs that lead from its output to the descriptor.
+    rest: tuple[onnx.ModelProto, ...]
+    #: (n, d) descriptors of the tuning images by the whole route in FP32, which recall is held to.
+    whole: NDArray[np.float32]
+
+
 class _Alone(msgspec.Struct, frozen=True):
     int8_error: float
     fp16_error: float | None
@@ -56,13 +70,15 @@ class Measurements:
     """Measures assignments with an executor, with a gallery and its tuning images."""
 
     executor: Executor
-    calibration: NDArray[np.uint8]
+    calibration: NDArray[Any]
     tuning: TuningImages
     gallery: GallerySearcher
     gallery_digest: str
     cache: Cache
     #: folder for what is not cached.
     scratch: Path
+    #: ``tuning`` and ``calibration`` are then what the part reads; None: a whole network.
+    around: AroundPart | None = None
     #: (n, d) FP32 descriptors of the tuning images, which are answered rightly, and their R@1.
     fp32: NDArray[np.float32] = field(init=False)
     fp32_right: NDArray[np.bool_] = field(init=False)
@@ -79,28 +95,31 @@ class Measurements:
             "answers": self.tuning.answers_digest(),
             "gallery": self.gallery_digest,
         }
-        key = {"graph": self._key["clean"], "images": self._key["tuning"]}
+        if self.around is not None:
+            self._key["rest"] = [graph_digest(graph) for graph in self.around.rest]
+            self._key["whole"] = array_digest(self.around.whole)
+        key = {n: self._key.get(n) for n in ("clean", "tuning", "rest")}
         found = self.cache.array(
             "descriptors",
             key,
-            lambda: describe(self.executor.clean, self.tuning.images),
+            lambda: self._to_the_end(describe(self.executor.clean, self.tuning.images)),
             self._into(),
         )
         self.fp32 = np.asarray(found, np.float32)
-        self.fp32_right = self.tuning.right(self.gallery, self.fp32)
+        whole = self.fp32 if self.around is None else self.around.whole
+        self.fp32_right = self.tuning.right(self.gallery, whole)
         self.fp32_r1 = 100.0 * float(self.fp32_right.mean())
-        self._reference = describe(self.executor.clean, self.calibration[:ERROR_IMAGES])
+        self._reference = self._describe(self.executor.clean)
 
     def alone(self, group: Group) -> GroupError:
         """One group in INT8 (and, for a GPU, in FP16), all others in FP32."""
 
         def measure() -> _Alone:
-            images, assignment = self.calibration[:ERROR_IMAGES], Assignment(int8=(group.name,))
-            int8 = self._error(describe(self.executor.graph(assignment), images))
+            assignment = Assignment(int8=(group.name,))
+            int8 = self._error(self._describe(self.executor.graph(assignment)))
             half = None
             if isinstance(self.executor, GpuExecutor):
-                rounded = describe(self.executor.half(group.name), images, as_written=True)
-                half = self._error(rounded)
+                half = self._error(self._describe(self.executor.half(group.name), as_written=True))
             return _Alone(int8, half, *self.executor.latency_ms(assignment))
 
         key = {**self._key, "group": group.name, "nodes": list(group.nodes)}
@@ -128,8 +147,8 @@ class Measurements:
             if assignment == Assignment() and self.executor.base == "fp32":
                 return self.fp32
             if assignment.int8 and not typed:
-                return describe(self.executor.graph(assignment), images)
-            return self.executor.describe(assignment, images)
+                return self._to_the_end(describe(self.executor.graph(assignment), images))
+            return self._to_the_end(self.executor.describe(assignment, images))
 
         key = self._of(assignment, typed=typed)
         return self.cache.record(
@@ -158,6 +177,17 @@ class Measurements:
             width = 1 if node.name in int8 else 4 if node.name in fp32 else base
             total += width * sum(sizes.pop(name, 0) for name in node.input)
         return total / 1e6
+
+    def _describe(self, graph: onnx.ModelProto, *, as_written: bool = False) -> NDArray[np.float32]:
+        """Descriptors of the images that a group's error is averaged over."""
+        images = self.calibration[:ERROR_IMAGES]
+        return self._to_the_end(describe(graph, images, as_written=as_written))
+
+    def _to_the_end(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Descriptors from what the graph that is searched over gives."""
+        for graph in self.around.rest if self.around else ():
+            found = describe(graph, found)
+        return found
 
     def _found(self, describe_it: Callable[[], NDArray[np.float32]]) -> AssignmentRecall:
         found = describe_it()

@@ -1,4 +1,6 @@
-"""Build of a bundle's engine on the machine it will run on, and its parity gate.
+"""Build of a bundle's engines on the machine they will run on, and their parity gate.
+
+A bundle has one graph; with early exits several, and then an engine for each.
 
 A board has TensorRT, pycuda and the bare install: nothing here needs onnx, torch or modelopt.
 """
@@ -6,12 +8,14 @@ A board has TensorRT, pycuda and the bare install: nothing here needs onnx, torc
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.artifacts.sign import check_board_key, sign_engine
 from edgevpr.compile.engine.builder import Engine, Order, build_engine
-from edgevpr.compile.engine.first_run import FirstRun, check_parity, first_run
+from edgevpr.compile.engine.first_run import FirstRun, check_exits, first_run
 from edgevpr.compile.engine.layer_report import LayerSummary
 from edgevpr.compile.engine.on_device import (
     BuildDevice,
@@ -36,11 +40,11 @@ from edgevpr.device.cpu import cpu_name
 from edgevpr.device.targets import load_target
 from edgevpr.errors import NumericsError, TargetError, UsageError
 from edgevpr.progress import Track, silent
-from edgevpr.runtime.engines.onnx_contract import check_graph
+from edgevpr.runtime.engines.onnx_contract import check_graph, check_part
 
 
 def build_bundle(path: Path, *, dla: int | None = None, track: Track = silent) -> BuildReport:
-    """Build the engine of a bundle and put it into the bundle, atomically.
+    """Build the engines of a bundle and put them into it, atomically.
 
     Args:
         dla: deep learning accelerator to prefer, 0 or 1; None: GPU alone.
@@ -81,11 +85,12 @@ def build_ahead_of_time(
     """
     target = load_target(target_name)
     capabilities = [sm for sm in (target.sm, *target.also_sm) if sm is not None]
+    part = "" if graph.name == "model.onnx" else f" of {graph.stem}"
     return {
         sm: build_engine(
             target.runtime,
             Order(graph, precision, sm, data=data),
-            description=f"building {precision} engine for sm_{sm}",
+            description=f"building {precision} engine{part} for sm_{sm}",
             track=track,
         )
         for sm in capabilities
@@ -93,28 +98,62 @@ def build_ahead_of_time(
 
 
 def _nothing_to_build(bundle: Artifact, record: BundleRecord) -> BuildReport:
-    """Parity and latency of ``model.onnx``, which ONNX Runtime runs as it is."""
-    engine = "model.onnx on this machine"
+    """Parity and latency of the graphs, which ONNX Runtime runs as they are."""
+    graphs = "its graphs as they are" if record.exits else "model.onnx as it is"
+    engine = f"{graphs.partition(' as ')[0]} on this machine"
     run = first_run(bundle, engine)
-    check_parity(run.parity, GATES[record.precision], engine)
-    remark = "target cpu runs model.onnx as it is: there is no engine to build"
-    return BuildReport(str(bundle.path), [], run.parity, run.latency, [remark])
+    check_exits(run, _gates(record), engine)
+    remark = f"target cpu runs {graphs}: there is no engine to build"
+    report = BuildReport(str(bundle.path), [], run.parity, run.latency, [remark])
+    return msgspec.structs.replace(report, exits=run.exits)
+
+
+def _gates(record: BundleRecord) -> dict[str, float | None]:
+    """The gate of each exit, and of the whole path."""
+    names = ["full", *(exit.name for exit in record.exits)]
+    return dict.fromkeys(names, GATES[record.precision])
+
+
+def _graphs(bundle: Artifact, record: BundleRecord) -> list[EngineGraph]:
+    """Every graph that an engine is built of."""
+    if not record.exits:
+        return [EngineGraph(record.precision, record.graph_sha256)]
+    own = record.graph_sha256
+    found = [EngineGraph(g.precision, own, g.file, g.sha256, g.file) for g in record.graphs]
+    if "model.onnx" in bundle.manifest.files:
+        found.append(EngineGraph(record.precision, own, part="model.onnx"))
+    return found
+
+
+def _built(
+    bundle: Artifact, record: BundleRecord, graph: EngineGraph, track: Track
+) -> list[tuple[int, Engine]]:
+    """Compute capability and engine of one graph, from the bytes that were checked."""
+    path, data = bundle.file(graph.file), bundle.bytes(graph.file)
+    # Among others, that it names no data outside itself.
+    (check_part if record.exits else check_graph)(data, path)
+    made = build_ahead_of_time(path, record.target, graph.precision, track, data=data)
+    return list(made.items())
 
 
 def _ahead_of_time(bundle: Artifact, record: BundleRecord, track: Track) -> BuildReport:
     """Engines for the target's GPUs, run here only where this machine can."""
-    graph, data = bundle.file("model.onnx"), bundle.bytes("model.onnx")
-    check_graph(data, graph)  # among others that it names no data outside itself
-    built = build_ahead_of_time(graph, record.target, record.precision, track, data=data)
-    name = f"the new {record.precision} engine"
-    of_graph = EngineGraph(record.precision, record.graph_sha256)
+    graphs = _graphs(bundle, record)
+    built = [
+        (sm, engine, graph)
+        for graph in graphs
+        for sm, engine in _built(bundle, record, graph, track)
+    ]
+    name = f"the new {record.precision} engine" + "s" * (len(graphs) > 1)
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
-        sidecars = {}
-        for sm, engine in built.items():
+        new, layers = [], {}
+        for sm, engine, graph in built:
             device = EngineDevice(record.runtime, sm, f"built ahead of time on {cpu_name()}")
-            sidecars[sm] = write_engine(folder, engine, device, of_graph)
-            sign_engine(folder / FOLDER, sidecars[sm])
-        new = list(sidecars.values())
+            sidecar = write_engine(folder, engine, device, graph)
+            sign_engine(folder / FOLDER, sidecar)
+            new.append(sidecar)
+            if engine.layers:
+                layers[sidecar.engine] = engine.layers
         staged = stage(folder, bundle, record, new)
         run, remarks = None, []
         try:
@@ -123,14 +162,14 @@ def _ahead_of_time(bundle: Artifact, record: BundleRecord, track: Track) -> Buil
             reason = str(error).replace(str(folder), bundle.path.name)
             remarks.append(f"no parity gate: the engine does not run on this machine ({reason})")
         if run:
-            check_parity(run.parity, GATES[record.precision], name)
+            check_exits(run, _gates(record), name)
         return _report(
             folder,
             bundle,
             new,
             run,
-            [*remarks, *(r for engine in built.values() for r in engine.remarks)],
-            layers={sidecars[sm].engine: e.layers for sm, e in built.items() if e.layers},
+            [*remarks, *(r for _, engine, _ in built for r in engine.remarks)],
+            layers=layers,
         )
 
 
@@ -170,46 +209,51 @@ def _install(
     record: BundleRecord,
     step: BuildStep,
     device: BuildDevice,
-    built: BuiltEngine,
+    built: dict[str, BuiltEngine],
     refused: dict[str, str],
 ) -> BuildReport:
-    """Put a new engine into the bundle, unless the parity gate raises NumericsError."""
-    name, engine = f"the new {step.precision} engine", built.engine
+    """Put new engines into the bundle, unless the parity gate raises NumericsError."""
+    name = f"the new {step.precision} engine" + "s" * (len(built) > 1)
+    where = EngineDevice(
+        record.runtime,
+        device.gpu.sm,
+        device.name,
+        device.target,
+        device.board.jetpack if device.board else "",
+        device.dla,
+    )
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
-        sidecar = write_engine(
-            folder,
-            engine,
-            EngineDevice(
-                record.runtime,
-                device.gpu.sm,
-                device.name,
-                device.target,
-                device.board.jetpack if device.board else "",
-                device.dla,
-            ),
-            EngineGraph(
-                step.precision,
+        new, layers = [], {}
+        for file, one in built.items():
+            graph = EngineGraph(
+                step.builds[file].precision,
                 record.graph_sha256,
-                built.variant.graph.file,
-                built.variant.graph.sha256,
-            ),
-        )
-        sign_engine(folder / FOLDER, sidecar)
-        run = first_run(stage(folder, bundle, record, [sidecar]), name)
-        check_parity(run.parity, step.min_cosine, name)
-        remarks = [*device.remarks, *engine.remarks]
+                one.variant.graph.file,
+                one.variant.graph.sha256,
+                file if record.exits else "",
+            )
+            sidecar = write_engine(folder, one.engine, where, graph)
+            sign_engine(folder / FOLDER, sidecar)
+            new.append(sidecar)
+            if one.engine.layers:
+                layers[sidecar.engine] = one.engine.layers
+        run = first_run(stage(folder, bundle, record, new), name)
+        check_exits(run, step.min_cosines or {"full": step.min_cosine}, name)
+        engines = [one.engine for one in built.values()]
+        remarks = [*device.remarks, *(r for engine in engines for r in engine.remarks)]
         remarks += [f"{name} was refused here: {why}" for name, why in refused.items()]
+        least = min((e.workspace for e in engines if e.workspace), default=None)
         return _report(
             folder,
             bundle,
-            [sidecar],
+            new,
             run,
             remarks,
-            layers={sidecar.engine: engine.layers} if engine.layers else {},
+            layers=layers,
             refused=refused,
-            fell_back=engine.fell_back,
-            trtexec=built.trtexec,
-            workspace_mib=engine.workspace and engine.workspace >> 20,
+            fell_back=[layer for engine in engines for layer in engine.fell_back],
+            trtexec=" && ".join(one.trtexec for one in built.values()),
+            workspace_mib=least and least >> 20,
         )
 
 
@@ -229,6 +273,7 @@ def _report(
         engines=engines,
         parity=run.parity if run else None,
         latency=run.latency if run else None,
+        exits=run.exits if run else {},
         remarks=remarks,
         layers=layers,
         **more,

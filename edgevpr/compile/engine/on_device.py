@@ -10,7 +10,7 @@ from edgevpr.artifacts.manifest import Artifact
 from edgevpr.compile.engine.builder import Engine, Order, build_engine, load_tensorrt
 from edgevpr.compile.engine.compatibility import check_dla, check_release
 from edgevpr.compile.engine.preflight import check_cache, check_memory, size_of
-from edgevpr.compile.engine.recipe import BuildStep, Graph, Recipe, Variant, variant_for
+from edgevpr.compile.engine.recipe import BuildStep, Graph, GraphBuild, Recipe, Variant, variant_for
 from edgevpr.compile.engine.releases import Dialect, dialect_of
 from edgevpr.compile.engine.timing_cache import timing_cache_file
 from edgevpr.device.board import Board
@@ -93,19 +93,35 @@ def inspect_device(
 
 def build_step(
     bundle: Artifact, recipe: Recipe, step: BuildStep, device: BuildDevice, track: Track
-) -> BuiltEngine:
-    """Build one precision of the recipe.
+) -> dict[str, BuiltEngine]:
+    """Build one precision of the recipe: an engine for each of the bundle's graphs, by file.
 
     Raises:
-        TargetError: TensorRT cannot build this graph, or not in this precision.
+        TargetError: TensorRT cannot build a graph, or not in this precision.
         ResourceError: not enough memory.
     """
-    variant = variant_for(step, device.dialect)
-    check_memory(size_of(bundle, bundle.file(variant.graph.file)))
+    builds = step.builds
+    variants = {file: variant_for(build, device.dialect) for file, build in builds.items()}
+    check_memory(max(size_of(bundle, bundle.file(v.graph.file)) for v in variants.values()))
+    return {
+        file: _build_one(bundle, recipe, builds[file], variant, device, track)
+        for file, variant in variants.items()
+    }
+
+
+def _build_one(
+    bundle: Artifact,
+    recipe: Recipe,
+    build: GraphBuild,
+    variant: Variant,
+    device: BuildDevice,
+    track: Track,
+) -> BuiltEngine:
     with tempfile.TemporaryDirectory(prefix="edgevpr-") as own:
         graph = _own_copy(bundle, variant.graph, Path(own))
-        order = _order(graph, recipe, step, device)
-        description = f"building {step.precision} engine for {device.name}"
+        order = _order(graph, recipe, build, device)
+        part = "" if graph.parent == Path(own) else f" of {graph.stem}"
+        description = f"building {build.precision} engine{part} for {device.name}"
         engine = build_engine(recipe.runtime, order, description=description, track=track)
     return BuiltEngine(engine, variant, _by_hand(variant, engine, device.dla))
 
@@ -118,17 +134,19 @@ def _own_copy(bundle: Artifact, graph: Graph, folder: Path) -> Path:
             f"found another {graph.file} in {bundle.path} than its recipe names, expected that of "
             f"SHA-256 {graph.sha256[:12]}: write the bundle again with edgevpr compile"
         )
-    for name in {graph.file, "weights.bin"} & bundle.manifest.files.keys():
+    weights = (Path(graph.file).parent / "weights.bin").as_posix()
+    for name in {graph.file, weights} & bundle.manifest.files.keys():
+        (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(bundle.held(name), folder / name)
     return folder / graph.file
 
 
-def _order(graph: Path, recipe: Recipe, step: BuildStep, device: BuildDevice) -> Order:
+def _order(graph: Path, recipe: Recipe, build: GraphBuild, device: BuildDevice) -> Order:
     return Order(
         graph,
-        step.precision,
+        build.precision,
         device.gpu.sm,
-        tuple(step.fp32_nodes),
+        tuple(build.fp32_nodes),
         int(device.memory * recipe.workspace_share),
         device.dla,
         timing_cache_file(device.target or device.gpu.name, device.gpu.sm, device.version),
@@ -156,7 +174,8 @@ def _by_hand(variant: Variant, engine: Engine, dla: int | None) -> str:
     """The variant's trtexec line with this build's numbers in it."""
     words = []
     for word in shlex.split(variant.trtexec):
-        filled = word.replace("=ENGINE", "=my.engine")
+        own = "my" if variant.graph.file.startswith("model") else Path(variant.graph.file).stem
+        filled = word.replace("=ENGINE", f"={own}.engine")
         if engine.workspace is not None:
             filled = filled.replace("MEM_MIB", str(engine.workspace >> 20))
         words.append(filled.replace("--useDLACore=DLA", f"--useDLACore={dla}"))

@@ -191,6 +191,7 @@ def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: 
     """Put the engines into the bundle, if they are those that the board reported."""
     for sidecar in report.engines:
         _check(sidecar, record, back, report.host)
+    _check_every_graph(bundle, record, report)
     with write_artifact(bundle.path, "bundle", space=bundle.manifest.space) as folder:
         (folder / FOLDER).mkdir()
         for sidecar in report.engines:
@@ -205,6 +206,19 @@ def _install(bundle: Artifact, record: BundleRecord, report: BuildReport, back: 
         else:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", report.host)
             write_json(folder / FOLDER / f"{record.runtime}-{name}{EVIDENCE}", report)
+
+
+def _check_every_graph(bundle: Artifact, record: BundleRecord, report: BuildReport) -> None:
+    """Raise where a graph of a bundle with early exits came back without its engine."""
+    wanted = {graph.file for graph in record.graphs}
+    if record.exits and "model.onnx" in bundle.manifest.files:
+        wanted.add("model.onnx")
+    missing = sorted(wanted - {sidecar.graph for sidecar in report.engines})
+    if report.engines and missing:
+        raise CorruptArtifactError(
+            f"found no engine of {', '.join(missing)} from {report.host}, expected one of every "
+            f"graph of {bundle.path}: install edgevpr {__version__} there"
+        )
 
 
 def _check(sidecar: EngineSidecar, record: BundleRecord, back: Path, host: str) -> None:

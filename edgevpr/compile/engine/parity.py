@@ -56,8 +56,11 @@ def check_finite(descriptors: NDArray[np.float32], source: str) -> None:
         )
 
 
-def gate(parity: Parity, precision: str) -> list[str]:
+def gate(parity: Parity, precision: str, path: str = "") -> list[str]:
     """Pass, warn or refuse a graph by its parity with FP32.
+
+    Args:
+        path: of a network with early exits, the exit in words.
 
     Returns:
         warnings, none when all is well.
@@ -66,16 +69,17 @@ def gate(parity: Parity, precision: str) -> list[str]:
         NumericsError: the worst image's cosine is below the precision's gate.
     """
     least = GATES[precision]
+    what = f"{path} in {precision}" if path else f"the {precision} graph"
     if least is not None and not parity.min_cosine >= least:
         again = "--precision fp32" if precision == "fp16" else "--no-cache"
         raise NumericsError(
-            f"found cosine {parity.min_cosine:.5f} to FP32 from the {precision} graph on its worst "
-            f"of {counted(parity.images, 'image')}, expected at least {least}: run edgevpr compile "
+            f"found cosine {parity.min_cosine:.5f} to FP32 from {what} on its worst of "
+            f"{counted(parity.images, 'image')}, expected at least {least}: run edgevpr compile "
             f"MODEL {again}"
         )
     if precision == "int8" and not parity.min_cosine >= INT8_WARNING:
         return [
-            f"the int8 graph has cosine {parity.min_cosine:.3f} to FP32 on its worst of "
+            f"{what} has cosine {parity.min_cosine:.3f} to FP32 on its worst of "
             f"{counted(parity.images, 'image')} (mean {parity.mean_cosine:.3f}): check its recall "
             "before use"
         ]

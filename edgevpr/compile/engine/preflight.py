@@ -62,5 +62,6 @@ def check_cache() -> str:
 
 def size_of(bundle: Artifact, graph: Path) -> int:
     """Bytes of a graph file with the weights it may share with others."""
-    shared = bundle.manifest.files.get("weights.bin")
+    beside = graph.relative_to(bundle.path).parent / "weights.bin"
+    shared = bundle.manifest.files.get(beside.as_posix())
     return graph.stat().st_size + (shared.size if shared else 0)

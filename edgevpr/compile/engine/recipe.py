@@ -44,6 +44,16 @@ class Variant(msgspec.Struct, frozen=True):
     dla: bool = False
 
 
+class GraphBuild(msgspec.Struct, frozen=True):
+    """How one graph of a bundle with early exits is built."""
+
+    #: the graph's own, which a search may have set.
+    precision: str
+    variants: list[Variant]
+    #: nodes held in FP32 by releases with layer constraints.
+    fp32_nodes: list[str]
+
+
 class BuildStep(msgspec.Struct, frozen=True):
     """One precision to try."""
 
@@ -53,6 +63,17 @@ class BuildStep(msgspec.Struct, frozen=True):
     variants: list[Variant]
     #: nodes held in FP32 by releases with layer constraints.
     fp32_nodes: list[str]
+    #: of a bundle with early exits, in place of ``variants``: each of its graphs, by file.
+    graphs: dict[str, GraphBuild] = {}
+    #: least cosine of each exit.
+    min_cosines: dict[str, float | None] = {}
+
+    @property
+    def builds(self) -> dict[str, GraphBuild]:
+        """Every graph to build, by file; the single graph of a bundle without exits too."""
+        if self.graphs:
+            return self.graphs
+        return {"model.onnx": GraphBuild(self.precision, self.variants, self.fp32_nodes)}
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -74,6 +95,8 @@ class Recipe(msgspec.Struct, frozen=True):
     golden_descriptors: str
     #: where the recipe has been tried.
     provenance: str
+    #: descriptors of the early exits; "": there are none.
+    golden_exits: str = ""
 
 
 class PrecisionGraphs(msgspec.Struct, frozen=True):
@@ -84,6 +107,14 @@ class PrecisionGraphs(msgspec.Struct, frozen=True):
     graphs: dict[str, Graph]
     #: names in the "flags" graph.
     fp32_nodes: list[str]
+
+
+class PartGraphs(msgspec.Struct, frozen=True):
+    """The graphs of one part of a network with early exits, in one step of the recipe."""
+
+    #: of this part in this step.
+    precision: str
+    graphs: PrecisionGraphs
 
 
 def make_recipe(
@@ -102,37 +133,72 @@ def make_recipe(
     gates = dict(GATES)
     if int8_cosine is not None:
         gates["int8"] = round(int8_cosine - INT8_SLACK, 4)
+    steps = []
+    for name in (step for step in SAFER[precision] if step in sources):
+        build = _build(target, name, sources[name])
+        steps.append(BuildStep(name, gates[name], build.variants, build.fp32_nodes))
+    return _recipe(target, precision, steps)
+
+
+def make_exit_recipe(
+    target: Target,
+    precision: str,
+    parts: dict[str, dict[str, PartGraphs]],
+    cosines: dict[str, float],
+    *,
+    half: bool,
+) -> Recipe:
+    """The recipe of a network with early exits, all of whose graphs a step builds.
+
+    Args:
+        parts: step of ``SAFER`` -> file of a graph -> its graphs in that step.
+        cosines: exit, "full" too -> least cosine that it had on the compile machine.
+        half: FP16 between the graphs, in every step: then FP32 is held to FP16's gate.
+    """
+    gates = {**GATES, "fp32": GATES["fp16"] if half else GATES["fp32"]}
+    steps = []
+    for name in SAFER[precision]:
+        least: dict[str, float | None] = dict.fromkeys(cosines, gates[name])
+        if name == "int8":
+            least = {exit: round(found - INT8_SLACK, 4) for exit, found in cosines.items()}
+        builds = {
+            file: _build(target, part.precision, part.graphs) for file, part in parts[name].items()
+        }
+        steps.append(BuildStep(name, least["full"], [], [], builds, least))
+    return _recipe(target, precision, steps, golden_exits="golden_exits.npy")
+
+
+def _recipe(
+    target: Target, precision: str, steps: list[BuildStep], *, golden_exits: str = ""
+) -> Recipe:
     return Recipe(
         target=target.name,
         runtime=target.runtime,
         precision=precision,
         sm=target.sm,
         jetpacks=dict(target.tensorrt),
-        steps=[
-            BuildStep(
-                precision=name,
-                min_cosine=gates[name],
-                variants=[
-                    _variant(dialect, name, sources[name], dla=dialect in DLA_DIALECTS)
-                    for dialect in (*DIALECTS, *DLA_DIALECTS)
-                    if dialect.runtime == target.runtime
-                    and dialect.graph in sources[name].graphs
-                    and (dialect in DIALECTS or (name == "fp16" and target.is_jetson))
-                ],
-                fp32_nodes=sources[name].fp32_nodes if name != "fp32" else [],
-            )
-            for name in SAFER[precision]
-            if name in sources
-        ],
+        steps=steps,
         workspace_share=WORKSPACE_SHARE,
         workspace_least_mib=WORKSPACE_LEAST >> 20,
         golden_inputs="golden_inputs.npy",
         golden_descriptors="golden_descriptors.npy",
         provenance="names checked against the bindings of each release; not run on a board yet",
+        golden_exits=golden_exits,
     )
 
 
-def variant_for(step: BuildStep, dialect: Dialect) -> Variant:
+def _build(target: Target, precision: str, source: PrecisionGraphs) -> GraphBuild:
+    variants = [
+        _variant(dialect, precision, source, dla=dialect in DLA_DIALECTS)
+        for dialect in (*DIALECTS, *DLA_DIALECTS)
+        if dialect.runtime == target.runtime
+        and dialect.graph in source.graphs
+        and (dialect in DIALECTS or (precision == "fp16" and target.is_jetson))
+    ]
+    return GraphBuild(precision, variants, source.fp32_nodes if precision != "fp32" else [])
+
+
+def variant_for(step: BuildStep | GraphBuild, dialect: Dialect) -> Variant:
     """The variant for an installed release.
 
     Raises:

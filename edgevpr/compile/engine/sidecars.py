@@ -19,7 +19,7 @@ from edgevpr.artifacts.manifest import (
 )
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.compile.engine.builder import Engine
-from edgevpr.compile.engine.first_run import EngineLatency
+from edgevpr.compile.engine.first_run import EngineLatency, FirstRun
 from edgevpr.compile.engine.layer_report import LayerSummary
 from edgevpr.compile.engine.parity import Parity
 from edgevpr.files import write_atomic
@@ -55,6 +55,8 @@ class BuildReport(msgspec.Struct, frozen=True):
     workspace_mib: int | None = None
     #: where it was built over ssh: user@board.
     host: str = ""
+    #: of a bundle with early exits: each exit's parity and latency, "full" last.
+    exits: dict[str, FirstRun] = {}
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class EngineGraph:
     """The graph an engine was built from."""
 
     precision: str
-    #: SHA-256 of the bundle's ``model.onnx``, whichever of its graphs was built.
+    #: ``graph_sha256`` of the bundle, whichever of its graphs was built.
     bundle_sha256: str
     #: the graph that was built, and its SHA-256; '' for that of ``model.onnx``.
     file: str = "model.onnx"
     sha256: str = ""
+    #: of a bundle with early exits: the graph that the engine runs, by file.
+    part: str = ""
 
 
 def write_engine(
@@ -107,6 +111,7 @@ def write_engine(
         dla=device.dla,
         built_from=graph.file,
         built_from_sha256=graph.sha256 or graph.bundle_sha256,
+        graph=graph.part,
         built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_atomic(folder / FOLDER / sidecar.engine, engine.data)
@@ -115,8 +120,15 @@ def write_engine(
 
 
 def _engine_name(engine: Engine, device: EngineDevice, graph: EngineGraph) -> str:
-    """For example ``fp16-jetson-orin-nx-16gb-sm87-tensorrt-10.3.0``."""
-    parts = [graph.precision, device.target, f"sm{device.sm}", device.runtime, engine.version]
+    """For example ``fp16-jetson-orin-nx-16gb-sm87-tensorrt-10.3.0``, or ``seg1-fp16-...``."""
+    parts = [
+        Path(graph.part).stem,
+        graph.precision,
+        device.target,
+        f"sm{device.sm}",
+        device.runtime,
+        engine.version,
+    ]
     if device.dla is not None:
         parts.append(f"dla{device.dla}")
     return "-".join(part for part in parts if part)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts import gallery_files
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import (
     RECORD,
@@ -55,12 +55,14 @@ def add(gallery: Path, features: Path, *, replace: bool = False, track: Track = 
         SpaceMismatchError: the features are of another descriptor space.
         DataError: there are none, or some are already in the gallery.
         NumericsError: a descriptor holds NaN or infinity.
+        UsageError: an early exit described them.
         ResourceError: another process is changing the gallery.
     """
     with writing(gallery) as path:
         now = GalleryFiles(path)
         new = Features(features)
         check_same_space(new.space, str(features), now.artifact.space, str(path))
+        check_full_path(new.record, features)
         again = _known_already(now, new, features, replace)
         vectors = np.vstack([now.added_vectors(), project_features(now, new, track)])
         index = _index_of(now)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.gallery_files import GalleryFiles
 from edgevpr.artifacts.generations import Change, prune, writing
 from edgevpr.artifacts.space import check_same_space
@@ -22,7 +22,7 @@ def retrain(
     """Build the index anew from the images that are live, with the factory string it had.
 
     The projection stays, so that bundles with it fused stay valid; so do ids and the operating
-    point, whose measured figures are of the index before.
+    point and those of early exits, whose measured figures are of the index before.
 
     Args:
         features: artifacts that together describe every live image, told by its path.
@@ -30,6 +30,7 @@ def retrain(
     Raises:
         DataError: an image of the gallery is in none of them.
         SpaceMismatchError: descriptors of another space.
+        UsageError: descriptors of an early exit.
     """
     with writing(gallery) as path:
         now = GalleryFiles(path)
@@ -39,6 +40,7 @@ def retrain(
         for each in features:
             source = Features(each)
             check_same_space(source.space, str(each), now.artifact.space, str(path))
+            check_full_path(source.record, each)
             found = [(i, row_of[p]) for i, p in enumerate(source.table.paths) if p in row_of]
             if not found:
                 continue

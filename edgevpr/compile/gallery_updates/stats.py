@@ -7,9 +7,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.gallery_files import INDEX, GalleryFiles
 from edgevpr.artifacts.generations import Change, kept
+from edgevpr.artifacts.records import GalleryRecord
 from edgevpr.retrieval.read_index import read_index
+
+
+class ExitStats(msgspec.Struct, frozen=True):
+    """Search and confidence of one early exit; ``exit`` "full" is the whole path."""
+
+    exit: str
+    parameters: str
+    #: percent, on the exit's own held-out queries.
+    exact_agreement: float
+    r1: float | None
+    #: percent of them whose place is known; None without a confidence model.
+    coverage: float | None
 
 
 class GalleryStats(msgspec.Struct, frozen=True):
@@ -34,6 +48,8 @@ class GalleryStats(msgspec.Struct, frozen=True):
     largest_list: int | None
     imbalance: float | None
     changes: list[Change]
+    #: of galleries tuned for early exits, the full path last.
+    exits: list[ExitStats] = []
 
 
 def stats(gallery: Path) -> GalleryStats:
@@ -62,7 +78,24 @@ def stats(gallery: Path) -> GalleryStats:
         if sizes is None
         else round(len(sizes) * math.fsum(sizes**2) / max(math.fsum(sizes), 1) ** 2, 3),
         changes=generation.changes,
+        exits=_exits(record),
     )
+
+
+def _exits(record: GalleryRecord) -> list[ExitStats]:
+    if not record.exits:
+        return []
+    paths = [(each.name, each.chosen, each.confidence) for each in record.exits]
+    return [
+        ExitStats(
+            exit=name,
+            parameters=chosen.parameters,
+            exact_agreement=chosen.exact_agreement,
+            r1=chosen.r1,
+            coverage=None if fitted is None else fitted.coverage,
+        )
+        for name, chosen, fitted in [*paths, (FULL, record.chosen, record.confidence)]
+    ]
 
 
 def _list_sizes(index: Any) -> Any:

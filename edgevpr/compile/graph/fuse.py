@@ -6,12 +6,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevpr.compile.graph.reference import describe
-from edgevpr.compile.graph.signature import name_nodes, signature
+from edgevpr.compile.graph.signature import name_nodes, tensor_ends
 from edgevpr.errors import SpaceMismatchError
 from edgevpr.quiet import quiet
 from edgevpr.retrieval.projection import Projection
 
-#: Largest difference (of a unit vector's components) that cleaning a graph up may make.
+#: Largest difference that cleaning a graph up may make: of a unit vector's components; in a part of
+#: a network, whose states have any length, a share of the largest value.
 CLEAN_TOLERANCE = 1e-5
 
 
@@ -23,11 +24,11 @@ def fuse_projection(model: onnx.ModelProto, projection: Projection) -> onnx.Mode
     Raises:
         SpaceMismatchError: the projection is for descriptors of another width.
     """
-    ends = signature(model)
-    d, full = projection.shape
-    if full != ends.dim:
+    ends = tensor_ends(model)
+    (d, full), dim = projection.shape, ends.output_shape[-1]
+    if full != dim:
         raise SpaceMismatchError(
-            f"found a projection for descriptors of width {full}, expected {ends.dim}, the graph's:"
+            f"found a projection for descriptors of width {full}, expected {dim}, the graph's:"
             " run edgevpr index FEATURES with features of the same gallery network"
         )
     fused = onnx.ModelProto()
@@ -81,7 +82,7 @@ def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
     TensorRT takes uint8 as an input and casts it, and does nothing else with it; exporters may
     put the transposition to NCHW first.
     """
-    ends = signature(model)
+    ends = tensor_ends(model)
     graph = model.graph
     readers = [node for node in graph.node if ends.input in node.input]
     if len(readers) != 1 or readers[0].op_type != "Transpose":
@@ -117,7 +118,7 @@ def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelPro
     no image, into a constant.
 
     Args:
-        probes: (n, H, W, 3) uint8 images to compare on.
+        probes: (n, H, W, 3) uint8 images to compare on; of a part, (n, ...) states that it reads.
 
     Returns:
         the smaller graph with shapes inferred, or the graph as it was if cleaning changed it.
@@ -125,8 +126,9 @@ def clean_up(model: onnx.ModelProto, probes: NDArray[np.uint8]) -> onnx.ModelPro
     slimmed = _slim(model) or model
     slimmed = cast_first(name_nodes(slimmed))
     slimmed = onnx.shape_inference.infer_shapes(slimmed, data_prop=True)
-    change = np.abs(describe(slimmed, probes) - describe(model, probes)).max()
-    if not change <= CLEAN_TOLERANCE:
+    expected = describe(model, probes)
+    change = np.abs(describe(slimmed, probes) - expected).max()
+    if not change <= CLEAN_TOLERANCE * max(1.0, float(np.abs(expected).max())):
         return onnx.shape_inference.infer_shapes(cast_first(model), data_prop=True)
     return slimmed
 

@@ -1,11 +1,17 @@
 """Reference descriptors: graphs run in ONNX Runtime on the CPU."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgevpr.compile.graph.explicit_half import explicit_half
 from edgevpr.errors import TargetError
+
+#: ONNX Runtime's names of the types that a graph of ours takes.
+_TYPES = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(float)": np.float32}
 
 
 def session(
@@ -16,7 +22,7 @@ def session(
     Args:
         threads: 0: one per core.
         as_written: run node by node without ONNX Runtime's own fusions, so that every Cast and
-            every rounding that a GPU would do is done.
+            every rounding that a GPU would do is done. FP16 ends are then FP32.
 
     Raises:
         TargetError: an operator that ONNX Runtime does not implement; named with its node.
@@ -29,6 +35,7 @@ def session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        model = explicit_half(model)
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -42,16 +49,20 @@ def session(
 
 
 def describe(
-    model: onnx.ModelProto, images: NDArray[np.uint8], *, as_written: bool = False
+    model: onnx.ModelProto, images: NDArray[Any], *, as_written: bool = False
 ) -> NDArray[np.float32]:
-    """(n, H, W, 3) uint8 -> (n, D) float32 descriptors, on the CPU."""
+    """(n, H, W, 3) uint8 -> (n, D) float32 descriptors, on the CPU.
+
+    Of a part of a network: (n, ...) states or tokens -> what the part makes of them, (n, ...).
+    """
     runner = session(model, as_written=as_written)
-    name = runner.get_inputs()[0].name
-    rows = [runner.run(None, {name: images[i : i + 1]})[0][0] for i in range(len(images))]
+    source = runner.get_inputs()[0]
+    feed = images.astype(_TYPES[source.type], copy=False)
+    rows = [runner.run(None, {source.name: feed[i : i + 1]})[0][0] for i in range(len(feed))]
     return np.asarray(rows, np.float32)
 
 
-def activation_peaks(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, float]:
+def activation_peaks(model: onnx.ModelProto, images: NDArray[Any]) -> dict[str, float]:
     """Largest magnitude of every floating-point tensor that a node puts out, over some images.
 
     One image at a time, so that memory is that of one image's activations.

@@ -1,7 +1,8 @@
 """Reader of exported graphs, and the checks that later steps rely on.
 
 One input (1, H, W, 3) uint8 RGB, one output (1, D) float32, static shapes, finite weights, known
-operators, and a unique name on every node.
+operators, and a unique name on every node. A part of a network that is cut at early exits has one
+tensor in and one out as well, of any shape.
 """
 
 from collections import Counter
@@ -17,6 +18,10 @@ from edgevpr.printable import counted
 
 #: Operator domains that every runtime we compile for reads.
 DOMAINS = ("", "ai.onnx")
+_EXPECTED = (
+    "expected one input (1, H, W, 3) uint8 and one output (1, D) float32 of fixed shapes, or one "
+    "tensor (1, ...) in and one out for a part of a network"
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,18 @@ class GraphSignature:
     dim: int
 
 
+@dataclass(frozen=True)
+class TensorEnds:
+    """Names, shapes and numpy's types at the two ends of a graph or of a part of one."""
+
+    input: str
+    output: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    input_type: str
+    output_type: str
+
+
 def load_graph(path: Path) -> onnx.ModelProto:
     """Read an exported graph and check it.
 
@@ -38,6 +55,17 @@ def load_graph(path: Path) -> onnx.ModelProto:
         CorruptArtifactError: it is not ONNX, or has another signature.
         NumericsError: a weight is NaN.
         TargetError: an operator that ONNX does not define; named with its node.
+    """
+    model = load_part(path)
+    signature(model)
+    return model
+
+
+def load_part(path: Path) -> onnx.ModelProto:
+    """Read an exported part of a network, with one tensor in and one out, and check it.
+
+    Raises:
+        CorruptArtifactError, NumericsError, TargetError: as ``load_graph``.
     """
     try:
         model = onnx.load(str(path))
@@ -51,44 +79,57 @@ def load_graph(path: Path) -> onnx.ModelProto:
             f"found {path}, which cannot be read ({_first_line(error)}), expected an ONNX file: "
             "run edgevpr compile MODEL again"
         ) from error
-    signature(model)
+    tensor_ends(model)
     check_operators(model)
     check_weights(model)
     return name_nodes(model)
 
 
-def signature(model: onnx.ModelProto) -> GraphSignature:
-    """Names and shapes of the graph's ends.
+def tensor_ends(model: onnx.ModelProto) -> TensorEnds:
+    """Names, shapes and types of the ends of a graph, whatever they are.
 
     Raises:
-        CorruptArtifactError: more than one input or output, another type, or a dynamic shape.
+        CorruptArtifactError: more than one input or output, no batch of 1, a dynamic shape, or a
+            type other than uint8, float16 and float32.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     outputs = list(model.graph.output)
-    expected = "expected one input (1, H, W, 3) uint8 and one output (1, D) float32"
     if len(inputs) != 1 or len(outputs) != 1:
         raise CorruptArtifactError(
             f"found a graph with {counted(len(inputs), 'input')} and "
-            f"{counted(len(outputs), 'output')}, {expected}: run "
+            f"{counted(len(outputs), 'output')}, {_EXPECTED}: run "
             "edgevpr compile MODEL again"
         )
-    (source, sink) = (inputs[0].type.tensor_type, outputs[0].type.tensor_type)
-    shapes = [tuple(d.dim_value for d in end.shape.dim) for end in (source, sink)]
-    good = (
-        source.elem_type == onnx.TensorProto.UINT8
-        and sink.elem_type == onnx.TensorProto.FLOAT
-        and [len(shape) for shape in shapes] == [4, 2]
-        and all(min(shape) > 0 for shape in shapes)
-        and (shapes[0][0], shapes[0][3], shapes[1][0]) == (1, 3, 1)
-    )
-    if not good:
-        types = [onnx.TensorProto.DataType.Name(end.elem_type) for end in (source, sink)]
+    found = [value.type.tensor_type for value in (inputs[0], outputs[0])]
+    shapes = [tuple(d.dim_value for d in end.shape.dim) for end in found]
+    types = [onnx.TensorProto.DataType.Name(end.elem_type).lower() for end in found]
+    types = ["float32" if name == "float" else name for name in types]
+    good = all(shape and shape[0] == 1 and min(shape) > 0 for shape in shapes)
+    if not good or not set(types) <= {"uint8", "float16", "float32"}:
         raise CorruptArtifactError(
             f"found a graph that takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, "
-            f"{expected} of fixed shapes: run edgevpr compile MODEL again"
+            f"{_EXPECTED}: run edgevpr compile MODEL again"
         )
-    return GraphSignature(inputs[0].name, outputs[0].name, shapes[0], shapes[1][1])
+    return TensorEnds(inputs[0].name, outputs[0].name, shapes[0], shapes[1], types[0], types[1])
+
+
+def signature(model: onnx.ModelProto) -> GraphSignature:
+    """Names and shapes of a whole graph's ends.
+
+    Raises:
+        CorruptArtifactError: more than one input or output, another type, or a dynamic shape.
+    """
+    ends = tensor_ends(model)
+    shapes = (ends.input_shape, ends.output_shape)
+    types = (ends.input_type, ends.output_type)
+    sound = [len(shape) for shape in shapes] == [4, 2] and ends.input_shape[3] == 3
+    if types != ("uint8", "float32") or not sound:
+        raise CorruptArtifactError(
+            f"found a graph that takes {types[0]} {shapes[0]} and gives {types[1]} {shapes[1]}, "
+            f"{_EXPECTED}: run edgevpr compile MODEL again"
+        )
+    return GraphSignature(ends.input, ends.output, shapes[0], shapes[1][1])
 
 
 def check_operators(model: onnx.ModelProto) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,7 +85,7 @@ def fit_confidence(
     chosen = np.random.default_rng(seed).choice(queries.record.count, count, replace=False)
     rows = np.sort(chosen).astype(np.int64)
     vectors = np.asarray(queries.descriptors[rows], np.float32)
-    return fit_vectors(
+    found = fit_vectors(
         index,
         parameters,
         vectors if projection is None else projection.apply(vectors),
@@ -94,6 +95,7 @@ def fit_confidence(
         known_precision=known_precision,
         model_digest=queries.record.model_digest,
     )
+    return found and msgspec.structs.replace(found, exit=queries.record.exit)
 
 
 def fit_vectors(

@@ -10,13 +10,15 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from edgevpr.artifacts.records import OperatingPoint
 from edgevpr.compile.index.factories import POINTS_PER_CENTROID, IndexCandidate
 from edgevpr.compile.index.faiss_build import SAMPLE_BYTES
 from edgevpr.compile.index.inverted_lists import SHARD_BYTES
 from edgevpr.device.cpu import JETSON_MHZ, usual_mhz
-from edgevpr.device.targets import Target, this_board
+from edgevpr.device.targets import Target, load_target, this_board
 
 #: Held while projecting and in exact search: blocks of descriptors, and the process itself.
 _BASE_BYTES = 700e6
@@ -60,7 +62,13 @@ def index_bytes(candidate: IndexCandidate, count: int) -> float:
 
 
 def predict(
-    candidates: Sequence[IndexCandidate], count: int, dim: int, queries: int, *, rate: float
+    candidates: Sequence[IndexCandidate],
+    count: int,
+    dim: int,
+    queries: int,
+    *,
+    rate: float,
+    exits: Sequence[int] = (),
 ) -> Cost:
     """Seconds and megabytes that building and measuring ``candidates`` will take here.
 
@@ -69,11 +77,12 @@ def predict(
         count, dim: descriptors (N, D).
         queries: held-out queries searched exactly.
         rate: multiplications a second, ``measure_rate()``.
+        exits: queries of each early exit; one index is measured with them.
     """
     width = max(c.width for c in candidates)
-    work = 2.0 * queries * count * dim  # exact search in the full space
+    work = 2.0 * (queries + sum(exits)) * count * dim  # exact search in the full space
     work += count * dim * width + (15.0 * min(count, 10_000) * dim * width if width < dim else 0)
-    seconds = work / rate
+    seconds = work / rate + sum(_SETTINGS * (each + 200) * _SEARCH_MS / 1e3 for each in exits)
     largest = 0.0
     for candidate in candidates:
         found = re.search(r"IVF(\d+)", candidate.factory)
@@ -124,3 +133,13 @@ def search_factor(target: Target) -> tuple[float, str]:
         f"predicted for {target.name}: {bits} of {_NEON_BITS} register bits times {clock:.0f} of "
         f"{JETSON_MHZ:.0f} MHz (1500 to 2200 by board and power mode), not measured on it"
     )
+
+
+def predicted_on(target: str, points: Sequence[OperatingPoint]) -> tuple[list[OperatingPoint], str]:
+    """Points with their times on the board ``target``, and how these are predicted; "" for none."""
+    factor, model = search_factor(load_target(target)) if target else (1.0, "")
+    times = (round(p.search_ms_p50 * factor, 4) if model else None for p in points)
+    return [
+        msgspec.structs.replace(p, predicted_ms_p50=time)
+        for p, time in zip(points, times, strict=True)
+    ], model

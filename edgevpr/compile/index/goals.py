@@ -85,6 +85,18 @@ def pick(points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None)
     return choose(reached, 0.0)
 
 
+def pick_near(
+    points: Sequence[OperatingPoint], goals: Goals, exact_r1: float | None
+) -> tuple[OperatingPoint, bool]:
+    """``pick`` and True; or, where it would raise, the best answers within the limit of time and
+    False."""
+    try:
+        return pick(points, goals, exact_r1), True
+    except UsageError:
+        fits = [p for p in points if _fits(p, goals)]
+        return choose(fits or points, 100.0), False
+
+
 def best(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     """The points that no other beats in time, agreement and memory together, by time."""
     kept: list[OperatingPoint] = []

@@ -127,8 +127,13 @@ def choose_queries(
     radius_m: float,
     seed: int,
     track: Track,
+    name: str = "exact.npy",
 ) -> tuple[HeldOut, str]:
-    """The queries to measure with and their exact answers; ``GalleryRecord.tuned_on``."""
+    """The queries to measure with and their exact answers; ``GalleryRecord.tuned_on``.
+
+    Args:
+        name: of the answers among the finished steps.
+    """
     rng = np.random.default_rng(seed)
     source = gallery if queries is None else queries
     if source.record.count == 0:
@@ -154,7 +159,7 @@ def choose_queries(
         gallery.descriptors,
         own=own,
         positives=good if any(len(found) for found in good) else None,
-        rows=np.load(resume.file("exact.npy", search), allow_pickle=False),
+        rows=np.load(resume.file(name, search), allow_pickle=False),
     )
     if queries is None:
         return held, "gallery"

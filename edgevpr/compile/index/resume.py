@@ -47,9 +47,13 @@ class ResumeFolder:
         """Path of the index of ``candidate``, whether or not it is there yet."""
         return self.folder / f"{_name(candidate)}.faiss"
 
-    def measured(self, candidate: IndexCandidate) -> list[OperatingPoint] | None:
-        """The operating points of ``candidate``; None where it was not finished."""
-        path = self.folder / f"{_name(candidate)}.json"
+    def measured(self, candidate: IndexCandidate, queries: str = "") -> list[OperatingPoint] | None:
+        """The operating points of ``candidate``; None where it was not finished.
+
+        Args:
+            queries: digest of the features it was measured with; "": those of the full path.
+        """
+        path = self._points(candidate, queries)
         if not path.exists() or not self.index(candidate).exists():
             return None
         try:
@@ -57,9 +61,14 @@ class ResumeFolder:
         except CorruptArtifactError:
             return None
 
-    def finish(self, candidate: IndexCandidate, points: list[OperatingPoint]) -> None:
-        """Keep ``points``: ``candidate`` is done."""
-        write_json(self.folder / f"{_name(candidate)}.json", Measured(points))
+    def finish(
+        self, candidate: IndexCandidate, points: list[OperatingPoint], queries: str = ""
+    ) -> None:
+        """Keep ``points``: ``candidate`` is done, measured with ``queries``."""
+        write_json(self._points(candidate, queries), Measured(points))
+
+    def _points(self, candidate: IndexCandidate, queries: str) -> Path:
+        return self.folder / f"{_name(candidate)}{queries and '-' + queries[:16]}.json"
 
     @property
     def has_indexes(self) -> bool:

@@ -9,11 +9,10 @@ full range 0.9978.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.compile.graph.signature import name_nodes, signature
+from edgevpr.compile.graph.signature import name_nodes, tensor_ends
 from edgevpr.compile.precision.choices import Method
 from edgevpr.compile.precision.qdq import release_bystanders
 from edgevpr.compile.precision.structure import int8_layers
@@ -30,7 +29,7 @@ _NAMES: dict[Method, str] = {"entropy": "Entropy", "max": "MinMax", "percentile"
 
 def to_int8_cpu(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     *,
     method: Method | None = None,
     track: Track = silent,
@@ -38,7 +37,7 @@ def to_int8_cpu(
     """The graph with Q/DQ pairs, and the names of its INT8 layers.
 
     Args:
-        images: (n, H, W, 3) uint8 calibration images.
+        images: (n, H, W, 3) uint8 calibration images; of a part, (n, ...) float32 states.
         method: how ranges are set; by percentile by default.
 
     Raises:
@@ -55,7 +54,7 @@ def to_int8_cpu(
 
 def quantize_cpu(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     layers: list[str],
     *,
     method: Method | None = None,
@@ -67,12 +66,12 @@ def quantize_cpu(
     16-bit sums of older x86 saturate.
 
     Args:
-        images: (n, H, W, 3) uint8 calibration images.
+        images: (n, H, W, 3) uint8 calibration images; of a part, (n, ...) float32 states.
         layers: names of Conv, MatMul, Gemm and Add nodes.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    name = signature(model).input
+    name = tensor_ends(model).input
     with scratch("edgevpr-int8-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))
@@ -97,7 +96,7 @@ def quantize_cpu(
         return onnx.load(str(target))
 
 
-def _calibration_reader(name: str, images: NDArray[np.uint8], track: Track) -> Any:
+def _calibration_reader(name: str, images: NDArray[Any], track: Track) -> Any:
     """ONNX Runtime's reader of calibration images, fed to the graph's input ``name`` one by one."""
     from onnxruntime.quantization import CalibrationDataReader
 
@@ -114,7 +113,7 @@ def _calibration_reader(name: str, images: NDArray[np.uint8], track: Track) -> A
         def set_range(self, start_index: int, end_index: int) -> None:
             self.left = end_index - start_index
 
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
             i = next(self.turns, None) if self.left > 0 else None
             self.left -= 1
             return None if i is None else {name: images[i : i + 1]}

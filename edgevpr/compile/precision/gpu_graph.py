@@ -4,6 +4,8 @@ NVIDIA's Model Optimizer (modelopt) does both on the CPU. Which nodes stay in FP
 INT8 is decided here, by ``edgevpr.compile.precision.structure``.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -23,21 +25,25 @@ FP16_LARGEST = 512.0
 FP16_IMAGES = 8
 
 
-def to_fp16(model: onnx.ModelProto, images: NDArray[np.uint8]) -> TypedGraph:
+def to_fp16(
+    model: onnx.ModelProto, images: NDArray[Any], *, extreme: NDArray[Any] | None = None
+) -> TypedGraph:
     """FP16 everywhere but in the islands and where activations are large.
 
     Args:
         images: (n, H, W, 3) uint8; the first few drive the search for large activations.
+        extreme: see ``kept_in_fp32``.
     """
-    kept = kept_in_fp32(model, images)
+    kept = kept_in_fp32(model, images, extreme)
     return TypedGraph(autocast(model, kept), model, kept, [])
 
 
 def to_int8(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     *,
     method: Method | None = None,
+    extreme: NDArray[Any] | None = None,
 ) -> TypedGraph:
     """INT8 Q/DQ around the layers worth it, FP16 elsewhere, islands in FP32.
 
@@ -47,6 +53,7 @@ def to_int8(
         images: (n, H, W, 3) uint8 calibration images.
         method: how ranges are set: by entropy (KL divergence, the default), the largest magnitude,
             or the 99.999th percentile.
+        extreme: see ``kept_in_fp32``.
 
     Raises:
         DataError: fewer than 8 images.
@@ -57,19 +64,24 @@ def to_int8(
     if layers:
         quantized = release_bystanders(quantize_gpu(model, images, layers, method=method), layers)
         quantized = onnx.shape_inference.infer_shapes(name_nodes(quantized))
-    kept = kept_in_fp32(model, images)
+    kept = kept_in_fp32(model, images, extreme)
     return TypedGraph(autocast(quantized, kept), quantized, kept, layers)
 
 
-def kept_in_fp32(model: onnx.ModelProto, images: NDArray[np.uint8]) -> dict[str, str]:
+def kept_in_fp32(
+    model: onnx.ModelProto, images: NDArray[Any], extreme: NDArray[Any] | None = None
+) -> dict[str, str]:
     """Name -> reason of every node that stays in FP32: by structure, or by what it computes.
 
     Args:
         images: (n, H, W, 3) uint8; the first few, and extreme ones, are run to see how large
-            activations get.
+            activations get. Of a part of a network, (n, ...) states that it reads.
+        extreme: what a part reads of extreme images; None: ``images`` are images.
     """
     kept = fp32_islands(model)
-    probes = np.concatenate([images[:FP16_IMAGES], extremes(*images.shape[1:3])])
+    if extreme is None:
+        extreme = extremes(*images.shape[1:3])
+    probes = np.concatenate([images[:FP16_IMAGES], extreme])
     peaks = activation_peaks(model, probes)
     for node in model.graph.node:
         peak = max((peaks.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.compile.graph.signature import name_nodes, signature
+from edgevpr.compile.graph.signature import name_nodes, tensor_ends
 from edgevpr.compile.precision.choices import Method
 from edgevpr.errors import NumericsError
 from edgevpr.files import scratch
@@ -26,7 +26,7 @@ from edgevpr.quiet import quiet
 
 def quantize_gpu(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     layers: list[str],
     *,
     method: Method | None = None,
@@ -34,10 +34,10 @@ def quantize_gpu(
     """Q/DQ around these nodes in an FP32 graph, as modelopt's quantizer leaves it.
 
     Args:
-        images: (n, H, W, 3) uint8 calibration images.
+        images: (n, H, W, 3) uint8 calibration images; of a part, (n, ...) float32 states.
         layers: names of Conv, MatMul, Gemm and Add nodes.
     """
-    ends = signature(model)
+    ends = tensor_ends(model)
     with scratch("edgevpr-int8-") as folder:
         source, target = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))

@@ -50,6 +50,11 @@ class GraphIndex:
         self.nodes = list(graph.node)
         self.producer = {name: node for node in graph.node for name in node.output if name}
         self.weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self.images = {
+            value.name
+            for value in graph.input
+            if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+        }
         values = [*graph.value_info, *graph.input, *graph.output]
         self.shapes = {
             value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
@@ -155,11 +160,14 @@ def int8_layers(model: onnx.ModelProto) -> list[WeightedLayer]:
 
 
 def reads_image(index: GraphIndex, layer: onnx.NodeProto) -> bool:
-    """Nothing with weights of its own lies between the graph's input and this layer."""
+    """Nothing with weights of its own lies between the image and this layer.
+
+    A part of a network that reads an earlier part's state reads no image.
+    """
     tensor = layer.input[0]
     while (node := index.producer.get(tensor)) is not None:
         inputs = index.data_inputs(node)
         if node.op_type not in (_PASS_ON | {"Mul", "Div"}) or len(inputs) != 1:
             return False
         tensor = inputs[0]
-    return True
+    return tensor in index.images

@@ -1,8 +1,8 @@
 """Typed graphs, and the check of the images that INT8 is calibrated with."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ class TypedGraph:
     int8_nodes: list[str]
 
 
-def check_calibration(images: NDArray[np.uint8] | None) -> None:
+def check_calibration(images: NDArray[Any] | None) -> None:
     """Raise DataError unless there are enough images to calibrate with."""
     found = 0 if images is None else len(images)
     if found < FEWEST:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.records import ProfileRow
+from edgevpr.profiles.configuration import EXIT
 from edgevpr.profiles.report.drawing import (
     INK,
     MUTED,
@@ -42,34 +44,97 @@ def recall_figure(rows: Sequence[ProfileRow]) -> Figure | None:
     axes.set_ylim(max(low - pad, -1), min(high + pad, 102))
     _widen(axes, times, [row.end_to_end_ms_p95 for row in shown])
     gap = (axes.get_ylim()[1] - axes.get_ylim()[0]) / 13
-    heights = spread([row.r1 or 0.0 for row in shown], gap)
-    for i, (row, height) in enumerate(zip(shown, heights, strict=True)):
-        colour = SERIES[i % len(SERIES)]
-        r1 = row.r1 or 0.0
-        axes.plot(
-            [row.end_to_end_ms_p50, row.end_to_end_ms_p95], [r1, r1], color=colour, linewidth=1.4
-        )
-        area = 36 * (1 + math.log10(max(row.bytes_per_image or 1, 1)))
-        axes.scatter([row.end_to_end_ms_p50], [r1], s=area, color=colour, zorder=3)
+    lines = exit_lines(shown)
+    heights = spread([line[-1].r1 or 0.0 for line in lines], gap)
+    # The names of the exits of the best bundle lie above its line, those of others below.
+    top = max((li for li in lines if len(li) > 1), key=lambda li: li[-1].r1 or 0.0, default=None)
+    for i, (line, height) in enumerate(zip(lines, heights, strict=True)):
+        colour, last = SERIES[i % len(SERIES)], line[-1]
+        _exits(axes, line, colour, above=line is top)
+        for row in line:
+            r1 = row.r1 or 0.0
+            ends = [row.end_to_end_ms_p50, row.end_to_end_ms_p95]
+            axes.plot(ends, [r1, r1], color=colour, linewidth=1.4)
+            area = 36 * (1 + math.log10(max(row.bytes_per_image or 1, 1)))
+            axes.scatter(ends[:1], [r1], s=area, color=colour, zorder=3)
         axes.annotate(
-            row.configuration + (f", {_bytes(row.bytes_per_image)}" if row.bytes_per_image else ""),
-            (row.end_to_end_ms_p95, r1),
-            xytext=(row.end_to_end_ms_p95, height),
+            _bundle_of(last)
+            + (f", {_bytes(last.bytes_per_image)}" if last.bytes_per_image else ""),
+            (last.end_to_end_ms_p95, last.r1 or 0.0),
+            xytext=(last.end_to_end_ms_p95, height),
             textcoords="data",
             va="center",
             fontsize=9,
             color=INK,
             annotation_clip=False,
-        ).set_x(row.end_to_end_ms_p95 * 1.04)
+        ).set_x(last.end_to_end_ms_p95 * 1.04)
     text = "; ".join(
         f"{r.configuration}: {r.r1:.1f} % at {r.end_to_end_ms_p50:.1f} ms" for r in shown
     )
     return Figure(
         to_svg(figure, "recall"),
         "Recall against latency. Up and to the left is better; a larger dot is an index with more "
-        "bytes per gallery image.",
+        "bytes per gallery image."
+        + (
+            " A line joins the exits of one bundle, less those that a faster exit equals."
+            if any(len(line) > 1 for line in lines)
+            else ""
+        ),
         f"R@1 against median end-to-end latency. {text}.",
     )
+
+
+def _exits(axes: Any, line: Sequence[ProfileRow], colour: str, *, above: bool) -> None:
+    """The Pareto line of a bundle's exits, and each exit's name at its dot."""
+    if len(line) < 2:
+        return
+    front = pareto_front(line)
+    ms, r1s = [row.end_to_end_ms_p50 for row in front], [row.r1 for row in front]
+    axes.plot(ms, r1s, color=colour, linewidth=1.8, alpha=0.6)
+    for row in line:
+        axes.annotate(
+            row.facts[EXIT],
+            (row.end_to_end_ms_p50, row.r1 or 0.0),
+            xytext=(0, 9 if above else -9),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=8.5,
+            color=colour,
+        )
+
+
+def _bundle_of(row: ProfileRow) -> str:
+    """Name of a row without its exit."""
+    exit = row.facts.get(EXIT, "")
+    return row.configuration.removesuffix(f"-{exit}") if exit else row.configuration
+
+
+def exit_lines(rows: Sequence[ProfileRow]) -> list[list[ProfileRow]]:
+    """Rows by bundle: the exits of one together, earliest first, any other row by itself.
+
+    ``edgevpr profile`` writes the exits of a bundle one after the other, "full" last.
+    """
+    lines: list[list[ProfileRow]] = []
+    base = None
+    for row in rows:
+        exit = row.facts.get(EXIT, "")
+        name = _bundle_of(row) if exit else None
+        if name is not None and name == base:
+            lines[-1].append(row)
+        else:
+            lines.append([row])
+        base = None if exit == FULL else name
+    return lines
+
+
+def pareto_front(rows: Sequence[ProfileRow]) -> list[ProfileRow]:
+    """Rows with a recall that none answers as fast and as rightly, by latency."""
+    front: list[ProfileRow] = []
+    for row in sorted(rows, key=lambda row: (row.end_to_end_ms_p50, -(row.r1 or 0.0))):
+        if row.r1 is not None and (not front or row.r1 > (front[-1].r1 or 0.0)):
+            front.append(row)
+    return front
 
 
 def stage_figure(rows: Sequence[ProfileRow]) -> Figure | None:

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from edgevpr import __version__
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.records import DeviceContext, ProfileRecord, ProfileRow
 from edgevpr.optional import require
 from edgevpr.printable import counted
+from edgevpr.profiles.configuration import EXIT
 from edgevpr.profiles.report.figures import recall_figure, stage_figure
 from edgevpr.profiles.report.page import Section, Table
 from edgevpr.profiles.stage_times import format_ms, summarize
@@ -103,7 +105,7 @@ def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
     rows = [row for record in records for row in record.rows]
     figures = [figure for figure in (recall_figure(rows), stage_figure(rows)) if figure]
     found = [
-        Section("Recall and latency", figures=figures),
+        Section("Recall and latency", figures=figures, text=exits_beaten(records)),
         Section("How it was measured", text=list(dict.fromkeys(how_measured(r) for r in records))),
         Section("Measured on", tables=[device_table(record.device) for record in records]),
         Section("All stages", tables=[stage_table(rows)]),
@@ -114,10 +116,44 @@ def standard_sections(records: Sequence[ProfileRecord]) -> list[Section]:
     return [s for s in found if s.figures or s.text or any(t.rows for t in s.tables)]
 
 
+def exits_beaten(records: Sequence[ProfileRecord]) -> list[str]:
+    """A sentence for each early exit that another network beats, measured on the same device with
+    as many queries: as fast and as right, or more. One, if none is beaten; none without both."""
+    said, compared = [], False
+    for record in records:
+        same = [
+            r for r in records if (r.device.name, r.queries) == (record.device.name, record.queries)
+        ]
+        others = [row for r in same for row in r.rows if EXIT not in row.facts]
+        for row in record.rows:
+            if row.facts.get(EXIT, FULL) == FULL or row.r1 is None:
+                continue
+            rivals = [o for o in others if o.r1 is not None]
+            compared |= bool(rivals)
+            better = [
+                o
+                for o in rivals
+                if o.end_to_end_ms_p50 <= row.end_to_end_ms_p50 and (o.r1 or 0.0) >= row.r1
+            ]
+            if better:
+                best = max(better, key=lambda o: o.r1 or 0.0)
+                said.append(
+                    f"{row.configuration} is beaten by {best.configuration}, a network without "
+                    f"exits: R@1 {best.r1:.1f} in {format_ms(best.end_to_end_ms_p50)} ms against "
+                    f"{row.r1:.1f} in {format_ms(row.end_to_end_ms_p50)} ms."
+                )
+    if compared and not said:
+        return ["No early exit is beaten by a network without exits, in time and R@1 together."]
+    return said
+
+
 def _precision_searches(records: Sequence[ProfileRecord]) -> list[Section]:
     from edgevpr.profiles.report.precision_search import search_figure, search_tables
 
     found = {name: e["auto"] for r in records for name, e in r.evidence.items() if "auto" in e}
+    for record in records:
+        for name, e in record.evidence.items():
+            found |= {f"{name}, {part}": d for part, d in e.get("auto_graphs", {}).items()}
     return [
         Section(
             f"How {name} came by its precisions",

@@ -1,8 +1,9 @@
-"""Contract of a bundle's ONNX graph, checked on its bytes before ONNX Runtime sees them.
+"""Contract of a bundle's ONNX graphs, checked on their bytes before ONNX Runtime sees them.
 
-One uint8 image in, one float32 descriptor out, fixed shapes, plain operators: no sub-graphs (Loop,
-If, Scan), functions, foreign operators or data outside the file. The protobuf is walked here, as a
-device has no onnx package; field numbers are those of onnx.proto3.
+One uint8 image in, one float32 descriptor out (of a bundle with early exits, one tensor in and one
+out), fixed shapes, plain operators: no sub-graphs (Loop, If, Scan), functions, foreign operators or
+data outside the file. The protobuf is walked here, as a device has no onnx package; field numbers
+are those of onnx.proto3.
 """
 
 from collections.abc import Iterator
@@ -14,21 +15,30 @@ from edgevpr.printable import counted
 
 #: ONNX's own operators, and ONNX Runtime's for quantized graphs.
 DOMAINS = ("", "ai.onnx", "com.microsoft")
-#: Most nodes of a graph, bytes of a name, and values of its input.
+#: Most nodes of a graph, bytes of a name, and values of its input or output.
 MOST_NODES, MOST_NAME, MOST_INPUT = 100_000, 4096, 1 << 28
-_UINT8, _FLOAT = 2, 1
+#: ONNX's element types, as far as graphs pass them on, in numpy's names.
+_TYPES = {1: "float32", 2: "uint8", 10: "float16"}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SUBGRAPHS = ("Loop", "If", "Scan", "SequenceMap")
 
 
 @dataclass(frozen=True)
 class GraphEnds:
-    """Input and output of a graph: names and shapes, (1, H, W, 3) and (1, d)."""
+    """Input and output of a graph: names, shapes and numpy's names of their types."""
 
     input: str
     output: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    input_type: str = "uint8"
+    output_type: str = "float32"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.input} {self.input_shape} {self.input_type} to {self.output} "
+            f"{self.output_shape} {self.output_type}"
+        )
 
 
 class _Malformed(ValueError):
@@ -46,11 +56,31 @@ def check_graph(data: bytes, path: Path) -> GraphEnds:
         CorruptArtifactError: it is no ONNX model, or breaks the contract.
     """
     try:
-        return _model(memoryview(data))
+        ends = _model(memoryview(data))
+        _check_image(ends)
+        return ends
     except _Malformed as error:
         raise CorruptArtifactError(
             f"found {path} {error}, expected an ONNX graph from one image (1, H, W, 3) uint8 to "
             "one descriptor (1, d) float32 of plain operators: run edgevpr compile MODEL again"
+        ) from None
+
+
+def check_part(data: bytes, path: Path) -> GraphEnds:
+    """Input and output of one of several graphs that are run one after another.
+
+    Args:
+        data, path: as of ``check_graph``.
+
+    Raises:
+        CorruptArtifactError: it is no ONNX model, or breaks the contract.
+    """
+    try:
+        return _model(memoryview(data))
+    except _Malformed as error:
+        raise CorruptArtifactError(
+            f"found {path} {error}, expected an ONNX graph from one tensor to one tensor, both of "
+            "fixed shapes, of plain operators: run edgevpr compile MODEL again"
         ) from None
 
 
@@ -92,16 +122,33 @@ def _graph(data: memoryview) -> GraphEnds:
         inputs[0],
         outputs[0],
     )
-    pixels = 1
-    for side in input_shape:
-        pixels *= max(side, 1)
-    image = len(input_shape) == 4 and input_shape[0] == 1 and input_shape[3] == 3
-    if input_type != _UINT8 or not image or min(input_shape) < 1 or pixels > MOST_INPUT:
-        raise _Malformed(f"with the input {input_shape} of ONNX type {input_type}")
-    row = len(output_shape) == 2 and output_shape[0] == 1 and output_shape[1] >= 1
-    if output_type != _FLOAT or not row:
-        raise _Malformed(f"with the output {output_shape} of ONNX type {output_type}")
-    return GraphEnds(input_name, output_name, input_shape, output_shape)
+    for what, kind, shape in (
+        ("input", input_type, input_shape),
+        ("output", output_type, output_shape),
+    ):
+        values = 1
+        for side in shape:
+            values *= max(side, 1)
+        if kind not in _TYPES or not shape or min(shape) < 1 or values > MOST_INPUT:
+            raise _Malformed(f"with the {what} {shape} of ONNX type {kind}")
+    return GraphEnds(
+        input_name,
+        output_name,
+        input_shape,
+        output_shape,
+        _TYPES[input_type],
+        _TYPES[output_type],
+    )
+
+
+def _check_image(ends: GraphEnds) -> None:
+    """Raise unless a graph is from an image to a descriptor."""
+    shape = ends.input_shape
+    if ends.input_type != "uint8" or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+        raise _Malformed(f"with the input {shape} of {ends.input_type}")
+    shape = ends.output_shape
+    if ends.output_type != "float32" or len(shape) != 2 or shape[0] != 1:
+        raise _Malformed(f"with the output {shape} of {ends.output_type}")
 
 
 def _check_node(data: memoryview) -> None:

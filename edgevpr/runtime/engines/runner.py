@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.errors import ArtifactVersionError, CorruptArtifactError, TargetError
-from edgevpr.optional import require
+from edgevpr.errors import CorruptArtifactError, TargetError
 from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_graph
+from edgevpr.runtime.engines.onnx_session import onnx_device, onnx_session
 
 
 class Runner(Protocol):
@@ -20,6 +20,8 @@ class Runner(Protocol):
 
     #: engine and device in words, for reports.
     device: str
+    #: early exits, earliest first, and "full" last; none of a network with one way through it.
+    exits: tuple[str, ...]
 
     def __enter__(self) -> "Runner": ...
 
@@ -33,7 +35,22 @@ class Runner(Protocol):
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, H, W, 3) uint8 RGB, contiguous -> (B, d) float32, L2-normalized.
 
-        Rows of the result belong to the caller. A runner may work on one image at a time.
+        Rows of the result belong to the caller. A runner may work on one image at a time; one
+        with exits goes the whole path.
+        """
+
+
+class AnytimeRunner(Runner, Protocol):
+    """A runner with early exits; what it has computed of a frame is kept for a deeper exit."""
+
+    def start(self, images: NDArray[np.uint8]) -> None:
+        """A new frame: (1, H, W, 3) uint8 RGB. Nothing runs yet."""
+
+    def at(self, exit: str) -> NDArray[np.float32]:
+        """(1, d) descriptor of the frame started last at one of ``exits``, L2-normalized.
+
+        Only what no exit of this frame has computed before is computed. The row belongs to the
+        caller.
         """
 
 
@@ -54,22 +71,10 @@ class OnnxRunner:
         data = _read(model) if data is None else data
         #: names and shapes of the graph's input and output.
         self.ends = check_graph(data, model)
-        ort = require("onnxruntime", extra="compile")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class of its own for each failure
-            first = str(error).strip().splitlines()[0]
-            raise ArtifactVersionError(
-                f"found {model}, which ONNX Runtime {ort.__version__} cannot load ({first}), "
-                "expected a graph that it knows: run pip install --upgrade onnxruntime, or "
-                "edgevpr compile MODEL again on this machine"
-            ) from error
+        self._session = onnx_session(data, model, threads)
         self._names = [self.ends.output]
-        self.device = f"ONNX Runtime {ort.__version__}, CPU, {threads or 'all'} threads"
+        self.device = onnx_device(threads)
+        self.exits: tuple[str, ...] = ()
 
     def __enter__(self) -> "OnnxRunner":
         return self
@@ -86,6 +91,10 @@ class OnnxRunner:
 
 
 def _onnx(bundle: Artifact, record: BundleRecord, threads: int) -> Runner:
+    if record.exits:
+        from edgevpr.runtime.engines.anytime_onnx import AnytimeOnnxRunner
+
+        return AnytimeOnnxRunner(bundle, record, threads=threads)
     graph = bundle.path / "model.onnx"
     runner = OnnxRunner(graph, threads=threads, data=bundle.bytes("model.onnx"))
     size = record.preprocess
@@ -94,10 +103,8 @@ def _onnx(bundle: Artifact, record: BundleRecord, threads: int) -> Runner:
     )
     if runner.ends != expected:
         raise CorruptArtifactError(
-            f"found {graph} from {runner.ends.input} {runner.ends.input_shape} to "
-            f"{runner.ends.output} {runner.ends.output_shape}, expected {expected.input} "
-            f"{expected.input_shape} to {expected.output} {expected.output_shape}, as in its "
-            "bundle.json: run edgevpr compile MODEL again"
+            f"found {graph} from {runner.ends}, expected from {expected}, as in its bundle.json: "
+            "run edgevpr compile MODEL again"
         )
     return runner
 

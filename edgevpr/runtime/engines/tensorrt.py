@@ -1,62 +1,66 @@
 """Runner of TensorRT 8.6 to 11 and TensorRT-RTX engines through pycuda.
 
 One owner thread, the device's primary context, buffers allocated once: a context per thread, or
-a second one beside PyTorch's, can hang. After a warm-up, copies and engine are one CUDA graph
-where the engine allows it; TensorRT-RTX records its own.
+a second one beside PyTorch's, can hang. After a warm-up, copies and engines are one CUDA graph
+where the engines allow it; TensorRT-RTX records its own.
 """
 
-import hashlib
-import importlib
+import math
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.artifacts.manifest import Artifact
-from edgevpr.artifacts.records import BundleRecord, EngineSidecar
-from edgevpr.artifacts.trust import check_engine_trusted
-from edgevpr.device.targets import this_board
-from edgevpr.errors import CorruptArtifactError, EngineMissingError, ResourceError, TargetError
+from edgevpr.artifacts.records import BundleRecord, EngineSidecar, GraphRecord
+from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
 from edgevpr.printable import shell_word
 from edgevpr.runtime.engines import rtx_cache
 from edgevpr.runtime.engines.cuda_buffer import Buffer, is_integrated
 from edgevpr.runtime.engines.cuda_graph import CudaGraph
 from edgevpr.runtime.engines.cuda_graph import record as record_graph
-
-#: module, and how it is installed.
-_LIBRARIES = {
-    "tensorrt": (
-        "tensorrt",
-        "on a Jetson install python3-libnvinfer with apt and pycuda with pip install "
-        "'edgevpr[jetson]', on a PC run pip install 'edgevpr[cuda]'",
-    ),
-    "tensorrt-rtx": ("tensorrt_rtx", "run pip install 'edgevpr[rtx]' pycuda"),
-}
-
-
-#: The way out without a GPU.
-_ON_CPU = "edgevpr compile MODEL --target cpu"
+from edgevpr.runtime.engines.engine_choice import (
+    ON_CPU,
+    engine_here,
+    first_line,
+    load_libraries,
+)
+from edgevpr.runtime.engines.graph_paths import (
+    DESCRIPTOR,
+    IMAGES,
+    GraphPaths,
+    Kept,
+    Step,
+)
 
 #: CU_STREAM_NON_BLOCKING: work of other libraries on the default stream does not wait for ours.
 _NON_BLOCKING = 1
 
 
 class TensorRTRunner:
-    """An engine of a bundle on the first CUDA device; a ``with`` block, owned by its thread.
+    """The engines of a bundle on the first CUDA device; a ``with`` block, owned by its thread.
+
+    A bundle with early exits has an engine for each graph. What passes between them stays on the
+    GPU, in buffers allocated once, and every way from the frame, or from a shallower exit, to an
+    exit is a CUDA graph of its own.
 
     Raises:
         TargetError: no library, no GPU, or no engine for this GPU and TensorRT version; the GPU
             fails while it runs.
-        CorruptArtifactError: the engine file is not the one its sidecar describes.
+        CorruptArtifactError: an engine file is not the one its sidecar describes.
         ResourceError: the GPU's memory is full.
     """
 
     def __init__(self, bundle: Artifact, record: BundleRecord) -> None:
         self._bundle, self._record = bundle, record
+        self._paths = GraphPaths.of(bundle, record)
+        self.exits = tuple(self._paths.ways) if record.exits else ()
         self._trt, self._cuda = load_libraries(record.runtime, bundle.path)
         self.device = f"{record.runtime} {self._trt.__version__}"
         self._owner: int | None = None
@@ -64,30 +68,39 @@ class TensorRTRunner:
     def __enter__(self) -> "TensorRTRunner":
         cuda, trt = self._cuda, self._trt
         gpu = cuda.Device(0)
-        sidecar, plan = _engine_here(self._bundle, self._record, trt, gpu)
+        found = [
+            (graph, *engine_here(self._bundle, self._record, trt, gpu, graph))
+            for graph in self._paths.graphs
+        ]
         self.device = f"{self._record.runtime} {trt.__version__}, {gpu.name()}"
-        if sidecar.precision != self._record.precision:
-            # The board refused the bundle's own precision: figures name the one that ran.
-            self.device += f", {sidecar.precision} engine"
-        if sidecar.dla is not None:
-            self.device += f", DLA {sidecar.dla}"
+        for graph, sidecar, _ in found:
+            # The board refused the graph's own precision: figures name the one that ran.
+            other = f", {sidecar.precision} engine"
+            if sidecar.precision != graph.precision and other not in self.device:
+                self.device += other
+        for dla in sorted({sidecar.dla for _, sidecar, _ in found if sidecar.dla is not None}):
+            self.device += f", DLA {dla}"
         self._owner = threading.get_ident()
-        #: runtime, engine, context: each must outlive the one after it.
+        #: runtime, engines, contexts: each must outlive those after it.
         self._keep: list[Any] = []
-        self._buffers: dict[str, Buffer] = {}
+        self._contexts: dict[str, Any] = {}
+        self._ends: dict[int, Buffer] = {}
+        self._between: list[Any] = []
+        self._kept = Kept(self._paths)
         self._stream: Any = None
-        self._graph: CudaGraph | None = None
-        self._cache: tuple[Any, Path] | None = None
+        #: by exit and the first step to run.
+        self._graphs: dict[tuple[str, int], CudaGraph] = {}
+        self._caches: list[tuple[Any, Path]] = []
         self._cuda_context = gpu.retain_primary_context()
         self._cuda_context.push()
         try:
-            self._load(sidecar, plan, gpu)
-            self._record_graph()
+            self._load(found, gpu)
+            self._record_graphs()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             if isinstance(error, cuda.MemoryError):
                 raise ResourceError(
-                    f"found no memory left on {self.device} ({_first_line(error)}), expected room "
+                    f"found no memory left on {self.device} ({first_line(error)}), expected room "
                     f"for {self._bundle.path}: close other programs that use the GPU"
                 ) from error
             if isinstance(error, cuda.Error):
@@ -95,43 +108,79 @@ class TensorRTRunner:
             raise
         return self
 
-    def _load(self, sidecar: EngineSidecar, plan: bytes, gpu: Any) -> None:
-        cuda, trt, record = self._cuda, self._trt, self._record
-        path = self._bundle.path / "engines" / sidecar.engine
+    def _load(self, found: list[tuple[GraphRecord, EngineSidecar, bytes]], gpu: Any) -> None:
+        cuda, trt = self._cuda, self._trt
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         self._keep.append(runtime)
-        if sidecar.dla is not None:
-            runtime.DLA_core = sidecar.dla
-        engine = runtime.deserialize_cuda_engine(plan)
-        self._keep.append(engine)
-        context = self._context(engine, sidecar, gpu) if engine is not None else None
-        if context is None:
-            raise TargetError(
-                f"found {path} refused by {self.device}, whose message stands above, expected an "
-                f"engine built for it: run edgevpr build {shell_word(self._bundle.path)} on this "
-                "machine"
-            )
-        self._keep.append(context)
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        if sorted(names) != sorted([record.input, record.output]):
-            raise CorruptArtifactError(
-                f"found {path} with the tensors {', '.join(names)}, expected {record.input} and "
-                f"{record.output}: run edgevpr build {shell_word(self._bundle.path)} again"
-            )
+        engines = []
+        for _, sidecar, plan in found:
+            if sidecar.dla is not None:
+                runtime.DLA_core = sidecar.dla
+            engine = runtime.deserialize_cuda_engine(plan)
+            if engine is None:
+                raise self._refused(sidecar)
+            self._keep.append(engine)
+            engines.append(engine)
+        for (graph, sidecar, _), engine in zip(found, engines, strict=True):
+            context = self._context(engine, sidecar, gpu)
+            if context is None:
+                raise self._refused(sidecar)
+            self._keep.append(context)
+            self._contexts[graph.file] = context
+            self._check_tensors(engine, sidecar, graph)
         self._stream = cuda.Stream(_NON_BLOCKING)
-        mapped = is_integrated(cuda, gpu)
-        expected = {record.input: trt.DataType.UINT8, record.output: trt.DataType.FLOAT}
-        for name in names:
-            shape, found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
-            if found != expected[name] or min(shape) < 1:
+        addresses = self._allocate(is_integrated(cuda, gpu))
+        for step in (step for way in self._paths.ways.values() for step in way):
+            context = self._contexts[step.graph.file]
+            context.set_tensor_address(step.graph.input, addresses[step.reads])
+            context.set_tensor_address(step.graph.output, addresses[step.writes])
+
+    def _check_tensors(self, engine: Any, sidecar: EngineSidecar, graph: GraphRecord) -> None:
+        """Raise unless an engine takes and gives what its graph does."""
+        path, trt = self._bundle.path / "engines" / sidecar.engine, self._trt
+        types = {
+            "uint8": trt.DataType.UINT8,
+            "float16": trt.DataType.HALF,
+            "float32": trt.DataType.FLOAT,
+        }
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        if sorted(names) != sorted([graph.input, graph.output]):
+            raise CorruptArtifactError(
+                f"found {path} with the tensors {', '.join(names)}, expected {graph.input} and "
+                f"{graph.output}: run edgevpr build {shell_word(self._bundle.path)} again"
+            )
+        for name, shape, kind in (
+            (graph.input, graph.input_shape, graph.input_type),
+            (graph.output, graph.output_shape, graph.output_type),
+        ):
+            found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+            expected = tuple(shape), types[kind]
+            if found != expected:
                 raise CorruptArtifactError(
-                    f"found {path} with the tensor {name} of {found} {shape}, expected "
-                    f"{expected[name]} of a fixed shape: run edgevpr compile MODEL again, then "
-                    f"edgevpr build {shell_word(self._bundle.path)}"
+                    f"found {path} with the tensor {name} of {found[1]} {found[0]}, expected "
+                    f"{expected[1]} {expected[0]}: run edgevpr compile MODEL again, then edgevpr "
+                    f"build {shell_word(self._bundle.path)}"
                 )
-            dtype = np.uint8 if name == record.input else np.float32
-            self._buffers[name] = buffer = Buffer(cuda, shape, dtype, mapped)
-            context.set_tensor_address(name, buffer.address)
+
+    def _allocate(self, mapped: bool) -> list[int]:
+        """Addresses of all buffers: host memory with a GPU side at both ends, else the GPU's."""
+        addresses = []
+        for number, each in enumerate(self._paths.buffers):
+            if number in (IMAGES, DESCRIPTOR):
+                self._ends[number] = buffer = Buffer(self._cuda, each.shape, each.type, mapped)
+                addresses.append(buffer.address)
+            else:
+                size = math.prod(each.shape) * np.dtype(each.type).itemsize
+                self._between.append(self._cuda.mem_alloc(size))
+                addresses.append(int(self._between[-1]))
+        return addresses
+
+    def _refused(self, sidecar: EngineSidecar) -> TargetError:
+        return TargetError(
+            f"found {self._bundle.path / 'engines' / sidecar.engine} refused by {self.device}, "
+            "whose message stands above, expected an engine built for it: run edgevpr build "
+            f"{shell_word(self._bundle.path)} on this machine"
+        )
 
     def _context(self, engine: Any, sidecar: EngineSidecar, gpu: Any) -> Any:
         """The execution context; TensorRT-RTX keeps kernels and records a CUDA graph."""
@@ -141,19 +190,40 @@ class TensorRTRunner:
         config = engine.create_runtime_config()
         config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         path = rtx_cache.cache_path(sidecar.sha256, trt.__version__, f"{gpu.name()} {sidecar.sm}")
-        self._cache = rtx_cache.load(config, path), path
+        self._caches.append((rtx_cache.load(config, path), path))
         return engine.create_execution_context(config)
 
-    def _record_graph(self) -> None:
-        """Run once, so that everything lazy is loaded, and then record copies and engine."""
-        self._buffers[self._record.input].host.fill(0)
-        self._run()
-        if self._cache is not None:
+    def _record_graphs(self) -> None:
+        """Run every way once, so that everything lazy is loaded, then record copies and engines."""
+        self._ends[IMAGES].host.fill(0)
+        for exit, way in self._paths.ways.items():
+            self._kept.forget()
+            self._run(exit, way)
+        if self._caches:
             # Now, not at the end: a robot ends by losing its power.
-            rtx_cache.save(*self._cache)
-        else:
-            self._graph = record_graph(int(self._stream.handle), self._enqueue)
-            self.device += ", CUDA graph" if self._graph else ", no CUDA graph"
+            for cache in self._caches:
+                rtx_cache.save(*cache)
+            return
+        handle = int(self._stream.handle)
+        begins = sorted(self._begins())
+        for exit, first in begins:
+            steps = self._paths.ways[exit][first:]
+            if graph := record_graph(handle, partial(self._enqueue, steps)):
+                self._graphs[exit, first] = graph
+        recorded = f"{len(self._graphs)} CUDA graphs" if self.exits else "CUDA graph"
+        self.device += f", {recorded}" if self._graphs else ", no CUDA graph"
+
+    def _begins(self) -> set[tuple[str, int]]:
+        """Every exit from the frame on, and from each shallower exit on: its first step."""
+        found = set()
+        for number, (exit, way) in enumerate(self._paths.ways.items()):
+            for before in [(), *list(self._paths.ways.values())[:number]]:
+                self._kept.forget()
+                for step in before:
+                    self._kept.ran(step)
+                found.add((exit, self._kept.first(way)))
+        self._kept.forget()
+        return found
 
     def __exit__(
         self,
@@ -166,165 +236,78 @@ class TensorRTRunner:
             traceback.clear_frames(error.__traceback__)
             error = error.__cause__ or error.__context__
         # In reverse order of making; each is freed with its last reference.
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-        self._cache = None
+        for graph in self._graphs.values():
+            graph.close()
+        self._graphs = {}
+        self._caches, self._contexts = [], {}
         while self._keep:
             self._keep.pop()
-        self._buffers = {}
+        self._between, self._ends = [], {}
         self._stream = None
         self._cuda_context.pop()
         self._cuda_context = None
         self._owner = None
 
+    def start(self, images: NDArray[np.uint8]) -> None:
+        """A new frame, (1, H, W, 3) uint8 RGB."""
+        self._check_owner()
+        np.copyto(self._ends[IMAGES].host, images)
+        self._kept.forget()
+
+    def at(self, exit: str) -> NDArray[np.float32]:
+        """(1, d) descriptor of the frame at an exit; what is there of it already is not redone."""
+        self._check_owner()
+        try:
+            self._run(exit, self._paths.ways[exit])
+        except self._cuda.Error as error:
+            raise self._failed(error) from error
+        return np.array(self._ends[DESCRIPTOR].host)
+
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, H, W, 3) uint8 RGB -> (B, d) float32, one image at a time."""
-        if threading.get_ident() != self._owner:
-            raise RuntimeError("a TensorRT runner is used by the thread that entered it")
+        """(B, H, W, 3) uint8 RGB -> (B, d) float32, one image at a time, the whole path."""
+        self._check_owner()
         rows = np.empty((len(images), self._record.output_dim), np.float32)
-        input_ = self._buffers[self._record.input].host[0]
-        output = self._buffers[self._record.output].host.reshape(-1)
-        for image, row in zip(images, rows, strict=True):
-            np.copyto(input_, image)
-            try:
-                self._run()
-            except self._cuda.Error as error:
-                raise self._failed(error) from error
-            np.copyto(row, output)
+        for number in range(len(images)):
+            self.start(images[number : number + 1])
+            rows[number] = self.at(WHOLE)[0]
         return rows
 
-    def _run(self) -> None:
-        """From the input's host buffer to the output's; the GPU uses both until this returns."""
-        if self._graph is not None:
-            done = self._graph.launch(int(self._stream.handle))
+    def _check_owner(self) -> None:
+        if threading.get_ident() != self._owner:
+            raise RuntimeError("a TensorRT runner is used by the thread that entered it")
+
+    def _run(self, exit: str, way: tuple[Step, ...]) -> None:
+        """What is missing of a way; the GPU uses both host buffers until this returns."""
+        first = self._kept.first(way)
+        if first == len(way):
+            return
+        graph = self._graphs.get((exit, first))
+        if graph is not None:
+            done = graph.launch(int(self._stream.handle))
         else:
-            done = self._enqueue()
+            done = self._enqueue(way[first:])
         if not done:
             raise TargetError(
                 f"found that {self.device} could not run the engine, its message stands above, "
                 f"expected it to: run edgevpr build {shell_word(self._bundle.path)} again"
             )
         self._stream.synchronize()
+        for step in way[first:]:
+            self._kept.ran(step)
 
-    def _enqueue(self) -> bool:
-        context = self._keep[2]
-        self._buffers[self._record.input].to_gpu(self._stream)
-        if not context.execute_async_v3(int(self._stream.handle)):
-            return False
-        self._buffers[self._record.output].to_host(self._stream)
+    def _enqueue(self, steps: tuple[Step, ...]) -> bool:
+        if steps[0].reads == IMAGES:
+            self._ends[IMAGES].to_gpu(self._stream)
+        for step in steps:
+            context = self._contexts[step.graph.file]
+            if not context.execute_async_v3(int(self._stream.handle)):
+                return False
+        self._ends[DESCRIPTOR].to_host(self._stream)
         return True
 
     def _failed(self, error: BaseException) -> TargetError:
         return TargetError(
-            f"found that {self.device} failed ({_first_line(error)}), expected it to run: start "
+            f"found that {self.device} failed ({first_line(error)}), expected it to run: start "
             "again; if it fails again, look at dmesg for the GPU's own message, or use a bundle "
-            f"of {_ON_CPU}"
+            f"of {ON_CPU}"
         )
-
-
-def load_libraries(runtime: str, bundle: Path) -> tuple[ModuleType, Any]:
-    """The TensorRT module and ``pycuda.driver``, initialized, with at least one GPU.
-
-    Raises:
-        TargetError: says which is missing, how to get it, and what runs here instead.
-    """
-    fallback = f"or use a bundle of {_ON_CPU}"
-    name, install = _LIBRARIES[runtime]
-    found: list[Any] = []
-    for module in (name, "pycuda.driver"):
-        try:
-            found.append(importlib.import_module(module))
-        except (ImportError, OSError) as error:  # OSError: a library of the driver is missing
-            raise TargetError(
-                f"found no {module} that can be imported ({_first_line(error)}), expected "
-                f"{runtime} and pycuda for {bundle}: {install}, {fallback}"
-            ) from error
-    trt, cuda = found
-    try:
-        cuda.init()
-        count = cuda.Device.count()
-    except Exception as error:  # pycuda's errors derive from Exception alone
-        raise TargetError(
-            f"found that CUDA does not start here ({_first_line(error)}), expected an NVIDIA GPU "
-            f"for {bundle}: run it on the device it was built for, {fallback}"
-        ) from error
-    if count == 0:
-        raise TargetError(
-            f"found no NVIDIA GPU in this machine, expected one for {bundle}: run it on the "
-            f"device it was built for, {fallback}"
-        )
-    return trt, cuda
-
-
-def check_engine(bundle: Artifact, record: BundleRecord) -> None:
-    """Raise EngineMissingError if a bundle has no engine for this machine; loads nothing.
-
-    Raises:
-        TargetError: this machine has no TensorRT or no GPU.
-    """
-    trt, cuda = load_libraries(record.runtime, bundle.path)
-    _engine_here(bundle, record, trt, cuda.Device(0))
-
-
-def _engine_here(
-    bundle: Artifact, record: BundleRecord, trt: ModuleType, gpu: Any
-) -> tuple[EngineSidecar, bytes]:
-    major, minor = gpu.compute_capability()
-    return choose_engine(bundle, record, trt.__version__, f"sm_{major}{minor}", this_board())
-
-
-def choose_engine(
-    bundle: Artifact, record: BundleRecord, version: str, sm: str, board: str = ""
-) -> tuple[EngineSidecar, bytes]:
-    """The engine of a bundle for this TensorRT version, GPU and board, its content checked.
-
-    Engines are not portable between GPU generations, TensorRT builds or Jetson boards: the sidecar
-    says what an engine is for, before TensorRT reads it. The bytes returned are those hashed.
-
-    Args:
-        board: device profile of this Jetson, the empty string on other machines.
-
-    Raises:
-        EngineMissingError: none fits.
-        CorruptArtifactError: one fits but is not the file, or not of the graph, it claims, or no
-            trusted key has signed it.
-    """
-    again = f"run edgevpr build {shell_word(bundle.path)} on this machine"
-    there = []
-    for name in record.engines:
-        stem = Path(name).name.removesuffix(".engine")
-        sidecar = bundle.read(f"engines/{stem}.json", EngineSidecar)
-        there.append(_place(sidecar.runtime, sidecar.version, sidecar.sm, sidecar.target))
-        if (sidecar.runtime, sidecar.version, sidecar.sm) != (record.runtime, version, sm):
-            continue
-        if sidecar.target not in ("", board):
-            continue
-        path = bundle.file(f"engines/{stem}.engine")
-        plan = bundle.bytes(f"engines/{stem}.engine")
-        changed = hashlib.sha256(plan).hexdigest() != sidecar.sha256
-        if changed or sidecar.engine != path.name:
-            raise CorruptArtifactError(
-                f"found {path} changed since it was built, expected the engine its sidecar "
-                f"describes: {again}"
-            )
-        if sidecar.graph_sha256 != record.graph_sha256:
-            raise CorruptArtifactError(
-                f"found {path} built from another graph, expected that of "
-                f"{bundle.path / 'model.onnx'}: {again}"
-            )
-        check_engine_trusted(bundle, stem)
-        return sidecar, plan
-    raise EngineMissingError(
-        f"found {'engines for ' + ', '.join(there) if there else 'no engine yet'} in "
-        f"{bundle.path}, expected one for {_place(record.runtime, version, sm, board)}: {again}, "
-        f"or use a bundle of {_ON_CPU}"
-    )
-
-
-def _place(runtime: str, version: str, sm: str, board: str) -> str:
-    return f"{runtime} {version} on {sm}{f' of a {board}' if board else ''}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

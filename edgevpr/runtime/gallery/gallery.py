@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgevpr.artifacts.folder import identity, settled
 from edgevpr.artifacts.gallery_files import ADDED_INDEX, INDEX, GalleryFiles
 from edgevpr.artifacts.manifest import Artifact
-from edgevpr.artifacts.records import BundleRecord
+from edgevpr.artifacts.records import BundleRecord, GalleryExit
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import (
     ArtifactError,
@@ -69,12 +69,15 @@ class Gallery:
             ArtifactError,
             self.live,
         )
-        self.parameters = self.record.chosen.parameters if parameters is None else parameters
+        self._given = parameters is not None
+        self._chosen = self.record.chosen.parameters if parameters is None else parameters
+        self.parameters = self._chosen
         self.projection = Projection.of_gallery(self.artifact, self.record)
         self._index = self._read_index(files.index_file, INDEX, self.record.count)
         files.check_index(self._index.ntotal, self._index.d)
         self._set_parameters(self._index)
         added = self._read_added(files)
+        self._added_is_alike = added is not None and _alike(added, self._index)
         self._parts = Parts(self._index, added, self.live)
         self._changed = added is not None or not self.live.all()
         self._positions: Positions | None = None
@@ -86,7 +89,7 @@ class Gallery:
             return None
         added = self._read_index(files.added_index_file, ADDED_INDEX, self.generation.added)
         files.check_added_index(added.ntotal, added.d)
-        if type(innermost(added)) is type(innermost(self._index)):
+        if _alike(added, self._index):
             self._set_parameters(added)
         return added
 
@@ -142,6 +145,32 @@ class Gallery:
                 f"{self.record.dim}, as in {here}: use a bundle and a gallery made from the same "
                 "networks"
             )
+
+    def exit_record(self, exit: str, model_digest: str) -> GalleryExit | None:
+        """What ``edgevpr index`` found for an early exit of a network; None: nothing."""
+        for each in self.record.exits:
+            if (each.name, each.model_digest) == (exit, model_digest):
+                return each
+        return None
+
+    def parameters_at(self, exit: str, model_digest: str) -> str:
+        """FAISS parameter string to search with for an exit: its own, or as without exits."""
+        found = None if self._given else self.exit_record(exit, model_digest)
+        return self._chosen if found is None else found.chosen.parameters
+
+    def use(self, parameters: str) -> None:
+        """Search with these FAISS parameters from now on.
+
+        Raises:
+            UsageError: FAISS does not know them.
+        """
+        if parameters == self.parameters:
+            return
+        self.parameters = parameters
+        self._set_parameters(self._index)
+        if self._added_is_alike:
+            self._set_parameters(self._parts.added)
+        self._parts.forget_parameters(self._near[1] if self._near else [])
 
     def search(
         self,
@@ -217,3 +246,8 @@ class Gallery:
                 f"{self.record.factory} ({problem}), expected a string such as "
                 f"{self.record.chosen.parameters!r}: correct `parameters` or leave it out"
             )
+
+
+def _alike(added: Any, index: Any) -> bool:
+    """Whether the parameters of an index are those of what was added beside it, too."""
+    return type(innermost(added)) is type(innermost(index))

@@ -30,6 +30,16 @@ class Parts:
             for index, start in zip(self._indexes, starts, strict=False)
         ]
 
+    @property
+    def added(self) -> Any:
+        """The index beside the map's."""
+        return self._indexes[1]
+
+    def forget_parameters(self, others: list[Selection]) -> None:
+        """The indexes have been set anew: so must be what selections took over from them."""
+        for selection in [*self._everything, *others]:
+            selection.forget_parameters()
+
     def search(
         self, vectors: NDArray[np.float32], k: int, among: list[Selection] | None = None
     ) -> Found:

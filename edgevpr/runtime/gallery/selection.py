@@ -34,6 +34,7 @@ class Selection:
         faiss = _faiss()
 
         self._index, self._mask = index, mask
+        self._parameters: dict[tuple[int, bool], Any] = {}
         self.count = int(mask.sum())
         self._few: tuple[NDArray[np.int64], Any] | None = None
         store = store_of(index)
@@ -45,7 +46,6 @@ class Selection:
         self._bits = np.packbits(mask, bitorder="little")
         self._selector = faiss.IDSelectorBitmap(self._bits)
         self._takes_selectors = takes_selectors(index)
-        self._parameters: dict[tuple[int, bool], Any] = {}
 
     def search(self, vectors: NDArray[np.float32], k: int) -> Found:
         """(B, k) scores and rows among the allowed, best first; -1 where there are fewer."""
@@ -64,6 +64,10 @@ class Selection:
         if (found[1][:, -1] < 0).any():  # the lists probed hold too few of them
             found = self._selected(vectors, wanted, True)
         return _padded(found, k)
+
+    def forget_parameters(self) -> None:
+        """The index's search parameters were changed."""
+        self._parameters = {}
 
     def _selected(self, vectors: NDArray[np.float32], k: int, every: bool) -> Found:
         parameters = self._parameters.get((k, every))

@@ -59,10 +59,11 @@ class JsonLinesFile(_LinesFile):
         return msgspec.json.encode(answer) + b"\n"
 
 
-#: Columns of a CSV file of answers; the last is empty where a frame was read.
+#: Columns of a CSV file of answers; "error" is empty where a frame was read, "exit" where the
+#: bundle has no early exits.
 CSV_COLUMNS = (
     "frame", "source", "time", "place", "lat", "lon", "score", "confidence", "known",
-    "frame_age_ms", "total_ms", "error",
+    "frame_age_ms", "total_ms", "error", "exit",
 )  # fmt: skip
 
 
@@ -78,6 +79,8 @@ class CsvFile(_LinesFile):
         else:
             fields = {name: getattr(answer, name) for name in CSV_COLUMNS[3:10]}
             fields["total_ms"] = answer.ms.total
+            if isinstance(answer.exit, str):
+                fields["exit"] = answer.exit
         common = {"frame": answer.frame, "source": answer.source, "time": answer.time}
         row = common | fields
         return self._row(["" if row.get(name) is None else row[name] for name in CSV_COLUMNS])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgevpr.runtime.answers import Answer, FrameError
@@ -128,6 +129,9 @@ class RosMessages:
                 "search_ms": answer.ms.search,
                 "total_ms": answer.ms.total,
             }
+            for name, value in (("exit", answer.exit), ("late", answer.late)):
+                if value is not msgspec.UNSET:
+                    values[name] = value
         pair = self._types("diagnostic_msgs/msg/KeyValue")
         status = self._types("diagnostic_msgs/msg/DiagnosticStatus")(
             level=self._octet(level),

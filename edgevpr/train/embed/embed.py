@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
@@ -24,8 +25,8 @@ from edgevpr.train.embed.staging import (
     working,
     write_features,
 )
+from edgevpr.train.embed.through_exits import ThroughExits, load_through
 from edgevpr.train.images import Images, InOrder, loader
-from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
 
 #: Rows after which a run notes how far it has come.
@@ -33,7 +34,7 @@ _NOTE_EVERY = 2048
 
 
 def describe_images(
-    network: Network,
+    network: Network | ThroughExits,
     preprocess: Preprocess,
     root: Path,
     table: ImageTable,
@@ -95,6 +96,7 @@ def embed(
     batch_size: int = 64,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
+    exit: str = "",
     left_out: list[LeftOut] | None = None,
     track: Track = silent,
 ) -> FeaturesRecord | None:
@@ -106,6 +108,7 @@ def embed(
     Args:
         shard: (i, n): describe the i-th of n equal parts, i from 0. Processes on one or several
             machines with one file system take a part each; the last to finish writes ``out``.
+        exit: early exit of the network to describe them by; "": its full path.
         left_out: gets the images, rows and folders that cannot be used, from the last to finish;
             None: they are errors.
 
@@ -114,12 +117,14 @@ def embed(
 
     Raises:
         ResourceError: another process describes the same part into ``out``, or other images.
+        UsageError: the network does not have this exit.
     """
-    network, about, opened = load_model(model)
+    network, about, opened = load_through(model, exit)
+    exit = "" if exit == FULL else exit
     table = read_images(images, left_out)
     number, shards = shard
     staging = out.absolute().with_name(f".{out.name}.partial")
-    descriptors = open_staging(staging, plan_of(opened, images, table, shards))
+    descriptors = open_staging(staging, plan_of(opened, images, table, shards, exit))
     stops = [len(table) * i // shards for i in range(shards + 1)]
     start, stop = stops[number : number + 2]
     done = staging / f"done-{number}.json"
@@ -153,7 +158,15 @@ def embed(
         if not mine or not _all_done(staging, stops[1:]):
             return None
         return write_features(
-            staging, out, table, opened, images, left_out, batch_size=batch_size, shards=shards
+            staging,
+            out,
+            table,
+            opened,
+            images,
+            left_out,
+            exit=exit,
+            batch_size=batch_size,
+            shards=shards,
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.folder import open_artifact
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images
@@ -33,8 +33,8 @@ from edgevpr.train.embed.staging import (
     working,
     write_features,
 )
+from edgevpr.train.embed.through_exits import ThroughExits, load_through
 from edgevpr.train.images import Images
-from edgevpr.train.networks.model import load_model
 from edgevpr.train.networks.network import Network, best_device
 
 #: Batches after which finished rows are noted on disk.
@@ -44,14 +44,16 @@ _NOTE_EVERY = 32
 class Describer:
     """A worker: batches of paths in, descriptors out; the network is loaded once."""
 
-    def __init__(self, model: str, images: str, digest: str, skip_unreadable: bool) -> None:
-        self.skip_unreadable = skip_unreadable
+    def __init__(
+        self, model: str, images: str, digest: str, skip_unreadable: bool, exit: str = ""
+    ) -> None:
+        self.skip_unreadable, self.exit = skip_unreadable, exit
         self.model, self.root, self.digest = Path(model), Path(images), digest
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Network, Preprocess]:
+    def _loaded(self) -> tuple[Network | ThroughExits, Preprocess]:
         # With the first batch: what a constructor raises, Ray reports as a worker that died.
-        network, about, opened = load_model(self.model)
+        network, about, opened = load_through(self.model, self.exit)
         if opened.digest != self.digest:
             raise DataError(
                 f"found another model at {self.model} on a worker, expected the same on all "
@@ -84,6 +86,7 @@ def embed_on_cluster(
     *,
     cluster: str,
     batch_size: int = 64,
+    exit: str = "",
     left_out: list[LeftOut] | None = None,
     track: Track = silent,
 ) -> FeaturesRecord:
@@ -95,6 +98,7 @@ def embed_on_cluster(
     Args:
         cluster: address of its head, ``auto`` for the one this machine belongs to, ``local`` for
             workers on this machine alone.
+        exit: early exit of the network to describe them by; "": its full path.
         left_out: gets the images, rows and folders that cannot be used; None: they are errors.
 
     Raises:
@@ -102,15 +106,16 @@ def embed_on_cluster(
         NumericsError: the network gave NaN or infinity; names the image.
     """
     ray = connect(cluster)
-    opened = open_artifact(model, "model")
+    _, _, opened = load_through(model, exit)
+    exit = "" if exit == FULL else exit
     table = read_images(images, left_out)
     staging = out.absolute().with_name(f".{out.name}.cluster")
-    descriptors = open_staging(staging, plan_of(opened, images, table))
+    descriptors = open_staging(staging, plan_of(opened, images, table, exit=exit))
     with working(staging):
         done = _read_done(staging, len(table))
         todo = np.flatnonzero(~done)
         skip = left_out is not None
-        described = _describe(ray, opened, images, table, todo, batch_size, skip, track)
+        described = _describe(ray, opened, images, table, todo, batch_size, skip, exit, track)
         for number, (rows, values) in enumerate(described):
             descriptors[rows] = values
             done[rows] = True
@@ -118,7 +123,15 @@ def embed_on_cluster(
                 _note(staging, descriptors, done)
         _note(staging, descriptors, done)
         return write_features(
-            staging, out, table, opened, images, left_out, batch_size=batch_size, cluster=cluster
+            staging,
+            out,
+            table,
+            opened,
+            images,
+            left_out,
+            exit=exit,
+            batch_size=batch_size,
+            cluster=cluster,
         )
 
 
@@ -130,6 +143,7 @@ def _describe(
     rows: NDArray[np.int64],
     batch_size: int,
     skip_unreadable: bool,
+    exit: str,
     track: Track,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
     """(B,) rows and their (B, D) descriptors, in whatever order the workers answer."""
@@ -146,6 +160,7 @@ def _describe(
             str(images.resolve()),
             model.digest,
             skip_unreadable,
+            exit,
         ),
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),

@@ -40,9 +40,12 @@ class EmbedPlan(msgspec.Struct, frozen=True):
     count: int
     dim: int
     shards: int
+    exit: str = ""
 
 
-def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -> EmbedPlan:
+def plan_of(
+    model: Artifact, images: Path, table: ImageTable, shards: int = 1, exit: str = ""
+) -> EmbedPlan:
     """The plan of describing the images of ``table`` below ``images`` with ``model``."""
     return EmbedPlan(
         model_digest=model.digest,
@@ -53,6 +56,7 @@ def plan_of(model: Artifact, images: Path, table: ImageTable, shards: int = 1) -
         count=len(table),
         dim=model.read("model.json", ModelRecord).dim,
         shards=shards,
+        exit=exit,
     )
 
 
@@ -153,6 +157,8 @@ def write_features(
     model: Artifact,
     images: Path,
     left_out: list[LeftOut] | None = None,
+    *,
+    exit: str = "",
     **config: Any,
 ) -> FeaturesRecord:
     """Make the finished descriptors of ``folder`` the features artifact at ``out``.
@@ -162,6 +168,7 @@ def write_features(
     Args:
         left_out: gets the images that could not be read, whose descriptors are all zero; None:
             they are errors.
+        exit: early exit of the model that described them.
 
     Raises:
         DataError: no image could be read, or some could not and ``left_out`` is None.
@@ -194,6 +201,7 @@ def write_features(
         preprocess=about.preprocess,
         source=str(images),
         role=about.role,
+        exit=exit,
         config={"model": str(model.path), "images": str(images), **config},
     )
     with alone(folder.parent):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_split
 from edgevpr.data.protocols import open_protocol
@@ -23,6 +24,16 @@ from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
 from edgevpr.retrieval.recall import Recall, hits, recall_at
+
+
+@dataclass(frozen=True)
+class ExitRecall:
+    """Recall of queries described through one early exit, against the same database."""
+
+    exit: str
+    #: multiply-adds as a share of the full path's.
+    share: float
+    recall: Recall
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Evaluated:
     positives: Sequence[NDArray[np.int64]]
     query_descriptors: NDArray[np.float16]
     gallery_descriptors: NDArray[np.float16]
+    #: of a model with early exits, earliest first; everything else here is of its full path.
+    exits: Sequence[ExitRecall] = ()
 
     def to_csv(self) -> str:
         """A line a query: its image, the best answer, and at which rank the first positive is."""
@@ -94,7 +107,8 @@ def evaluate(
     """R@K of ``data/queries`` against ``data/database``.
 
     Args:
-        model: describes the queries and, without ``features``, the database too (symmetric).
+        model: describes the queries and, without ``features``, the database too (symmetric). Of
+            one with early exits each is measured, against the database by the full path.
         features: the gallery network's features of the database (asymmetric); must be of the
             model's descriptor space.
         protocol: reads and checks the data as this protocol, whose rule for positives replaces
@@ -102,13 +116,16 @@ def evaluate(
 
     Raises:
         SpaceMismatchError: model and features belong to different gallery networks.
-        UsageError: a query network without ``features``, or an unknown protocol.
+        UsageError: a query network without ``features``, an unknown protocol, or ``features``
+            described by an early exit.
         DataError: the counts are not the protocol's, or the features are of other images.
         MissingExtraError: torch, timm or safetensors is not installed.
     """
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
+    from edgevpr.train.anytime.store import load_anytime
     from edgevpr.train.embed.embed import describe_images
+    from edgevpr.train.embed.through_exits import ThroughExits
     from edgevpr.train.networks.model import load_model
 
     network, about, opened = load_model(model)
@@ -125,9 +142,12 @@ def evaluate(
             f"found a query network at {model}, expected the database's descriptors by the "
             "gallery network too: pass `features`, the folder that edgevpr embed wrote of it"
         )
-    q = describe_images(
-        network, about.preprocess, root, queries, batch_size=batch_size, track=track
+    names = [each.name for each in about.exits]
+    through = ThroughExits(load_anytime(model)[0], [*names, FULL]) if names else network
+    described = describe_images(
+        through, about.preprocess, root, queries, batch_size=batch_size, track=track
     )
+    *by_exit, q = np.split(described, len(names) + 1, axis=1)
     if features is None:
         g = describe_images(
             network, about.preprocess, root, database, batch_size=batch_size, track=track
@@ -135,6 +155,7 @@ def evaluate(
     else:
         stored = Features(features)
         check_same_space(opened.space, str(model), stored.space, str(features))
+        check_full_path(stored.record, features)
         g = stored.descriptors
         database, good = _as_stored(stored, database, good, features)
     similarity, rows = exact_search(q, g, 20)
@@ -148,6 +169,14 @@ def evaluate(
         positives=good,
         query_descriptors=q,
         gallery_descriptors=g,
+        exits=tuple(
+            ExitRecall(
+                each.name,
+                each.share,
+                recall_at(exact_search(found, g, 20)[1], good, database=len(database)),
+            )
+            for each, found in zip(about.exits, by_exit, strict=True)
+        ),
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_images
 from edgevpr.errors import DataError, UsageError
@@ -121,6 +121,7 @@ def explain_networks(
     if not models:
         raise UsageError("found no model, expected one or more: pass a model artifact")
     stored = Features(features)
+    check_full_path(stored.record, features)
     table = read_images(images)
     if table.paths != stored.table.paths:
         raise DataError(

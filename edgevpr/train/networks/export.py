@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from edgevpr.errors import NumericsError
 from edgevpr.preprocess import Preprocess
 from edgevpr.train.networks.model import load_model
-from edgevpr.train.networks.network import Network
 
 #: largest absolute difference between torch and ONNX Runtime that an export may show.
 PARITY = 1e-4
@@ -23,7 +22,7 @@ PARITY = 1e-4
 class Deployed(nn.Module):
     """(1, H, W, 3) uint8 RGB -> (1, D) descriptor: normalization and final L2 norm inside."""
 
-    def __init__(self, network: Network, preprocess: Preprocess) -> None:
+    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         self.network = network
         std = torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255
@@ -31,10 +30,13 @@ class Deployed(nn.Module):
         self.register_buffer("shift", -torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255 / std)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.permute(0, 3, 1, 2).float()
-        x = x * self.get_buffer("scale") + self.get_buffer("shift")
-        descriptor: Tensor = self.network(x)
+        descriptor: Tensor = self.network(self.normalize(images))
         return descriptor
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) normalized."""
+        x = images.permute(0, 3, 1, 2).float()
+        return x * self.get_buffer("scale") + self.get_buffer("shift")
 
 
 def export_onnx(model: Path, out: Path) -> float:
@@ -54,18 +56,7 @@ def export_onnx(model: Path, out: Path) -> float:
     rng = np.random.default_rng(0)
     example = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            deployed,
-            (example,),
-            dynamo=True,
-            opset_version=20,
-            input_names=["images"],
-            output_names=["descriptor"],
-            verbose=False,
-        )
-        assert program is not None
-        program.save(str(out), external_data=False)
+    write_onnx(deployed, example, out, "images", "descriptor")
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     worst = 0.0
     for _ in range(4):
@@ -80,6 +71,22 @@ def export_onnx(model: Path, out: Path) -> float:
             f"most {PARITY:.0e}: report the backbone's name, its operators export wrongly"
         )
     return worst
+
+
+def write_onnx(module: nn.Module, example: Tensor, out: Path, given: str, gives: str) -> None:
+    """Export a module with one tensor in and one out: opset 20, the example's static shape."""
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=20,
+            input_names=[given],
+            output_names=[gives],
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(out), external_data=False)
 
 
 @contextlib.contextmanager

@@ -67,9 +67,9 @@ def save_model(
             write_atomic(folder / "metrics.csv", metrics_csv.encode())
 
 
-def load_model(path: Path) -> tuple[Network, ModelRecord, Artifact]:
+def load_model(path: Path, *, verify: bool = True) -> tuple[Network, ModelRecord, Artifact]:
     """Open a model artifact and rebuild its network in evaluation mode, on the CPU."""
-    opened = open_artifact(path, "model")
+    opened = open_artifact(path, "model", verify=verify)
     record = opened.read("model.json", ModelRecord)
     size = (record.preprocess.height, record.preprocess.width)
     network = Network(Architecture.from_dict(record.architecture), size)

@@ -138,6 +138,8 @@ def test_prediction_grows_with_the_work() -> None:
     many = predict([*one, IndexCandidate(256, "Flat")], 200_000, 12288, 1000, rate=5e10)
     assert many.seconds > 1.5 * few.seconds
     assert predict(one, 100_000, 12288, 1000, rate=1e11).seconds < few.seconds
+    exits = predict(one, 100_000, 12288, 1000, rate=5e10, exits=[1000, 1000])
+    assert few.seconds + 2 * 2e12 * 1.2288 / 5e10 < exits.seconds < 3 * few.seconds
 
 
 def test_times_on_a_board_are_called_predicted() -> None:

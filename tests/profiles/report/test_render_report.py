@@ -18,11 +18,18 @@ from edgevpr.artifacts.manifest import write_json
 from edgevpr.artifacts.records import ProfileRecord, ProfileRow
 from edgevpr.cli.main import run
 from edgevpr.profiles.report.drawing import spread
-from edgevpr.profiles.report.figures import curves_figure, recall_figure, stage_figure
+from edgevpr.profiles.report.figures import (
+    curves_figure,
+    exit_lines,
+    pareto_front,
+    recall_figure,
+    stage_figure,
+)
 from edgevpr.profiles.report.page import Section, Strip, Table
 from edgevpr.profiles.report.pictures import picture
 from edgevpr.profiles.report.render_report import (
     closing_table,
+    exits_beaten,
     how_measured,
     render_report,
     report_from_records,
@@ -260,3 +267,62 @@ def test_report_of_two_folders_of_one_name(
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len({each["configuration"] for each in rows}) == 4
     assert f"query-ivfpq ({profiles[1]})" in [each["configuration"] for each in rows]
+
+
+def through(row: Callable[..., ProfileRow], name: str, exit: str, **made: float) -> ProfileRow:
+    found = row(f"{name}-{exit}", **made)
+    return msgspec.structs.replace(found, facts={**found.facts, "exit": exit})
+
+
+@pytest.fixture
+def anytime(row: Callable[..., ProfileRow], record: ProfileRecord) -> ProfileRecord:
+    """Exits of a bundle, of which L6 is slower than L8 and no better; then with exact search."""
+    exits = {"L4": (2.0, 80.0), "L6": (4.0, 86.0), "L8": (3.5, 87.0), "full": (6.0, 92.0)}
+    rows = [
+        through(row, name, exit, engine_ms=ms, r1=r1 + more)
+        for name, more in (("b", 0.0), ("b-exact", 1.0))
+        for exit, (ms, r1) in exits.items()
+    ]
+    return msgspec.structs.replace(record, rows=rows)
+
+
+def test_one_line_for_the_exits_of_a_bundle(
+    row: Callable[..., ProfileRow], anytime: ProfileRecord
+) -> None:
+    """Other networks, other searches and the same bundle in another profile have their own."""
+    static = row("small", engine_ms=1.0)
+    lines = exit_lines([static, *anytime.rows, *anytime.rows[:4], static])
+    assert [len(line) for line in lines] == [1, 4, 4, 4, 1]
+    assert [r.configuration for r in pareto_front(lines[1])] == ["b-L4", "b-L8", "b-full"]
+    unlabelled = msgspec.structs.replace(anytime.rows[1], r1=None)
+    assert pareto_front([unlabelled]) == []
+    figure = recall_figure([static, *anytime.rows])
+    assert figure is not None
+    assert "A line joins the exits" in figure.caption
+    only = recall_figure([static])
+    assert only is not None
+    assert "A line joins" not in only.caption
+
+
+def test_the_report_says_which_exits_are_beaten(
+    row: Callable[..., ProfileRow], anytime: ProfileRecord
+) -> None:
+    """By a network without exits, on the same device with as many queries; the full path is none
+    of the exits."""
+
+    def said(static: ProfileRow, **change: object) -> list[str]:
+        other = msgspec.structs.replace(anytime, rows=[static], **change)
+        return exits_beaten([anytime, other])
+
+    assert exits_beaten([anytime]) == []
+    slow = said(row("slow", engine_ms=50.0, r1=95.0))
+    assert slow == ["No early exit is beaten by a network without exits, in time and R@1 together."]
+    better = said(row("small", engine_ms=1.0, r1=86.5))
+    assert [line.split(" is ")[0] for line in better] == ["b-L4", "b-L6", "b-exact-L4"]
+    assert "beaten by small" in better[0]
+    assert "R@1 86.5" in better[0]
+    assert said(row("small", engine_ms=1.0, r1=86.5), queries=7) == []
+    page = report_from_records(
+        [anytime, msgspec.structs.replace(anytime, rows=[row("slow", engine_ms=50.0)])]
+    )
+    assert "No early exit is beaten" in page

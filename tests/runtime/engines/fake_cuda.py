@@ -11,6 +11,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,23 @@ def network(images: np.ndarray) -> np.ndarray:
     """(1, SIDE, SIDE, 3) uint8 -> (1, DIM) float32."""
     colours = images.reshape(-1, 3).astype(np.float32).mean(axis=0) * 2
     return np.tile(colours, DIM // 3)[None].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an engine computes, from one tensor to one: names, shapes, numpy types."""
+
+    input: tuple[str, tuple[int, ...], str]
+    output: tuple[str, tuple[int, ...], str]
+    function: Callable[[np.ndarray], np.ndarray]
+
+
+#: by the engine's bytes.
+STAGES = {
+    ENGINE: Stage(
+        ("images", (1, SIDE, SIDE, 3), "uint8"), ("descriptor", (1, DIM), "float32"), network
+    )
+}
 
 
 class Gpu:
@@ -256,9 +274,9 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
             return True
 
     class Execution(Thing):
-        def __init__(self, config: Config | None) -> None:
+        def __init__(self, config: Config | None, stage: Stage) -> None:
             super().__init__(gpu, "context")
-            self.config = config
+            self.config, self.stage = config, stage
             self.addresses: dict[str, int] = {}
 
         def set_tensor_address(self, name: str, address: int) -> bool:
@@ -272,16 +290,25 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
                 return False
             if self.config is not None and self.config.cache is not None:
                 self.config.cache.held = b"kernels of this engine"
-            source = gpu.memory[self.addresses["images"]]
-            target = gpu.memory[self.addresses["descriptor"]]
-            stream.add(lambda: np.copyto(target, network(source).reshape(-1).view(np.uint8)))
+            stage = self.stage  # what waits on the stream keeps no context alive
+            name_in, shape, kind = stage.input
+            source = gpu.memory[self.addresses[name_in]]
+            target = gpu.memory[self.addresses[stage.output[0]]]
+
+            def compute() -> None:
+                given = source.view(kind).reshape(shape)
+                made = stage.function(given).astype(stage.output[2])
+                np.copyto(target, np.ascontiguousarray(made).reshape(-1).view(np.uint8))
+
+            stream.add(compute)
             return True
 
     class Engine(Thing):
         num_io_tensors = 2
 
-        def __init__(self) -> None:
+        def __init__(self, stage: Stage) -> None:
             super().__init__(gpu, "engine")
+            self.stage = stage
 
         def create_runtime_config(self) -> Config:
             return Config()
@@ -289,17 +316,20 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
         def create_execution_context(self, config: Config | None = None) -> Execution:
             if config is not None:
                 assert config.cuda_graph_strategy == 1
-            return Execution(config)
+            return Execution(config, self.stage)
 
         def get_tensor_name(self, i: int) -> str:
-            other = "logits" if gpu.broken == "names" else "descriptor"
-            return ("images", other)[i]
+            other = "logits" if gpu.broken == "names" else self.stage.output[0]
+            return (self.stage.input[0], other)[i]
 
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return (1, SIDE, SIDE, 3) if name == "images" else (1, DIM)
+            return self._end(name)[1]
 
         def get_tensor_dtype(self, name: str) -> str:
-            return "uint8" if name == "images" else "float"
+            return {"uint8": "uint8", "float16": "half", "float32": "float"}[self._end(name)[2]]
+
+        def _end(self, name: str) -> tuple[str, tuple[int, ...], str]:
+            return self.stage.input if name == self.stage.input[0] else self.stage.output
 
     class Runtime(Thing):
         DLA_core = -1
@@ -308,12 +338,11 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
             super().__init__(gpu, "runtime")
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine:
-            assert plan == ENGINE
-            return Engine()
+            return Engine(STAGES[plan])
 
     trt.__version__ = version
     trt.Logger, trt.Runtime, trt.Config, trt.Cache = Logger, Runtime, Config, Cache
     trt.Engine, trt.Execution = Engine, Execution
-    trt.DataType = SimpleNamespace(UINT8="uint8", FLOAT="float")
+    trt.DataType = SimpleNamespace(UINT8="uint8", HALF="half", FLOAT="float")
     trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE=1)
     return trt

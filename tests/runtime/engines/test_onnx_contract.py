@@ -77,7 +77,7 @@ def with_function() -> bytes:
         (with_function, "functions"),
         (lambda: saved(graph_of([helper.make_node("F", ["a"], ["b"], domain="mine")])), "'mine'"),
         (lambda: saved(graph_of(inputs=())), "0 inputs"),
-        (lambda: saved(graph_of(inputs=(("i", FLOAT, [1, 8, 6, 3]),))), "of ONNX type 1"),
+        (lambda: saved(graph_of(inputs=(("i", FLOAT, [1, 8, 6, 3]),))), "of float32"),
         (lambda: saved(graph_of(inputs=(("i", UINT8, [1, "h", 6, 3]),))), "input"),
         (lambda: saved(graph_of(inputs=(("i", UINT8, [1, 1 << 20, 1 << 20, 3]),))), "input"),
         (lambda: saved(graph_of(outputs=(("o", FLOAT, [2, 4]),))), "output"),

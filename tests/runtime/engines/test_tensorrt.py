@@ -14,7 +14,7 @@ from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar
 from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
 from edgevpr.runtime import Gallery, Localizer, LocalizerThread
-from edgevpr.runtime.engines import cuda_graph, tensorrt
+from edgevpr.runtime.engines import cuda_graph, engine_choice, tensorrt
 from edgevpr.runtime.engines.tensorrt import TensorRTRunner
 
 from ..build import World, frame, place_image, write_bundle
@@ -28,7 +28,7 @@ Make = Callable[..., tuple[TensorRTRunner, Gpu]]
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A runner on a new fake GPU."""
     monkeypatch.setenv("EDGEVPR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tensorrt, "this_board", lambda: "")
+    monkeypatch.setattr(engine_choice, "this_board", lambda: "")
 
     def new(runtime: str = "tensorrt", **gpu_options: Any) -> tuple[TensorRTRunner, Gpu]:
         gpu = Gpu(**gpu_options)

@@ -6,7 +6,7 @@
     timm_features  any timm model
 """
 
-from edgevpr.train.networks.backbones.dinov2 import DINOv2, DINOv2Features
+from edgevpr.train.networks.backbones.dinov2 import DINOv2, DINOv2Features, DINOv2Stem
 from edgevpr.train.networks.backbones.timm_features import TimmFeatures
 
-__all__ = ["DINOv2", "DINOv2Features", "TimmFeatures"]
+__all__ = ["DINOv2", "DINOv2Features", "DINOv2Stem", "TimmFeatures"]

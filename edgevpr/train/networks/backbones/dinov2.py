@@ -83,7 +83,50 @@ class _Block(nn.Module):
         return out
 
 
-class DINOv2(nn.Module):
+class _Embedding(nn.Module):
+    """Patches and their positions: what comes before the blocks."""
+
+    patch_embed: _PatchEmbed
+    cls_token: nn.Parameter
+    pos_embed: nn.Parameter
+    patch_size: int
+    embed_dim: int
+    #: patches a side that the position embedding was trained for.
+    side: int
+    interpolate_antialias: bool
+    interpolate_offset: float
+
+    def prepare_tokens(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 1 + h w, C): patches embedded, with their positions.
+
+        Raises:
+            UsageError: a side that is no multiple of the patch size.
+        """
+        check_sides(x.shape[2], x.shape[3], self.patch_size)
+        rows, columns = x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
+        tokens = self.patch_embed(x)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
+        return tokens + self.positions(rows, columns).to(tokens.dtype)
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """(1, 1 + rows columns, C) position embedding, resampled bicubically where needed."""
+        if rows == columns == self.side:
+            return self.pos_embed
+        grid = self.pos_embed[:, 1:].float().reshape(1, self.side, self.side, self.embed_dim)
+        offset = self.interpolate_offset
+        grid = nn.functional.interpolate(
+            grid.permute(0, 3, 1, 2),
+            scale_factor=((rows + offset) / self.side, (columns + offset) / self.side),
+            mode="bicubic",
+            antialias=self.interpolate_antialias,
+        )
+        if grid.shape[2:] != (rows, columns):
+            raise RuntimeError(f"positions of {tuple(grid.shape[2:])}, not {(rows, columns)}")
+        patches = grid.permute(0, 2, 3, 1).flatten(1, 2)
+        return torch.cat([self.pos_embed[:, :1].float(), patches], 1)
+
+
+class DINOv2(_Embedding):
     """(B, 3, H, W) normalized images -> tokens, the class token first.
 
     Args:
@@ -122,35 +165,6 @@ class DINOv2(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
 
-    def prepare_tokens(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 1 + h w, C): patches embedded, with their positions.
-
-        Raises:
-            UsageError: a side that is no multiple of the patch size.
-        """
-        check_sides(x.shape[2], x.shape[3], self.patch_size)
-        rows, columns = x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
-        tokens = self.patch_embed(x)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
-        return tokens + self.positions(rows, columns).to(tokens.dtype)
-
-    def positions(self, rows: int, columns: int) -> Tensor:
-        """(1, 1 + rows columns, C) position embedding, resampled bicubically where needed."""
-        if rows == columns == self.side:
-            return self.pos_embed
-        grid = self.pos_embed[:, 1:].float().reshape(1, self.side, self.side, self.embed_dim)
-        offset = self.interpolate_offset
-        grid = nn.functional.interpolate(
-            grid.permute(0, 3, 1, 2),
-            scale_factor=((rows + offset) / self.side, (columns + offset) / self.side),
-            mode="bicubic",
-            antialias=self.interpolate_antialias,
-        )
-        if grid.shape[2:] != (rows, columns):
-            raise RuntimeError(f"positions of {tuple(grid.shape[2:])}, not {(rows, columns)}")
-        patches = grid.permute(0, 2, 3, 1).flatten(1, 2)
-        return torch.cat([self.pos_embed[:, :1].float(), patches], 1)
-
     def forward(self, x: Tensor, norm: bool = True) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + h w, C) tokens of the last block, normed or not."""
         tokens = self.prepare_tokens(x)
@@ -167,6 +181,25 @@ class DINOv2(nn.Module):
             "x_norm_patchtokens": normed[:, 1:],
             "x_prenorm": tokens,
         }
+
+
+class DINOv2Stem(_Embedding):
+    """(B, 3, H, W) normalized images -> (B, 1 + h w, C) tokens that the first block reads.
+
+    Holds the network's own parameters of this part, and nothing else of it.
+    """
+
+    def __init__(self, network: DINOv2) -> None:
+        super().__init__()
+        self.patch_embed = network.patch_embed
+        self.cls_token, self.pos_embed = network.cls_token, network.pos_embed
+        self.patch_size, self.embed_dim = network.patch_size, network.embed_dim
+        self.side = network.side
+        self.interpolate_antialias = network.interpolate_antialias
+        self.interpolate_offset = network.interpolate_offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.prepare_tokens(x)
 
 
 class DINOv2Features(nn.Module):
