@@ -294,7 +294,10 @@ class BundleRecord(msgspec.Struct, frozen=True):
 
     Beside it: ``model.onnx``; ``golden_inputs.npy`` (n, H, W, 3) uint8 and
     ``golden_descriptors.npy`` (n, d) float32 from the FP32 network; ``recipe.json`` for targets
-    whose engine is built on the device; ``engines/``.
+    whose engine is built on the device; ``engines/``. With ``exits``: ``graphs/``, and
+    ``golden_exits.npy`` (E, n, d) float32 of the exits but "full", in their order; ``model.onnx``
+    only where "full" runs it. Where it does not, ``graph_sha256`` is that of the hex digests of
+    ``graphs``, one after the other.
     """
 
     target: str

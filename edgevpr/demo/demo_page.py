@@ -195,7 +195,8 @@ def _targets(out: Path) -> Section:
         engine = ", ".join(record.engines) or (
             "built on the board" if record.runtime == "tensorrt" else "none: runs the graph"
         )
-        size = (folder / "model.onnx").stat().st_size
+        graphs = {file for exit in record.exits for file in exit.graphs} or {"model.onnx"}
+        size = sum((folder / file).stat().st_size for file in graphs)
         rows.append([
             folder.name, record.target, record.precision, str(record.output_dim),
             f"{size / 1e6:.1f}", engine,

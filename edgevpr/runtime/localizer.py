@@ -18,7 +18,7 @@ from edgevpr.retrieval.exact import SEARCH_DEPTH
 from edgevpr.runtime.answers import Answer, FrameError, Match, StageTimes
 from edgevpr.runtime.check_arguments import Color, NearLike, as_near, check_image
 from edgevpr.runtime.engines.runner import AnytimeRunner, Runner
-from edgevpr.runtime.exits.plan import ExitPlan
+from edgevpr.runtime.exits.exit_plan import ExitPlan
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import Judge
 from edgevpr.runtime.matches import distinct_places, match_at

@@ -15,7 +15,7 @@ from edgevpr.artifacts.records import BundleRecord
 from edgevpr.errors import UsageError
 from edgevpr.runtime.check_arguments import NearLike
 from edgevpr.runtime.engines.runner import runner_from_bundle
-from edgevpr.runtime.exits.plan import Notify, plan_exits
+from edgevpr.runtime.exits.exit_plan import Notify, plan_exits
 from edgevpr.runtime.gallery.gallery import Gallery
 from edgevpr.runtime.judge import judge_for
 from edgevpr.runtime.localizer import Localizer

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from edgevpr.artifacts.exit_contract import WHOLE
 from edgevpr.option import Option
-from edgevpr.runtime.exits.plan import Notify
+from edgevpr.runtime.exits.exit_plan import Notify
 from edgevpr.runtime.localizer import Localizer
 from edgevpr.runtime.open import open_localizer
 from edgevpr.runtime.sequence import MAX_SPEED

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.parity import Parity, check_finite, compare
 from edgevpr.errors import NumericsError
-from edgevpr.runtime.engines.runner import Runner, runner_from_bundle
+from edgevpr.runtime.engines.runner import AnytimeRunner, Runner, runner_from_bundle
 from edgevpr.timing import percentiles, time_turns
 
 #: Rounds that count at most, and seconds after which none is begun.
@@ -107,17 +107,9 @@ def _early(
     return found
 
 
-class _Anytime(Runner, Protocol):
-    """A runner of a bundle with early exits."""
-
-    def start(self, images: NDArray[np.uint8]) -> None: ...
-
-    def at(self, exit: str) -> NDArray[np.float32]: ...
-
-
 def _answer(runner: Runner, image: NDArray[np.uint8], name: str, _: int) -> NDArray[np.float32]:
     """(1, d) descriptor of one image by an early exit."""
-    anytime = cast("_Anytime", runner)
+    anytime = cast("AnytimeRunner", runner)
     anytime.start(image)
     return anytime.at(name)
 

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgevpr.compile.graph.explicit_half import explicit_half
 from edgevpr.errors import TargetError
 
 #: ONNX Runtime's names of the types that a graph of ours takes.
@@ -21,7 +22,7 @@ def session(
     Args:
         threads: 0: one per core.
         as_written: run node by node without ONNX Runtime's own fusions, so that every Cast and
-            every rounding that a GPU would do is done.
+            every rounding that a GPU would do is done. FP16 ends are then FP32.
 
     Raises:
         TargetError: an operator that ONNX Runtime does not implement; named with its node.
@@ -34,6 +35,7 @@ def session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        model = explicit_half(model)
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

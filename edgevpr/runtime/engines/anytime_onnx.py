@@ -12,7 +12,7 @@ from edgevpr.errors import CorruptArtifactError
 from edgevpr.optional import require
 from edgevpr.runtime.engines.graph_paths import DESCRIPTOR, IMAGES, GraphPaths, Kept
 from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_part
-from edgevpr.runtime.engines.runner import onnx_device, onnx_session
+from edgevpr.runtime.engines.onnx_session import onnx_device, onnx_session
 
 
 class AnytimeOnnxRunner:
@@ -90,4 +90,4 @@ def _session(bundle: Artifact, graph: GraphRecord, threads: int) -> Any:
             f"found {path} from {ends}, expected from {expected}, as in its bundle.json: run "
             "edgevpr compile MODEL again"
         )
-    return onnx_session(data, path, threads)
+    return onnx_session(data, path, threads, spin=False)

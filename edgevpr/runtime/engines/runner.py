@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
-from edgevpr.errors import ArtifactVersionError, CorruptArtifactError, TargetError
-from edgevpr.optional import require
+from edgevpr.errors import CorruptArtifactError, TargetError
 from edgevpr.runtime.engines.onnx_contract import GraphEnds, check_graph
+from edgevpr.runtime.engines.onnx_session import onnx_device, onnx_session
 
 
 class Runner(Protocol):
@@ -88,38 +88,6 @@ class OnnxRunner:
             for i in range(len(images))
         ]
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
-
-
-def onnx_session(data: bytes, model: Path, threads: int) -> Any:
-    """An ``InferenceSession`` on the CPU for the content of a checked graph.
-
-    Args:
-        model: where it is from, for messages.
-        threads: of one inference; 0: one per core.
-
-    Raises:
-        ArtifactVersionError: the installed ONNX Runtime does not know the graph's operators.
-    """
-    ort = require("onnxruntime", extra="compile")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for each failure
-        first = str(error).strip().splitlines()[0]
-        raise ArtifactVersionError(
-            f"found {model}, which ONNX Runtime {ort.__version__} cannot load ({first}), "
-            "expected a graph that it knows: run pip install --upgrade onnxruntime, or "
-            "edgevpr compile MODEL again on this machine"
-        ) from error
-
-
-def onnx_device(threads: int) -> str:
-    """ONNX Runtime in words, for reports."""
-    ort = require("onnxruntime", extra="compile")
-    return f"ONNX Runtime {ort.__version__}, CPU, {threads or 'all'} threads"
 
 
 def _onnx(bundle: Artifact, record: BundleRecord, threads: int) -> Runner:

@@ -7,5 +7,5 @@
     exit_times    what each exit takes here and now, and when a slow one is worth a retry
     decaying      histogram of times that forgets
     budget_file   the level that another program writes
-    plan          policy, confidence models and search parameters of a bundle with a gallery
+    exit_plan     policy, confidence models and search parameters of a bundle with a gallery
 """

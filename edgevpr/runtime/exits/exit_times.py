@@ -1,4 +1,4 @@
-"""What each exit takes on this machine now, those included that have not run for a while.
+"""Times of each exit on this machine now, those included that have not run for a while.
 
 Heat and load slow all exits about alike. An exit that did not run with the last frame therefore
 counts as slow as its own last runs *or* as the exit that runs now, whichever is slower: a load that

@@ -1,4 +1,4 @@
-"""What `exit` asks for: a name, ``deadline:MS``, ``confidence:P[,MS]`` or ``budget:FILE``."""
+"""Text of an `exit`: a name, ``deadline:MS``, ``confidence:P[,MS]`` or ``budget:FILE``."""
 
 from dataclasses import dataclass
 from pathlib import Path

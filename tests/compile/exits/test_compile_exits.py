@@ -139,23 +139,25 @@ def test_none_is_a_bundle_as_before(compiled_exits: Exits) -> None:
 
 
 def with_bad_exit(source: ModelSource, folder: Path, *exits: str) -> ModelSource:
-    """The network with adapters that fall apart where their input is rounded to FP16."""
+    """The network with adapters that FP16's steps change."""
     assert source.parts is not None
     shutil.copytree(source.parts, folder)
     for name in exits:
         graph = load_part(folder / f"adapt-{name}.onnx")
         first, conv = graph.graph.node[0], next(n for n in graph.graph.node if n.op_type == "Conv")
         assert first.input[0] == "state"
-        # (1e4 + x) - 1e4: FP16 keeps steps of 8 there.
-        far = numpy_helper.from_array(np.float32(1e4), "far")
-        graph.graph.initializer.append(far)
-        up = onnx.helper.make_node("Add", [conv.input[0], "far"], ["up"], "up")
-        down = onnx.helper.make_node("Sub", ["up", "far"], ["down"], "down")
-        if first is conv:
-            nodes = [up, down, *graph.graph.node]
-        else:
-            nodes = [first, up, down, *list(graph.graph.node)[1:]]
-        conv.input[0] = "down"
+        # FP16 knows 10000 and 10008: what is added is not what is taken away again.
+        make, given = onnx.helper.make_node, conv.input[0]
+        detour = []
+        for i, value in enumerate((10003.0, -10000.0, -3.0)):
+            tensor = numpy_helper.from_array(np.float32(value), f"plus{i}")
+            graph.graph.initializer.append(tensor)
+            detour.append(make("Add", [given, f"plus{i}"], [f"sum{i}"], f"sum{i}"))
+            given = f"back{i}"
+            detour.append(make("Relu", [f"sum{i}"], [given], given))
+        conv.input[0] = given
+        nodes = [*([] if first is conv else [first]), *detour]
+        nodes += [node for node in graph.graph.node if node is not first or first is conv]
         copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
         del graph.graph.node[:]
         graph.graph.node.extend(copies)
@@ -178,7 +180,7 @@ def test_an_exit_that_fails_its_gate_is_dropped_and_named(
     bundle, record = opened(tmp_path / "b")
     assert [exit.name for exit in record.exits] == ["1.0", FULL]
     assert list(record.evidence["exits"]["dropped"]) == ["2.0"]
-    assert "cosine" in record.evidence["exits"]["dropped"]["2.0"]
+    assert "exit 2.0 in fp16" in record.evidence["exits"]["dropped"]["2.0"]
     assert any("exit 2.0 is left out" in text for text in record.evidence["warnings"])
     assert "graphs/adapt-2.0.onnx" not in bundle.manifest.files
     assert np.load(bundle.file("golden_exits.npy")).shape == (1, 8, DESCRIPTOR)

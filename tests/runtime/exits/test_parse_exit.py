@@ -1,4 +1,4 @@
-"""What `exit` may be."""
+"""Texts of an `exit`."""
 
 from pathlib import Path
 
