@@ -155,6 +155,7 @@ WORDS = {
     "--anytime": Word(PATH, "", "model artifact that gets early exits"),
     "--codebook": Word(PATH, "", "codebook artifact of that model"),
     "--exits": Word(TEXT, "", "early exits of a network: their names, or how a bundle has them"),
+    "--list-exits": Word(SWITCH, "", "list early exits and their cost in place of networks"),
     "--adapter": Word(TEXT, "", "kind of adapter at an exit: mlp or attention"),
     "--method": Word(TEXT, "", "what becomes of an adapter's tokens"),
     "--towards": Word(TEXT, "", "descriptors that exits are trained towards: own or gallery"),

@@ -21,11 +21,11 @@ def command(
         typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Digest to demand of the checkpoint.")] = None,
-    anytime: Annotated[
-        bool, typer.Option("--anytime", help="List early exits with the cost of each.")
+    list_exits: Annotated[
+        bool, typer.Option("--list-exits", help="List early exits with the cost of each.")
     ] = False,
     image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to count at: 322; with --anytime 320.")
+        int | None, typer.Option(help="Side in pixels to count at: 322; with --list-exits 320.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -39,9 +39,9 @@ def command(
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
     if published is not None:
-        if anytime:
+        if list_exits:
             raise UsageError(
-                "found --published with --anytime, expected one of them: list the exits first, "
+                "found --published with --list-exits, expected one of them: list the exits first, "
                 "then write the network"
             )
         from edgevpr.train.networks.published import import_published
@@ -60,7 +60,7 @@ def command(
         raise UsageError(
             "found -o or --checkpoint alone, expected the network's name too: pass --published NAME"
         )
-    if anytime:
+    if list_exits:
         _exits(320 if image_size is None else image_size, json)
         return
     from edgevpr.train.networks.cost import cost_of

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.contract import FULL as FULL
 from edgevpr.errors import UsageError
 from edgevpr.train.anytime.adapters import ADAPTERS, Regrid
 from edgevpr.train.anytime.codebook import Codebook
@@ -49,6 +49,8 @@ class AnytimeNetwork(nn.Module):
 
     The whole path gives what ``network`` gives, to the bit. Network and codebook are frozen: they
     take no gradient and stay in evaluation mode in training, BatchNorm and dropout included.
+    (torch chooses kernels by ``requires_grad``, without gradients too: a network that is not
+    frozen may differ from itself by a rounding.)
 
     Args:
         network: whose parameters are used, not copied; its gradients are switched off.

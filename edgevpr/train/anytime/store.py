@@ -164,7 +164,10 @@ def save_anytime(
 def load_anytime(
     path: Path, *, verify: bool = True
 ) -> tuple[AnytimeNetwork, ModelRecord, Artifact]:
-    """Open a model artifact with exits, in evaluation mode, on the CPU.
+    """Open a model artifact with exits, in evaluation mode, on the CPU, to describe images with.
+
+    The whole path gives what ``load_model`` gives, to the bit. To train exits, build them on the
+    network of ``load_model``.
 
     Raises:
         ArtifactError: the model has no exits, or its files are damaged.
@@ -177,6 +180,7 @@ def load_anytime(
         )
     specs = [ExitSpec(each.name, each.method, each.adapter) for each in record.exits]
     size = (record.preprocess.height, record.preprocess.width)
+    gradients = [parameter.requires_grad for parameter in network.parameters()]
     try:
         anytime = AnytimeNetwork(network, specs, _codebook_of(record, opened), size)
     except (msgspec.ValidationError, UsageError) as error:
@@ -185,6 +189,9 @@ def load_anytime(
             "exits.safetensors: write the model again with edgevpr train"
         ) from error
     _fill(_parts(anytime), opened, _EXITS)
+    # The kernels of the plain network, whose descriptors these must be to the bit.
+    for parameter, takes in zip(network.parameters(), gradients, strict=True):
+        parameter.requires_grad_(takes)
     return anytime.eval(), record, opened
 
 

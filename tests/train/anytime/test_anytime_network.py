@@ -32,7 +32,7 @@ EXITS = {
 
 
 def sides(backbone: str) -> tuple[int, int]:
-    return (42, 56) if backbone.startswith("dinov2") else (96, 160)
+    return (42, 56) if backbone.startswith("dinov2") else (128, 192)
 
 
 def anytime_of(network: Network, names: tuple[str, ...], **changes: object) -> AnytimeNetwork:
@@ -66,6 +66,7 @@ def test_the_whole_path_is_the_network_to_the_bit(backbone: str, aggregator: str
     """
     arguments = AGGREGATORS[aggregator]
     network = build(backbone, aggregator=aggregator, aggregator_args=arguments)
+    network.requires_grad_(False)
     batches = [torch.randn(count, 3, *sides(backbone)) for count in (1, 3)]
     with torch.no_grad():
         expected = [network(images) for images in batches]
@@ -86,7 +87,7 @@ def test_the_whole_path_is_the_network_to_the_bit(backbone: str, aggregator: str
 
 def test_graphs_of_a_path(small: AnytimeNetwork) -> None:
     """Segments up to the exit, its head, the tail: how a robot runs it, and goes on."""
-    images = torch.randn(2, 3, 96, 160)
+    images = torch.randn(2, 3, 128, 192)
     with torch.no_grad():
         first = small.segments[0](images)
         second = small.segments[1](first)
@@ -99,7 +100,7 @@ def test_graphs_of_a_path(small: AnytimeNetwork) -> None:
 
 def test_composition_is_the_codebook_s(small: AnytimeNetwork) -> None:
     """The aggregator reads mixtures of prototypes at a composing exit, regressed tokens else."""
-    images = torch.randn(1, 3, 96, 160)
+    images = torch.randn(1, 3, 128, 192)
     with torch.no_grad():
         state = small.segments[0](images)
         regressed = small.adapters[0](state)
@@ -125,7 +126,7 @@ def test_only_adapters_take_gradients(small: AnytimeNetwork) -> None:
     """No gradient reaches codebook, backbone or aggregator, and no statistic of theirs moves."""
     small.train()
     before = {k: v.clone() for k, v in small.network.state_dict().items()}
-    descriptors = small.forward_exits(torch.randn(2, 3, 96, 160), ("2.0", "3.0"))
+    descriptors = small.forward_exits(torch.randn(2, 3, 128, 192), ("2.0", "3.0"))
     (descriptors["2.0"] + descriptors["3.0"]).square().sum().backward()
     for part in (small.network, small.codebook):
         assert not any(p.requires_grad or p.grad is not None for p in part.parameters())
@@ -159,8 +160,8 @@ def test_building_moves_no_module_into_training(small: AnytimeNetwork) -> None:
     network.backbone.body.layer1.train()
     modes = {name: module.training for name, module in network.named_modules()}
     state = {k: v.clone() for k, v in network.state_dict().items()}
-    shape = token_shape(network, (96, 160))
-    assert (shape.width, shape.grid, shape.with_token) == (512, (3, 5), False)
+    shape = token_shape(network, (128, 192))
+    assert (shape.width, shape.grid, shape.with_token) == (512, (4, 6), False)
     assert {name: module.training for name, module in network.named_modules()} == modes
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
     assert all(v.device.type == "cpu" for v in network.state_dict().values())
@@ -169,7 +170,7 @@ def test_building_moves_no_module_into_training(small: AnytimeNetwork) -> None:
 def test_what_does_not_fit_is_refused(small: AnytimeNetwork) -> None:
     """One sentence each, before anything is trained."""
     network = build("resnet10t")
-    spec, size = [ExitSpec("2.0")], (96, 160)
+    spec, size = [ExitSpec("2.0")], (128, 192)
     with pytest.raises(UsageError, match=r"found no `codebook` for exit 2\.0"):
         AnytimeNetwork(network, spec, None, size)
     with pytest.raises(UsageError, match="256 channels without a class token, expected 512"):
@@ -183,8 +184,8 @@ def test_what_does_not_fit_is_refused(small: AnytimeNetwork) -> None:
             network, [ExitSpec("2.0", "regression", "deep")], None, size  # type: ignore[arg-type]
         )  # fmt: skip
     with pytest.raises(UsageError, match=r"pass 2\.0, 3\.0, full"):
-        small(torch.randn(1, 3, 96, 160), "L4")
-    with pytest.raises(UsageError, match="images of 64 x 64 px, expected 96 x 160"):
+        small(torch.randn(1, 3, 128, 192), "L4")
+    with pytest.raises(UsageError, match="images of 64 x 64 px, expected 128 x 192"):
         small(torch.randn(1, 3, 64, 64))
     assert all(p.requires_grad for p in network.parameters()), "refused, but frozen"
 
