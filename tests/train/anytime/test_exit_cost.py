@@ -73,7 +73,8 @@ def test_costs_of_a_network_that_is_there() -> None:
         counted = (counter.get_total_flops() / 2 + block[name]) / 1e9
         assert cost.multiply_adds_g == pytest.approx(counted)
     assert costs["2.0"].map == (128, 16, 24)
-    assert costs["2.0"].share < costs["3.0"].share < costs["full"].share == 1
+    # An adapter may cost more than the stage that it saves.
+    assert costs["2.0"].share < costs["full"].share == 1 < costs["3.0"].share
     assert all(torch.equal(v, before[k]) for k, v in anytime.state_dict().items())
 
 
