@@ -290,13 +290,14 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0") -> Any:
                 return False
             if self.config is not None and self.config.cache is not None:
                 self.config.cache.held = b"kernels of this engine"
-            name_in, shape, kind = self.stage.input
+            stage = self.stage  # what waits on the stream keeps no context alive
+            name_in, shape, kind = stage.input
             source = gpu.memory[self.addresses[name_in]]
-            target = gpu.memory[self.addresses[self.stage.output[0]]]
+            target = gpu.memory[self.addresses[stage.output[0]]]
 
             def compute() -> None:
                 given = source.view(kind).reshape(shape)
-                made = self.stage.function(given).astype(self.stage.output[2])
+                made = stage.function(given).astype(stage.output[2])
                 np.copyto(target, np.ascontiguousarray(made).reshape(-1).view(np.uint8))
 
             stream.add(compute)

@@ -98,7 +98,7 @@ def test_a_load_that_comes_is_followed_within_a_few_frames() -> None:
     board = Board(DeadlineExit(EXITS, 40.0), slowed=lambda f: 2.0 if f >= 200 else 1.0).run(600)
     assert set(board.exits[50:200]) == {"full"}
     assert set(board.exits[205:]) == {"L4"}
-    assert board.late().sum() <= 3
+    assert board.late().sum() <= 2
 
 
 def test_a_load_that_goes_is_noticed() -> None:
