@@ -32,9 +32,11 @@ import torch
 from torch import Tensor
 
 from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.folder import open_artifact
 from edgevpr.cli import console
 from edgevpr.data import read_split
 from edgevpr.data.image_files import list_images
+from edgevpr.errors import UsageError
 from edgevpr.files import write_atomic
 from edgevpr.places.table import ImageTable
 from edgevpr.train.anytime.codebook import default_shape
@@ -185,6 +187,25 @@ class Bench:
         keep(file, {"record": record, "exits": figures, "seconds": seconds, "seed": seed})
 
 
+def check_settings(given: argparse.Namespace) -> None:
+    """End where the cells in OUT are of other settings: a table must not mix them.
+
+    Raises:
+        UsageError: they are.
+    """
+    names = ("exits", "count", "epochs", "book_epochs", "batch_size")
+    mine = {name: getattr(given, name) for name in names}
+    mine["model"] = open_artifact(given.model, "model").digest
+    file = given.output / "settings.json"
+    if not file.is_file():
+        write_atomic(file, json.dumps(mine, indent=1).encode())
+    elif (there := json.loads(file.read_text())) != mine:
+        raise UsageError(
+            f"found cells of other settings in {given.output} ({there}), expected {mine}: choose "
+            "another folder"
+        )
+
+
 def milliseconds(anytime: Any, name: str, repeats: int = 40) -> float:
     """Median of one image through an exit, after a warm-up."""
     image, taken = torch.zeros(1, 3, *anytime.image_size), []
@@ -282,6 +303,7 @@ def books_table(results: Results, books: dict[str, Book], exits: list[str]) -> I
 
 def main(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
+    check_settings(given)
     network, about, _ = load_model(given.model)
     size = (about.preprocess.height, about.preprocess.width)
     heads, count = default_shape(FrozenTokens(network, size).shape.width)
@@ -342,11 +364,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--exits", default="1.1,2.1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--heads", type=int, nargs="+", default=[1, 4, 8, 16])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--book-epochs", type=int, default=10)
+    parser.add_argument("--heads", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--count", type=int, default=1600)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--book-epochs", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--print", action="store_true", help="tables of what is there, only")

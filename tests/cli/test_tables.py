@@ -35,9 +35,21 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
         [["OPQ64_256,IVF4096,PQ64x4fs,RFlat", "nprobe=64,k_factor_rf=8", 98.76, 87.43, "1.204",
           1234.56]],
     ),
+    "index 3": (
+        ["exit", "search", "agreement %", "R@1 exact", "R@1", "R@5", "ms p50", "known %"],
+        [
+            ["stages.2.14", "nprobe=128,k_factor_rf=32", 98.75, 91.23, 90.87, 97.5, "12.345", None],
+            ["full", "IVF4096,PQ128x4fsr,Refine(SQfp16)", 99.25, 100.0, 98.4, 99.9, "0.204", 98.7],
+        ],
+    ),
     "eval 1": (
         ["model", "R@1", "R@5", "R@10", "R@20"],
         [["demo-out/models/query-network-efficientvit-b2", 87.4, 95.2, 97.0, 98.1]],
+    ),
+    "eval 2": (
+        ["model", "exit", "cost %", "R@1", "R@5", "R@10", "R@20"],
+        [["demo-out/models/query-network-efficientvit-b2", "L10", 87.4, 95.2, 97.0, 98.1, 99.9],
+         ["demo-out/models/query-network-efficientvit-b2", "full", 100.0, 96.6, 98.0, 99.1, 99.9]],
     ),
     "profile 1": (
         ["configuration", "R@1", "R@5", "engine ms", "p95", "search ms", "end to end ms", "p95",
@@ -59,6 +71,11 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
         [["images", 1234567], ["lists", "4096, 1031 in the fullest, imbalance 1.24"]],
     ),
     "gallery 2": (
+        ["exit", "search", "agreement %", "R@1", "known %"],
+        [["stages.2.14", "nprobe=128,k_factor_rf=32", 98.75, 90.87, 12.3],
+         ["full", "", 100.0, None, None]],
+    ),
+    "gallery 3": (
         ["time", "change", "images", "detail"],
         [["2026-11-25T13:26:44Z", "compact", 1234567, "120 added images, 17 removed; 4096 lists"]],
     ),
@@ -81,6 +98,10 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
     ),
     "compile 2": (["node", "why"], [["/aggregator/boqs.1/cross_attn/Softmax_output_0", WHY]]),
     "compile 3": (["layer"], [["/backbone/stages.3/blocks.2/context_module/qkv/Conv"]]),
+    "train 1": (
+        ["exit", "cost", "chosen", "R@1 composition", "R@1 regression"],
+        [["L10", "87%", "composition", 96.3, 95.8], ["full", "100%", "", 96.6, 96.6]],
+    ),
 }  # fmt: skip
 #: Tables of verbs that need nothing but this machine: what they print here is rendered.
 PRINTED = ("devices 1", "devices 2", "doctor 1", "doctor 2", "doctor 3", "doctor 4", "data 1")

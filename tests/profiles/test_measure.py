@@ -40,7 +40,7 @@ from tests.runtime.build import (
     write_bundle,
     write_features,
 )
-from tests.runtime.exits.test_plan import confidence, with_exits
+from tests.runtime.exits.test_exit_plan import confidence, with_exits
 
 QUERIES = 12
 STAGES = ["decode", "preprocess", "engine", "search", "end_to_end"]

@@ -38,20 +38,29 @@ def query_config(tiny: Path, out: Path, **changes: object) -> TrainConfig:
 EXITS = ("1.0", "2.0")
 
 
-def write_anytime(model: Path, out: Path) -> Path:
-    """A model with exits made of ``model``; adapters and codebook are drawn, not trained."""
+def write_anytime(folder: Path) -> Path:
+    """A model with exits in ``folder``, beside ``plain``, the one without that it was made of.
+
+    All of it is drawn, not trained.
+    """
     import torch
 
+    from edgevpr.preprocess import Preprocess
     from edgevpr.train.anytime.anytime_network import AnytimeNetwork, ExitSpec, token_shape
     from edgevpr.train.anytime.codebook import Codebook
     from edgevpr.train.anytime.store import save_anytime
-    from edgevpr.train.networks.model import load_model
+    from edgevpr.train.networks.model import save_model
+    from edgevpr.train.networks.network import Network
 
     torch.manual_seed(3)
-    network, about, _ = load_model(model)
-    size = (about.preprocess.height, about.preprocess.width)
+    size = (64, 64)
+    network = Network(Architecture("resnet10t", 3, aggregator_args=BOQ), size).eval()
+    save_model(
+        folder / "plain", network, role="gallery", preprocess=Preprocess(*size), training={},
+        config={},
+    )  # fmt: skip
     specs = [ExitSpec(EXITS[0]), ExitSpec(EXITS[1], method="regression")]
     codebook = Codebook(4, 8, token_shape(network, size).width)
     anytime = AnytimeNetwork(network, specs, codebook, size)
-    save_anytime(out, anytime, source=model, training={}, config={})
-    return out
+    save_anytime(folder / "anytime", anytime, source=folder / "plain", training={}, config={})
+    return folder / "anytime"

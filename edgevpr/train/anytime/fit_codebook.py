@@ -138,9 +138,6 @@ class FrozenTokens(nn.Module):
         self.shape = token_shape(network, image_size)
         self.tail = Tail(network, self.shape)
 
-    def train(self, mode: bool = True) -> "FrozenTokens":
-        return super().train(False)
-
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.backbone(self.network.standardize(images))
         patches, first = features if isinstance(features, tuple) else (features, None)

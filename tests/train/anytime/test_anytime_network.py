@@ -54,7 +54,9 @@ def anytime_of(network: Network, names: tuple[str, ...], **changes: object) -> A
 
 @pytest.fixture
 def small() -> AnytimeNetwork:
-    return anytime_of(build("resnet10t", aggregator="salad"), ("2.0", "3.0"))
+    return anytime_of(
+        build("resnet10t", aggregator="salad", aggregator_args=AGGREGATORS["salad"]), ("2.0", "3.0")
+    )
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)

@@ -11,7 +11,7 @@ from edgevpr.train.anytime.exit_cost import EXITS, costs_of, exit_costs  # noqa:
 from edgevpr.train.networks.cost import cost_of  # noqa: E402
 from edgevpr.train.networks.published import TABLE_2  # noqa: E402
 
-from .test_anytime_network import anytime_of, build  # noqa: E402
+from .test_anytime_network import AGGREGATORS, anytime_of, build  # noqa: E402
 
 
 def test_the_paper_s_costs() -> None:
@@ -57,16 +57,24 @@ def test_light_networks(name: str, maps: tuple[int, ...], percent: tuple[int, ..
 
 def test_costs_of_a_network_that_is_there() -> None:
     """Counted without running it; the same as what a run through the exit counts."""
-    anytime = anytime_of(build("resnet10t", aggregator="salad"), ("2.0", "3.0"))
+    anytime = anytime_of(
+        build("resnet10t", aggregator="salad", aggregator_args=AGGREGATORS["salad"]), ("2.0", "3.0")
+    )
     before = {k: v.clone() for k, v in anytime.state_dict().items()}
     costs = exit_costs(anytime)
     assert list(costs) == ["2.0", "3.0", "full"]
+    # On a CPU, torch fuses the attention adapter's block and does not count it: by hand, in T = 24
+    # patches of width D = 512.
+    block = {"2.0": 0, "3.0": 12 * 24 * 512**2 + 2 * 24**2 * 512, "full": 0}
+    anytime.adapters[1].adapter[0] = torch.nn.Identity()
     for name, cost in costs.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             anytime(torch.randn(1, 3, 128, 192), name)
-        assert cost.multiply_adds_g == pytest.approx(counter.get_total_flops() / 2e9)
+        counted = (counter.get_total_flops() / 2 + block[name]) / 1e9
+        assert cost.multiply_adds_g == pytest.approx(counted)
     assert costs["2.0"].map == (128, 16, 24)
-    assert costs["2.0"].share < costs["3.0"].share < costs["full"].share == 1
+    # An adapter may cost more than the stage that it saves.
+    assert costs["2.0"].share < costs["full"].share == 1 < costs["3.0"].share
     assert all(torch.equal(v, before[k]) for k, v in anytime.state_dict().items())
 
 

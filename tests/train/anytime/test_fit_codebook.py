@@ -131,7 +131,7 @@ def test_resume_is_bit_identical(tiny: Path, based: Path, tmp_path: Path, cache:
         if step.epoch == 1:
             raise KeyboardInterrupt
 
-    config = codebook_config(tiny, based, size=64, epochs=4, reseed_steps=1, max_cache_mb=cache)
+    config = codebook_config(tiny, based, size=64, epochs=4, reseed_steps=2, max_cache_mb=cache)
     whole = fit_codebook(config, tmp_path / "whole")
     assert whole["reseeded"] > 0
     with pytest.raises(KeyboardInterrupt):

@@ -22,8 +22,8 @@ from ..runs import EXITS, write_anytime  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def anytime(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_anytime(trained / "gallery", tmp_path_factory.mktemp("anytime") / "model")
+def anytime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_anytime(tmp_path_factory.mktemp("anytime"))
 
 
 def test_features_are_of_the_exit_that_is_named(tiny: Path, anytime: Path, tmp_path: Path) -> None:
@@ -63,13 +63,11 @@ def test_an_unfinished_run_of_another_exit_is_not_gone_on_with(
     )
 
 
-def test_exits_that_a_model_does_not_have(
-    tiny: Path, trained: Path, anytime: Path, tmp_path: Path
-) -> None:
+def test_exits_that_a_model_does_not_have(tiny: Path, anytime: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"`exit` L9, expected one of .*: pass 1\.0, 2\.0, or"):
         embed(anytime, tiny / "train", tmp_path / "f", workers=0, exit="L9")
     with pytest.raises(ArtifactError, match="no early exits in"):
-        embed(trained / "gallery", tiny / "train", tmp_path / "f", workers=0, exit="1.0")
+        embed(anytime.parent / "plain", tiny / "train", tmp_path / "f", workers=0, exit="1.0")
     assert not list(tmp_path.iterdir())
 
 

@@ -56,13 +56,13 @@ def test_evaluate_refuses_another_space(tiny: Path, trained: Path, tmp_path: Pat
         evaluate(trained / "query", tiny / "val")
 
 
-def test_every_exit_is_measured(tiny: Path, trained: Path, tmp_path: Path) -> None:
+def test_every_exit_is_measured(tiny: Path, tmp_path: Path) -> None:
     """As features embedded by that exit are, against the database by the full path.
 
     It would catch exits out of order, and a database described by an exit.
     """
-    model = write_anytime(trained / "gallery", tmp_path / "model")
-    plain = evaluate(trained / "gallery", tiny / "val")
+    model = write_anytime(tmp_path)
+    plain = evaluate(tmp_path / "plain", tiny / "val")
     assert plain.exits == ()
     done = evaluate(model, tiny / "val")
     assert done.recall == plain.recall
@@ -90,8 +90,8 @@ def test_every_exit_is_measured(tiny: Path, trained: Path, tmp_path: Path) -> No
     assert [each["recall"]["at"]["5"] for each in document["exits"]] == [
         each.recall.at[5] for each in done.exits
     ]
-    both = [*args, "--compare", str(trained / "gallery")]
+    both = [*args, "--compare", str(tmp_path / "plain")]
     shown = subprocess.run(both, capture_output=True, text=True, timeout=180)
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert [row[1] for row in lines if row[:1] == [str(model)]] == [*EXITS, "full"]
-    assert [row[1] for row in lines if row[:1] == [str(trained / "gallery")]] == ["full"]
+    assert [row[1] for row in lines if row[:1] == [str(tmp_path / "plain")]] == ["full"]

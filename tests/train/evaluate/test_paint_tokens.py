@@ -25,8 +25,8 @@ from ..runs import write_anytime  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def anytime(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_anytime(trained / "gallery", tmp_path_factory.mktemp("anytime") / "model")
+def anytime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_anytime(tmp_path_factory.mktemp("anytime"))
 
 
 def test_colours_are_the_three_directions_of_most_variance() -> None:
@@ -83,11 +83,11 @@ def test_equal_tokens_have_equal_colours() -> None:
     assert (squares[2] != squares[3]).any()
 
 
-def test_the_picture(tiny: Path, trained: Path, anytime: Path, tmp_path: Path) -> None:
+def test_the_picture(tiny: Path, anytime: Path, tmp_path: Path) -> None:
     path = paint_tokens([anytime], tiny / "train", tmp_path / "out", count=3)
     assert cv2.imread(str(path)).shape == (24 + 3 * 166, 5 * 166, 3)
     with pytest.raises(ArtifactError, match="no early exits"):
-        paint_tokens([trained / "gallery"], tiny / "train", tmp_path / "out")
+        paint_tokens([anytime.parent / "plain"], tiny / "train", tmp_path / "out")
     with pytest.raises(UsageError, match="`count` 0"):
         paint_tokens([anytime], tiny / "train", tmp_path / "out", count=0)
 
