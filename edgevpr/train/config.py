@@ -151,10 +151,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_temperature(self.tau, self.gamma)
         self._check_ranges()
+        self._check_of_networks_only()
         self._check_loss()
         self._check_query_only()
         self._check_batch()
-        self._check_of_networks_only()
         if self.validation_features is not None and self.validation is None:
             raise UsageError(
                 "found `validation_features` alone, expected the images that they describe too: "

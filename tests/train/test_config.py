@@ -11,6 +11,8 @@ import pytest
 
 from edgevpr.errors import UsageError
 from edgevpr.option import Option
+from edgevpr.train.anytime.codebook_config import CodebookConfig
+from edgevpr.train.anytime.exit_options import ExitOptions
 from edgevpr.train.config import TrainConfig
 from edgevpr.train.losses.arguments import ARGUMENTS, QUERY_LOSSES
 from edgevpr.train.networks.architecture import Architecture
@@ -24,16 +26,17 @@ def test_imports_without_torch() -> None:
     """``edgevpr train --help`` reads the settings on a machine without the train extra."""
     blocked = ("torch", "timm", "lightning", "pytorch_metric_learning", "faiss", "cv2")
     program = (
-        f"import sys\nfor name in {blocked}: sys.modules[name] = None\nimport edgevpr.train.config"
+        f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
+        "import edgevpr.train.config, edgevpr.train.anytime.codebook_config"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, Architecture])
+@pytest.mark.parametrize("kind", [TrainConfig, Architecture, ExitOptions, CodebookConfig])
 def test_every_field_has_a_help_text(kind: type) -> None:
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        if field.name != "architecture":
+        if not dataclasses.is_dataclass(hints[field.name]):
             (about,) = hints[field.name].__metadata__
             assert isinstance(about, Option)
             assert about.help.endswith(".")

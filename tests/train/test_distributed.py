@@ -57,7 +57,7 @@ def test_two_processes_train_as_one(tiny: Path, features: Path, tmp_path: Path, 
         options += ["--loss-args", "top_k=8"]
     one = _train(tiny / "train", tmp_path / "one", *options)
     two = _train(tiny / "train", tmp_path / "two", *options, "--devices", "2")
-    start = TrainConfig(images=tiny, architecture=Architecture("resnet10t")).lr
+    start, _ = TrainConfig(images=tiny, architecture=Architecture("resnet10t")).learning_rates
     for name, value in one.items():
         # AdamW moves every weight by about lr a step: a wrong gradient shows at once.
         torch.testing.assert_close(two[name], value, atol=start / 20, rtol=0)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgevpr.artifacts.contract import FULL
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.space import check_same_space
@@ -17,7 +18,7 @@ from edgevpr.data import read_split
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
-from edgevpr.train.anytime.anytime_network import FULL, AnytimeNetwork
+from edgevpr.train.anytime.anytime_network import AnytimeNetwork
 from edgevpr.train.anytime.state_cache import InRows
 from edgevpr.train.embed.embed import describe_images
 from edgevpr.train.embed.staging import check_descriptors
@@ -85,7 +86,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutImages:
     """Training images that are not trained on; ``features``: (N, dim) targets, None: own."""
 
     images: Images
@@ -97,7 +98,7 @@ class HeldOut:
 class ExitScores:
     """Scores every exit of every method in one pass through the backbone."""
 
-    on: Validation | HeldOut
+    on: Validation | HeldOutImages
     workers: int
     #: the whole path's own figures, once scored: what the exits are measured against.
     full: dict[str, float | None] = field(default_factory=dict)
@@ -137,7 +138,7 @@ class ExitScores:
 
     def _held(self, network: "_EveryExit") -> list[Candidate]:
         on = self.on
-        assert isinstance(on, HeldOut)
+        assert isinstance(on, HeldOutImages)
         found, rows = [], []
         with torch.inference_mode():
             for pixels, some in loader(on.images, InRows(on.rows), self.workers):

@@ -9,7 +9,7 @@ The heads are concatenated before they are aggregated: an aggregator takes D cha
 aggregator are frozen and in evaluation mode.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,14 @@ def fit_codebook(
     )
     recorder = StepRecorder(config.seed, config.epochs, on_step)
     trainer = Trainer(config, recorder, out, resume=resume, tensorboard=tensorboard)
-    if not trainer.resumes:
-        _start(codebook, frozen, images, training_rows, config, track)
-    module = CodebookTraining(codebook, frozen, config)
     stored = store_states(
         images, training_rows, frozen, config.max_cache_mb, workers=config.workers, track=track
     )
+    if not trainer.resumes:
+        spread = np.linspace(0, len(training_rows) - 1, min(len(training_rows), _STARTING_IMAGES))
+        chosen = training_rows[np.unique(spread.round().astype(int))]
+        _start(codebook, frozen, loader(stored or images, InRows(chosen), 0), len(chosen), config)
+    module = CodebookTraining(codebook, frozen, config)
     batches = ShuffledBatches(training_rows, config.batch_size, config.seed)
     kept = stored is not None
     trainer.run(module, loader(stored or images, batches, 0 if kept else config.workers))
@@ -121,9 +123,6 @@ class FrozenTokens(nn.Module):
         self.shape = token_shape(network, image_size)
         self.tail = Tail(network, self.shape)
 
-    def train(self, mode: bool = True) -> "FrozenTokens":
-        return super().train(False)
-
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.backbone(self.network.standardize(images))
         patches, first = features if isinstance(features, tuple) else (features, None)
@@ -150,6 +149,7 @@ class CodebookTraining(Training):
         self.register_buffer("reseeded", torch.zeros((), dtype=torch.int64))
         # No part of this module: neither trained nor written into checkpoints.
         self._frozen = [frozen]
+        self._tokens: Tensor | None = None
 
     def on_fit_start(self) -> None:
         self._frozen[0].to(self.device)
@@ -160,36 +160,45 @@ class CodebookTraining(Training):
             with torch.no_grad():
                 given = self._frozen[0](given)
         tokens, target = given
-        found = self.codebook(tokens)
+        weights = self.codebook.assign(tokens)
+        found = self.codebook.compose(weights)
         loss = regression(self._frozen[0].tail(found), target)
         if self.settings.token_weight:
             loss = loss + self.settings.token_weight * token_error(found, tokens)
         if self.settings.init == "learned" and self.settings.reseed_steps:
-            self._reseed(tokens)
+            self._count(weights.detach())
+            self._tokens = tokens
         return self.report(loss)
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Draw unused prototypes anew, once the step that used the others is done."""
+        late = self.global_step > 0.75 * int(self.trainer.estimated_stepping_batches)
+        if self._tokens is not None and not late:
+            self._reseed(self._tokens, self.optimizers().state)
+        self._tokens = None
+
+    def _count(self, weights: Tensor) -> None:
+        """Steps that each prototype has been nearest to no token for, by A (B, H, T, M)."""
+        for name, of_book in self.codebook.books_of(weights.transpose(1, 2)):
+            unused = self.get_buffer(f"unused_{name}")
+            unused += 1
+            for head, nearest in enumerate(of_book.argmax(-1).flatten(0, 1).T):
+                unused[head, nearest] = 0
+
     @torch.no_grad()
-    def _reseed(self, tokens: Tensor) -> None:
-        total = int(self.trainer.estimated_stepping_batches)
+    def _reseed(self, tokens: Tensor, moments: Any) -> None:
         draw = np.random.default_rng((self.settings.seed, self.global_step))
         for name, part in self.codebook.books_of(tokens):
             unused = self.get_buffer(f"unused_{name}")
-            nearest = self.codebook.scores(part, name).argmax(-1)  # (B, H, T)
-            unused += 1
-            for head in range(self.codebook.heads):
-                unused[head, nearest[:, head].flatten()] = 0
             dead = (unused >= self.settings.reseed_steps).nonzero()
-            if not len(dead) or self.global_step > 0.75 * total:
-                continue
-            heads = part.reshape(-1, self.codebook.heads, part.shape[-1] // self.codebook.heads)
-            chosen = torch.from_numpy(draw.integers(len(heads), size=len(dead))).to(heads.device)
             prototypes = self.codebook.get_parameter(name)
-            state = self.optimizers().state.get(prototypes, {})
+            heads = part.reshape(-1, self.codebook.heads, prototypes.shape[2])  # (B T, H, d)
+            chosen = torch.from_numpy(draw.integers(len(heads), size=len(dead))).to(heads.device)
             head, code = dead.T
             prototypes[head, code] = heads[chosen, head].to(prototypes.dtype)
             for moment in ("exp_avg", "exp_avg_sq"):  # of what it was before
-                if moment in state:
-                    state[moment][head, code] = 0
+                if moment in moments.get(prototypes, {}):
+                    moments[prototypes][moment][head, code] = 0
             unused[head, code] = 0
             self.get_buffer("reseeded").add_(len(dead))
 
@@ -218,24 +227,18 @@ def split_rows(rows: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], N
 def _start(
     codebook: Codebook,
     frozen: FrozenTokens,
-    images: Images,
-    rows: NDArray[np.int64],
+    batches: Iterable[Any],
+    count: int,
     config: CodebookConfig,
-    track: Track,
 ) -> None:
-    """Fill the books with prototypes from tokens of images spread over all of them."""
-    spread = np.linspace(0, len(rows) - 1, min(len(rows), _STARTING_IMAGES)).round().astype(int)
-    chosen = rows[np.unique(spread)]
+    """Fill the books with prototypes from tokens of ``count`` images."""
     wanted = TOKENS_PER_PROTOTYPE * codebook.size
     draw = np.random.default_rng((config.seed, 1))
     drawn: dict[str, list[Tensor]] = {name: [] for name in codebook.books()}
-    parts = range(0, len(chosen), config.batch_size)
-    for start in track(parts, "tokens to start from", len(parts)):
-        some = chosen[start : start + config.batch_size]
-        pixels, _ = images[[(0, int(row)) for row in some]]
-        tokens, _ = frozen(pixels.to(best_device()))
+    for given, _ in batches:
+        tokens, _ = frozen(given.to(best_device())) if isinstance(given, Tensor) else given
         for name, part in codebook.books_of(tokens):
-            each = min(part.shape[1], -(-wanted // len(chosen)))
+            each = min(part.shape[1], -(-wanted // count))
             for image in part.float().cpu():
                 at = draw.choice(len(image), each, replace=False)
                 drawn[name].append(image[torch.from_numpy(at)])

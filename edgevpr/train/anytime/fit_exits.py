@@ -32,7 +32,13 @@ from edgevpr.progress import Track, silent
 from edgevpr.train.anytime.anytime_network import AnytimeNetwork, ExitSpec
 from edgevpr.train.anytime.codebook import Codebook
 from edgevpr.train.anytime.exit_cost import exit_costs
-from edgevpr.train.anytime.exit_scores import Candidate, ExitScores, HeldOut, Method, Validation
+from edgevpr.train.anytime.exit_scores import (
+    Candidate,
+    ExitScores,
+    HeldOutImages,
+    Method,
+    Validation,
+)
 from edgevpr.train.anytime.fit_codebook import split_rows
 from edgevpr.train.anytime.state_cache import store_states
 from edgevpr.train.anytime.store import load_codebook, save_anytime
@@ -91,10 +97,12 @@ def fit_exits(
     every = config.target == "own" and not config.cities
     known = np.arange(len(table)) if every else np.flatnonzero(table.place >= 0)
     rows, held_out = (known, known[:0]) if validation else split_rows(known, config.seed)
-    target = _target(config, table, opened, track)
+    target = target_of(config, table, opened, track)
     module = ExitsTraining(networks, config, target)
     plain = Images(config.images, table.paths, preprocess)
-    scores = ExitScores(validation or HeldOut(plain, held_out, target.features), config.workers)
+    scores = ExitScores(
+        validation or HeldOutImages(plain, held_out, target.features), config.workers
+    )
 
     recorder = StepRecorder(config.seed, config.epochs, on_step)
     trainer = Trainer(config, recorder, out, resume=resume, tensorboard=tensorboard)
@@ -163,7 +171,7 @@ def anytime_networks(
 
 
 @dataclass(frozen=True)
-class Target:
+class ExitTarget:
     """What descriptors of exits are trained towards.
 
     ``loss``: (query (B, dim), target (B, dim), own (B,), rows (B,)) -> scalar. Without
@@ -180,7 +188,7 @@ class ExitsTraining(Training):
     """All adapters of anytime networks that share a frozen network, by the sum of their losses."""
 
     def __init__(
-        self, networks: dict[Method, AnytimeNetwork], config: TrainConfig, target: Target
+        self, networks: dict[Method, AnytimeNetwork], config: TrainConfig, target: ExitTarget
     ) -> None:
         super().__init__(config)
         self.adapters = nn.ModuleList(network.adapters for network in networks.values())
@@ -216,18 +224,25 @@ class ExitsTraining(Training):
     def training_step(self, batch: tuple[Any, Tensor], _: int) -> Tensor:
         given, rows = batch
         states = self.states(given) if isinstance(given, Tensor) else given
-        if self._features is None:
-            target, own = states[-1].float(), rows
-        else:
-            target = torch.from_numpy(self._features[rows.cpu().numpy()]).to(self.device).float()
-            assert self._own is not None
-            own = self._own[rows.cpu()].to(self.device)
+        full = states[-1] if self._features is None else None
         losses = [
-            self._loss(anytime.tail(anytime.heads[name](state)), target, own, rows)
+            self.loss_of(anytime.tail(anytime.heads[name](state)), full, rows)
             for anytime in self._networks
             for name, state in zip(anytime.exits, states, strict=False)
         ]
         return self.report(torch.stack(losses).sum())
+
+    def loss_of(self, query: Tensor, full: Tensor | None, rows: Tensor) -> Tensor:
+        """Loss of (B, dim) descriptors of the images ``rows`` (B,).
+
+        ``full``: their descriptors of the full path, where that is the target.
+        """
+        if self._features is None:
+            assert full is not None
+            return self._loss(query, full.float(), rows, rows)
+        gallery = torch.from_numpy(self._features[rows.cpu().numpy()]).to(self.device).float()
+        assert self._own is not None
+        return self._loss(query, gallery, self._own[rows.cpu()].to(self.device), rows)
 
     def configure_gradient_clipping(
         self,
@@ -281,9 +296,9 @@ def _training_images(config: TrainConfig, left_out: list[LeftOut]) -> ImageTable
     return table
 
 
-def _target(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> Target:
+def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Track) -> ExitTarget:
     if config.target == "own":
-        return Target(lambda query, target, own, rows: regression(query, target))
+        return ExitTarget(lambda query, target, own, rows: regression(query, target))
     assert config.features is not None
     features = Features(config.features)
     check_same_space(
@@ -291,7 +306,7 @@ def _target(config: TrainConfig, table: ImageTable, model: Artifact, track: Trac
     )
     bank, own = gallery_bank(features, table, config, track)
     loss = BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
-    return Target(loss, features.descriptors, own)
+    return ExitTarget(loss, features.descriptors, own)
 
 
 def _validation(
