@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from edgevpr.artifacts.exit_contract import contradictions
+from edgevpr.artifacts.exit_contract import FULL, contradictions
 from edgevpr.artifacts.manifest import MOST_JSON, Artifact, decode_json
 from edgevpr.artifacts.records import (
     BundleRecord,
@@ -26,8 +26,6 @@ from edgevpr.preprocess import Preprocess
 
 #: Widest descriptor, most images of a map, longest side of a network's input in pixels.
 MOST_DIM, MOST_IMAGES, MOST_SIDE = 1 << 20, 1 << 40, 1 << 13
-#: Name of the whole path among the exits of a network; it is no entry of its own in a record.
-FULL = "full"
 _EXIT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from edgevpr.artifacts.manifest import FileEntry
 from edgevpr.artifacts.records import BundleExit, BundleRecord, GraphRecord
 
-#: Name of the whole path, the last of a bundle's exits; and its graph where that is a single one.
-WHOLE, ONE_GRAPH = "full", "model.onnx"
+#: Name of the whole path, the last of a bundle's exits and none of a model's; and its graph where
+#: that is a single one.
+FULL, ONE_GRAPH = "full", "model.onnx"
 #: Types that graphs hand on, and the most values of one tensor.
 TYPES, MOST_VALUES = ("uint8", "float16", "float32"), 1 << 28
 
@@ -27,8 +28,8 @@ def contradictions(
             yield "graphs without exits", "neither, or both"
         return
     names = [exit.name for exit in record.exits]
-    if names[-1] != WHOLE or len(set(names)) < len(names) or not all(names):
-        yield f"the exits {', '.join(names)}", f"each once, with a name, and {WHOLE} as the last"
+    if names[-1] != FULL or len(set(names)) < len(names) or not all(names):
+        yield f"the exits {', '.join(names)}", f"each once, with a name, and {FULL} as the last"
         return
     graphs = {graph.file: graph for graph in record.graphs}
     if len(graphs) < len(record.graphs) or ONE_GRAPH in graphs:
@@ -73,7 +74,7 @@ def _graph(graph: GraphRecord, files: Mapping[str, FileEntry]) -> Iterator[tuple
 def _exit(
     exit: BundleExit, graphs: Mapping[str, GraphRecord], record: BundleRecord
 ) -> Iterator[tuple[str, str]]:
-    if exit.name == WHOLE and exit.graphs == [ONE_GRAPH]:
+    if exit.name == FULL and exit.graphs == [ONE_GRAPH]:
         return
     unknown = [file for file in exit.graphs if file not in graphs]
     if unknown or not exit.graphs:

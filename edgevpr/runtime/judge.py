@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.records import BundleRecord, ConfidenceModel
 from edgevpr.errors import UsageError
 from edgevpr.places.table import ImageTable
@@ -41,7 +41,7 @@ def judge_for(
     bundle: BundleRecord,
     min_confidence: float | None = None,
     *,
-    exit: str = WHOLE,
+    exit: str = FULL,
 ) -> Judge | None:
     """The judge of a gallery's answers to this bundle; None without a confidence model of it.
 
@@ -59,7 +59,7 @@ def judge_for(
             f"found `min_confidence` {min_confidence:g}, expected 0 to 1: pass `min_confidence` 0.9"
         )
     model = gallery.record.confidence
-    if exit != WHOLE:
+    if exit != FULL:
         at_exit = gallery.exit_record(exit, bundle.model_digest)
         model = None if at_exit is None else at_exit.confidence
     if model is not None and model.model_digest == bundle.model_digest:

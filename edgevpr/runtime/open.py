@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from warnings import warn
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
@@ -76,7 +76,7 @@ def open_localizer(
     parameters: str | None = None,
     max_speed: float = MAX_SPEED,
     live: bool = False,
-    exit: str = WHOLE,
+    exit: str = FULL,
     notify: Notify | None = None,
 ) -> Localizer:
     """A bundle's engine and a gallery as one ``with`` block that answers camera frames.

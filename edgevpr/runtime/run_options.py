@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.option import Option
 from edgevpr.runtime.exits.exit_plan import Notify
 from edgevpr.runtime.localizer import Localizer
@@ -98,7 +98,7 @@ class RunOptions:
             "deadline:MS (the deepest in time), confidence:P[,MS] (the first, and a deeper one "
             "where it is not sure) or budget:FILE (a level from 0 to 1, read again and again)."
         ),
-    ] = WHOLE
+    ] = FULL
     sequence: Annotated[
         bool, Option("Answer by all frames so far, not each alone: a Bayes filter over the map.")
     ] = False

@@ -11,7 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 from torch import nn
 
-from edgevpr.artifacts.features import Features
+from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import read_image
@@ -79,6 +79,7 @@ def query_problem(
     """
     assert config.features is not None
     features = Features(config.features)
+    check_full_path(features.record, config.features)
     _check_dim(network, features)
     started = time.perf_counter()
     bank, own = gallery_bank(features, table, config, track)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.records import ExitRecord
 from edgevpr.compile.exits.cut import Cut, read_cut, whole_graphs
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevpr.artifacts.arrays import read_array
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord
 from edgevpr.compile.engine.parity import Parity, check_finite, compare

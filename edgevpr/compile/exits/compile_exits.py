@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.bundle import Compiled
 from edgevpr.compile.engine.parity import GATES, check_finite, compare
 from edgevpr.compile.exits.cut import SINGLE, Cut, describe_routes, read_cut, whole_graphs

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import compose
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.graph.signature import load_part, name_nodes, tensor_ends
 from edgevpr.errors import CorruptArtifactError

@@ -12,8 +12,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
-from edgevpr.artifacts.exit_contract import graphs_digest
+from edgevpr.artifacts.exit_contract import FULL, graphs_digest
 from edgevpr.artifacts.manifest import sha256_file, write_json
 from edgevpr.artifacts.records import BundleExit, BundleRecord, ExitRecord, GraphRecord
 from edgevpr.compile.board_graphs import write_exit_recipe

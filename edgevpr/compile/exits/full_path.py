@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.exits.cut import SINGLE, Cut
 from edgevpr.compile.graph.latency import Latency, route_latencies
 from edgevpr.device.cpu import cpu_name

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.engine.parity import Parity, check_finite, compare, gate
 from edgevpr.compile.exits.cut import Cut
 from edgevpr.compile.exits.typed_parts import TypedParts

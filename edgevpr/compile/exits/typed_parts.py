@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.auto.decision import Decision
 from edgevpr.compile.auto.groups import multiply_adds
 from edgevpr.compile.auto.measurements import AroundPart

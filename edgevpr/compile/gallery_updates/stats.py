@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.gallery_files import INDEX, GalleryFiles
 from edgevpr.artifacts.generations import Change, kept
 from edgevpr.artifacts.records import GalleryRecord

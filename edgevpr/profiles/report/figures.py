@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.records import ProfileRow
 from edgevpr.profiles.configuration import EXIT
 from edgevpr.profiles.report.drawing import (

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edgevpr import __version__
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.records import DeviceContext, ProfileRecord, ProfileRow
 from edgevpr.optional import require
 from edgevpr.printable import counted

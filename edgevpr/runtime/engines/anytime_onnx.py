@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GraphRecord
 from edgevpr.errors import CorruptArtifactError
@@ -70,7 +70,7 @@ class AnytimeOnnxRunner:
         rows = []
         for i in range(len(images)):
             self.start(images[i : i + 1])
-            rows.append(self.at(WHOLE))
+            rows.append(self.at(FULL))
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 

@@ -13,7 +13,7 @@ its own that is still there. A bundle without exits is one way through one graph
 import itertools
 from dataclasses import dataclass
 
-from edgevpr.artifacts.exit_contract import ONE_GRAPH, WHOLE
+from edgevpr.artifacts.exit_contract import FULL, ONE_GRAPH
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, GraphRecord
 from edgevpr.errors import CorruptArtifactError
@@ -66,7 +66,7 @@ class GraphPaths:
         """
         graphs = {graph.file: graph for graph in record.graphs}
         graphs[ONE_GRAPH] = _whole(record)
-        files = {each.name: tuple(each.graphs) for each in record.exits} or {WHOLE: (ONE_GRAPH,)}
+        files = {each.name: tuple(each.graphs) for each in record.exits} or {FULL: (ONE_GRAPH,)}
         return _laid_out(bundle, record, files, graphs)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import BundleRecord, EngineSidecar, GraphRecord
 from edgevpr.errors import CorruptArtifactError, ResourceError, TargetError
@@ -269,7 +269,7 @@ class TensorRTRunner:
         rows = np.empty((len(images), self._record.output_dim), np.float32)
         for number in range(len(images)):
             self.start(images[number : number + 1])
-            rows[number] = self.at(WHOLE)[0]
+            rows[number] = self.at(FULL)[0]
         return rows
 
     def _check_owner(self) -> None:

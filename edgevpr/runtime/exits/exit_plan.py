@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.records import BundleExit, BundleRecord
 from edgevpr.errors import UsageError
 from edgevpr.printable import shell_word
@@ -77,7 +77,7 @@ def plan_exits(
         _check_exit(choice.name, path, names)
     elif not names:
         raise UsageError(
-            f"found `exit` {exit!r} with {path}, which has no early exits, expected {WHOLE}: leave "
+            f"found `exit` {exit!r} with {path}, which has no early exits, expected {FULL}: leave "
             "out `exit`, or run edgevpr compile MODEL with a model that has some"
         )
     if not names:
@@ -91,7 +91,7 @@ def plan_exits(
         if not judges:
             raise UsageError(
                 f"found `exit` {exit!r} with {gallery.artifact.path}, which has no confidence "
-                f"model of any exit of {path}, expected one: pass `exit` {WHOLE}, or run edgevpr "
+                f"model of any exit of {path}, expected one: pass `exit` {FULL}, or run edgevpr "
                 "index FEATURES --queries QUERIES with held-out images described at each exit"
             )
     ways = [each for each in record.exits if each.name in judges]
@@ -124,11 +124,11 @@ def _policy(choice: ExitChoice, ways: Sequence[BundleExit], notify: Notify) -> P
 
 
 def _check_exit(name: str, path: Path, names: Sequence[str]) -> None:
-    if name in names or (not names and name == WHOLE):
+    if name in names or (not names and name == FULL):
         return
     if not names:
         raise UsageError(
-            f"found `exit` {name!r} with {path}, which has no early exits, expected {WHOLE}: leave "
+            f"found `exit` {name!r} with {path}, which has no early exits, expected {FULL}: leave "
             "out `exit`, or run edgevpr compile MODEL with a model that has some"
         )
     raise UsageError(
@@ -154,7 +154,7 @@ def _held_to(
 
 def _without_model(exits: Sequence[str], gallery: Path) -> str:
     many = len(exits) > 1
-    flag = "" if exits[0] == WHOLE else f" --exit {shell_word(exits[0])}"
+    flag = "" if exits[0] == FULL else f" --exit {shell_word(exits[0])}"
     return (
         f"no answer of the exit{'s' if many else ''} {', '.join(exits)} will be a fix: {gallery} "
         f"has no confidence model of {'them' if many else 'it'}; run edgevpr embed MODEL IMAGES"

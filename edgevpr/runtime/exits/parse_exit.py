@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevpr.artifacts.exit_contract import WHOLE
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.errors import UsageError
 
 _FORMS = "the name of an exit, deadline:MS, confidence:P[,MS] or budget:FILE"
@@ -49,7 +49,7 @@ def parse_exit(text: str) -> ExitChoice:
         return ExitChoice(confidence=least, deadline_ms=_ms(text, ms) if comma else None)
     if kind == "budget" and rest:
         return ExitChoice(budget=Path(rest))
-    raise UsageError(f"found `exit` {text!r}, expected {_FORMS}: pass `exit` {WHOLE}")
+    raise UsageError(f"found `exit` {text!r}, expected {_FORMS}: pass `exit` {FULL}")
 
 
 def _ms(text: str, value: str) -> float:

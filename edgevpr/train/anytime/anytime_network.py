@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from edgevpr.artifacts.contract import FULL as FULL
+from edgevpr.artifacts.exit_contract import FULL as FULL
 from edgevpr.errors import UsageError
 from edgevpr.train.anytime.adapters import ADAPTERS, Regrid
 from edgevpr.train.anytime.codebook import Codebook

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.space import check_same_space

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import read_json, write_json
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images

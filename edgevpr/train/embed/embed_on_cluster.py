@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import FeaturesRecord
 from edgevpr.data import read_images

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.records import ModelRecord
 from edgevpr.errors import UsageError

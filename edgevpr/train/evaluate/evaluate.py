@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.artifacts.features import Features, check_full_path
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_split

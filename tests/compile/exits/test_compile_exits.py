@@ -14,8 +14,7 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from edgevpr.artifacts.contract import FULL
-from edgevpr.artifacts.exit_contract import graphs_digest
+from edgevpr.artifacts.exit_contract import FULL, graphs_digest
 from edgevpr.artifacts.folder import open_artifact
 from edgevpr.artifacts.manifest import Artifact, sha256_file
 from edgevpr.artifacts.records import BundleRecord

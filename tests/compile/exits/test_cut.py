@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevpr.artifacts.contract import FULL
+from edgevpr.artifacts.exit_contract import FULL
 from edgevpr.compile.exits.cut import describe_routes, read_cut, whole_graphs
 from edgevpr.compile.graph.reference import describe
 from edgevpr.compile.precision.calibration import CalibrationImages
