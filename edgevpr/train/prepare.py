@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from numpy.typing import NDArray
 from torch import nn
 
 from edgevpr.artifacts.features import Features, check_full_path
@@ -79,13 +78,11 @@ def query_problem(
     """
     assert config.features is not None
     features = Features(config.features)
-    check_full_path(features.record, config.features)
     _check_dim(network, features)
     started = time.perf_counter()
-    bank, own = gallery_bank(features, table, config, track)
+    bank, own, hidden = gallery_bank(features, table, config, track)
     known = (table.place >= 0).nonzero()[0]
     batches = ShuffledBatches(known, config.batch_size, config.seed)
-    hidden = bank.hidden(neighbouring_places(table, config))
     objective = _objective(config, features, bank, hidden, out, track)
     if config.through_index is not None:
         objective = through_index(objective, config.through_index, features, config.tau)
@@ -99,18 +96,25 @@ def query_problem(
 
 def gallery_bank(
     features: Features, table: ImageTable, config: TrainConfig, track: Track
-) -> tuple[Bank, torch.Tensor]:
-    """The memory bank of the features, and (N,) each image's own place in it (0 without one).
+) -> tuple[Bank, torch.Tensor, torch.Tensor | None]:
+    """The memory bank of the features, and what its rows are to images and to each other.
+
+    Returns:
+        the bank; (N,) each image's own row (0 without a place); (M, K) for each row those that are
+        no negatives of it, None where that is its own alone.
 
     Raises:
         DataError: the features are of other images.
+        UsageError: an early exit described the images.
     """
+    check_full_path(features.record, features.artifact.path)
     _check_same_images(table, features, config)
     bank = build_bank(features.descriptors, table.place, track=track)
     known = (table.place >= 0).nonzero()[0]
     own = torch.zeros(len(table), dtype=torch.long)
     own[known] = torch.from_numpy(bank.rows(table.place[known]))
-    return bank, own
+    hidden = bank.hidden(neighbouring_places(table, config))
+    return bank, own, None if hidden is None else torch.from_numpy(hidden)
 
 
 def neighbours_file(out: Path) -> Path:
@@ -122,18 +126,17 @@ def _objective(
     config: TrainConfig,
     features: Features,
     bank: Bank,
-    hidden: NDArray[np.int64] | None,
+    hidden: torch.Tensor | None,
     out: Path,
     track: Track,
 ) -> nn.Module:
     """Loss of a query network, with its memory bank, queue or neighbours."""
-    rows = None if hidden is None else torch.from_numpy(hidden)
     if config.loss_name in BANK_LOSSES:
         return BankObjective(
-            config.loss_name, config.loss_args, bank, config.tau, config.gamma, rows
+            config.loss_name, config.loss_args, bank, config.tau, config.gamma, hidden
         )
     if config.loss_name == "queue":
-        return QueueObjective(config.loss_args, bank, config.tau, config.gamma, rows)
+        return QueueObjective(config.loss_args, bank, config.tau, config.gamma, hidden)
     neighbours = None
     if config.loss_name in NEIGHBOUR_LOSSES:
         top_k = int(loss_arguments(config.loss_name, config.loss_args)["top_k"])

@@ -313,8 +313,8 @@ def target_of(config: TrainConfig, table: ImageTable, model: Artifact, track: Tr
     check_same_space(
         features.space, str(config.features), model.space or "", str(config.early_exits.anytime)
     )
-    bank, own = gallery_bank(features, table, config, track)
-    loss = BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma)
+    bank, own, hidden = gallery_bank(features, table, config, track)
+    loss = BankObjective(config.loss_name, config.loss_args, bank, config.tau, config.gamma, hidden)
     return ExitTarget(loss, features.descriptors, own)
 
 
