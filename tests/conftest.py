@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell has what it runs in the background ignore Ctrl-C, and what tests start would inherit that.
+# A shell has what it runs in the background ignore Ctrl-C, nohup a hangup, and what tests start
+# would inherit that; a program that is started does not inherit a handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
