@@ -36,7 +36,7 @@ GALLERY = (
     "--lr", "3e-4", "--warmup-steps", "8",
 )  # fmt: skip
 QUERY = (
-    "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "30",
+    "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "10",
 )  # fmt: skip
 
 
@@ -45,9 +45,9 @@ class Budget:
     """Sizes of the city and the trainings; the defaults take two CPU cores 8 minutes at most."""
 
     gallery_epochs: int = 1
-    query_epochs: int = 2
+    query_epochs: int = 1
     codebook_epochs: int = 5
-    exit_epochs: int = 5
+    exit_epochs: int = 6
     #: prototypes of each head of the codebook.
     codebook_size: int = 256
     #: further options of ``edgevpr city``.
