@@ -12,7 +12,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "demo-out"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the city and of both trainings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the city and of every training.")] = 0,
     from_scratch: Annotated[
         bool,
         typer.Option(
@@ -24,8 +24,9 @@ def command(
 ) -> None:
     """Run the whole chain on a synthetic city, without downloads or GPU.
 
-    Draws the city, trains a gallery and a query network, indexes the map, compiles for three
-    targets, answers a drive and measures four configurations. Prints each command line.
+    Draws the city, trains a gallery and a query network with early exits, indexes the map,
+    compiles for three targets, answers a drive, measures four configurations and every exit.
+    Prints each command line.
     """
     from edgevpr.optional import require
 
@@ -54,6 +55,12 @@ def command(
         columns,
         rows,
     )
+    console.table(
+        "The query network left early, against the same map: cost is multiply-adds, known is % of "
+        "queries",
+        ["exit", "cost", "engine", "e2e", "p95", "R@1", "R@5", "known"],
+        [[_cell(getattr(row, n), n) for n in row.__struct_fields__] for row in summary.exits],
+    )
     console.note(
         f"thumbnail baseline R@1 {summary.thumbnail_r1:.1f}; drive: "
         f"{summary.drive.seen:.0f} % of the {summary.drive.seen_frames} frames whose view the map "
@@ -66,6 +73,6 @@ def _cell(value: object, name: str) -> object:
     """Recall with one decimal, bytes with none, milliseconds as the table prints them."""
     if not isinstance(value, float):
         return value
-    if name in ("r1", "r5"):
+    if name in ("r1", "r5", "known"):
         return f"{value:.1f}"
     return f"{value:.0f}" if name == "bytes_per_image" else value

@@ -18,6 +18,7 @@ from edgevpr.artifacts.records import ProfileRecord, ProfileRow
 from edgevpr.city.thumbnail import thumbnail_recall
 from edgevpr.data import read_images
 from edgevpr.demo.demo_page import demo_report
+from edgevpr.demo.exit_rows import DeadlineRun, ExitRow, deadline_between, deadline_run, exit_rows
 from edgevpr.demo.score_drive import DriveScore, drive_score
 from edgevpr.errors import EdgeVPRError, UsageError
 from edgevpr.files import write_atomic
@@ -25,23 +26,30 @@ from edgevpr.files import write_atomic
 #: The rows of the closing table, in its order.
 CONFIGURATIONS = ("gallery-exact", "query-exact", "query-ivfpq", "query-int8-ivfpq")
 
+#: Where the query network can be left; "full" comes with them.
+EXITS = ("1.1", "2.1")
+
 BOQ = ("proj_channels=128", "num_queries=16", "num_layers=2", "row_dim=8")
 SHARED = ("--image-size", "128", "--input-norm", "instance", "--min-lr", "1e-5")
 GALLERY = (
     "--backbone", "resnet18", "--out-index", "3", "--loss", "supcon",
-    "--lr", "3e-4", "--warmup-steps", "30",
+    "--lr", "3e-4", "--warmup-steps", "8",
 )  # fmt: skip
 QUERY = (
-    "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "30",
+    "--backbone", "mobilevitv2_050", "--out-index", "3", "--lr", "1e-3", "--warmup-steps", "10",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Sizes of the city and the trainings; the defaults take two CPU cores 8 minutes."""
+    """Sizes of the city and the trainings; the defaults take two CPU cores 8 minutes at most."""
 
-    gallery_epochs: int = 3
-    query_epochs: int = 4
+    gallery_epochs: int = 1
+    query_epochs: int = 1
+    codebook_epochs: int = 5
+    exit_epochs: int = 6
+    #: prototypes of each head of the codebook.
+    codebook_size: int = 256
     #: further options of ``edgevpr city``.
     city: tuple[str, ...] = ()
 
@@ -66,6 +74,10 @@ class DemoSummary(msgspec.Struct, frozen=True):
     seconds: float
     report: str
     rows: list[Row]
+    #: early exits of the query network, earliest first and "full" last.
+    exits: list[ExitRow]
+    #: the drive once more, each frame by the deepest exit in time.
+    deadline: DeadlineRun
     #: seconds of each command line, in order.
     steps: dict[str, float]
     #: R@1 and R@5 of a 32x32 grey thumbnail's nearest neighbour on the same test queries.
@@ -122,7 +134,7 @@ def run_demo(
 
     Args:
         out: folder to write to.
-        seed: of the city and of both trainings.
+        seed: of the city and of every training.
         from_scratch: train both networks from random weights instead of the ones shipped, which
             were trained on other cities.
         budget: of the city and the trainings.
@@ -141,11 +153,8 @@ def run_demo(
 
     chain.verb("city", "-o", city, "--seed", str(seed), *budget.city)
     _train(chain, out, seed, budget, from_scratch)
-    chain.verb("embed", out / "query-network", test / "tuning", "-o", out / "features" / "tuning")
-    chain.verb(
-        "index", out / "features" / "map", "--queries", out / "features" / "tuning",
-        "-o", out / "gallery",
-    )  # fmt: skip
+    _train_exits(chain, out, seed, budget)
+    _index(chain, out, test / "tuning")
     _compile(chain, out, city / "gsv-cities")
     chain.device_verb(
         "run", city / "drive" / "drive.mp4", "--bundle", out / "bundles" / "cpu-int8",
@@ -153,9 +162,17 @@ def run_demo(
     )  # fmt: skip
     records = _profile(chain, out, test / "queries")
 
+    exits = exit_rows(records[-1])
+    deadline_ms = deadline_between(exits)
+    chain.device_verb(
+        "run", city / "drive" / "drive.mp4", "--bundle", out / "bundles" / "cpu-fp32-exits",
+        "--gallery", out / "gallery", "--exit", f"deadline:{deadline_ms:g}",
+        "-o", out / "drive-deadline.jsonl",
+    )  # fmt: skip
     rows = _closing_rows(records)
     thumbnail = thumbnail_recall(test)
     report = out / "report.html"
+    database, truth = read_images(test / "database"), city / "drive" / "drive.csv"
     summary = DemoSummary(
         seconds=round(time.perf_counter() - started, 1),
         report=str(report),
@@ -163,9 +180,9 @@ def run_demo(
         steps=chain.seconds,
         thumbnail_r1=thumbnail.at[1],
         thumbnail_r5=thumbnail.at[5],
-        drive=drive_score(
-            out / "drive.jsonl", city / "drive" / "drive.csv", read_images(test / "database")
-        ),
+        drive=drive_score(out / "drive.jsonl", truth, database),
+        exits=exits,
+        deadline=deadline_run(out / "drive-deadline.jsonl", truth, database, deadline_ms),
     )
     write_atomic(report, demo_report(out, records, rows, msgspec.to_builtins(summary)).encode())
     write_json(out / "summary.json", summary)
@@ -198,32 +215,68 @@ def _train(chain: Chain, out: Path, seed: int, budget: Budget, from_scratch: boo
     )  # fmt: skip
 
 
+def _train_exits(chain: Chain, out: Path, seed: int, budget: Budget) -> None:
+    """The codebook of the query network's tokens, then its early exits, on one training city.
+
+    Images are not augmented, so what the frozen network gives is computed once. The full path of
+    ``anytime-network`` is the query network to the bit: it takes its place from here on.
+    """
+    training, validation = out / "city" / "gsv-cities", out / "city" / "images" / "val"
+    city = min(folder.name for folder in (training / "Images").iterdir())
+    chain.verb(
+        "codebook", out / "query-network", training / "Images" / city,
+        "--size", str(budget.codebook_size), "--epochs", str(budget.codebook_epochs),
+        "--seed", str(seed), "-o", out / "codebook",
+    )  # fmt: skip
+    chain.verb(
+        "train", training, "--city", city, "--anytime", out / "query-network",
+        "--codebook", out / "codebook", "--exits", ",".join(EXITS), "--method", "composition",
+        "--features", out / "features" / "training", "--crop", "1", "--light", "0",
+        "--epochs", str(budget.exit_epochs), "--seed", str(seed), "--validation", validation,
+        "--validation-features", out / "features" / "validation", "-o", out / "anytime-network",
+    )  # fmt: skip
+
+
+def _index(chain: Chain, out: Path, tuning: Path) -> None:
+    """One gallery, tuned for the full path and for each exit."""
+    features, queries = out / "features", list[str | Path]()
+    for exit in ("", *EXITS):
+        described = features / (f"tuning-{exit}" if exit else "tuning")
+        left = ("--exit", exit) if exit else ()
+        chain.verb("embed", out / "anytime-network", tuning, *left, "-o", described)
+        queries += ["--queries", described]
+    chain.verb("index", features / "map", *queries, "-o", out / "gallery")
+
+
 def _compile(chain: Chain, out: Path, calibration: Path) -> None:
-    """Bundles: the two that are measured with exact search, then one a target and precision."""
+    """Bundles: the two that are measured with exact search, then one a target and precision; last
+    the one with exits."""
     bundles, gallery = out / "bundles", ("--gallery", out / "gallery")
-    for network, name in (("gallery", "gallery-cpu-fp32"), ("query", "cpu-fp32-full")):
-        chain.verb(
-            "compile", out / f"{network}-network", "--target", "cpu", "--precision", "fp32",
-            "--calibration", calibration, "-o", bundles / name,
-        )  # fmt: skip
+    fp32 = ("--target", "cpu", "--precision", "fp32", "--calibration", calibration)
+    anytime, whole = out / "anytime-network", ("--exits", "none")
+    chain.verb("compile", out / "gallery-network", *fp32, "-o", bundles / "gallery-cpu-fp32")
+    chain.verb("compile", anytime, *whole, *fp32, "-o", bundles / "cpu-fp32-full")
     for target, precision in (
         ("cpu", "fp32"), ("cpu", "int8"), ("rtx-ada", "fp16"), ("rtx-ada", "int8"),
         ("jetson-orin", "fp16"),
     ):  # fmt: skip
         chain.verb(
-            "compile", out / "query-network", "--target", target, "--precision", precision,
+            "compile", anytime, *whole, "--target", target, "--precision", precision,
             *gallery, "--calibration", calibration, "-o", bundles / f"{target}-{precision}",
         )  # fmt: skip
+    chain.verb("compile", anytime, *fp32, *gallery, "-o", bundles / "cpu-fp32-exits")
 
 
 def _profile(chain: Chain, out: Path, queries: Path) -> list[ProfileRecord]:
-    """The four configurations, each on the same test queries, in processes of their own."""
+    """The four configurations and last the early exits, each on the same test queries, in
+    processes of their own."""
     bundles, full = out / "bundles", out / "features" / "map"
     measured: dict[str, tuple[str, str, str]] = {
         "gallery": ("gallery-cpu-fp32", "gallery-ivfpq", "gallery-exact"),
         "full": ("cpu-fp32-full", "query-ivfpq-unfused", "query-exact"),
         "fp32": ("cpu-fp32", "query-ivfpq", ""),
         "int8": ("cpu-int8", "query-int8-ivfpq", ""),
+        "exits": ("cpu-fp32-exits", "query-exit", ""),
     }
     records = []
     for name, (bundle, configuration, exact_name) in measured.items():

@@ -35,6 +35,7 @@ def demo_report(
     sections = [
         _problem(out, summary),
         _answers(out, summary),
+        _exits(summary),
         *standard_sections(records),
         _training(out),
         _index(out),
@@ -133,6 +134,34 @@ def _answers(out: Path, summary: dict[str, Any]) -> Section:
             "direction a place, the drive looks straight ahead and turns corners."
         ],
         strips=[Strip(pictures, "Such frames, each beside the gallery image that answered it.")],
+    )
+
+
+def _exits(summary: dict[str, Any]) -> Section:
+    run = summary["deadline"]
+    rows = [
+        [
+            each["exit"], each["cost"].removesuffix(" %"), f"{each['engine_ms_p50']:.2f}",
+            f"{each['end_to_end_ms_p50']:.2f}", _number(each["r1"]), _number(each["r5"]),
+            _number(each["known"]),
+        ]
+        for each in summary["exits"]
+    ]  # fmt: skip
+    columns = ["left after", "cost, %", "engine ms", "end to end ms", "R@1", "R@5", "known, %"]
+    by_exit = ", ".join(f"{frames} at {exit}" for exit, frames in run["exits"].items())
+    return Section(
+        "The query network left early",
+        text=[
+            "The map was described once: every exit answers in the descriptor space of the whole "
+            "network, against the same index. Cost is multiply-adds, of the full path's; known, "
+            "queries of mapped places that the exit's own confidence model calls known. The next "
+            "section says whether networks without exits do better.",
+            f"The drive again, FP32, each frame by the deepest exit in time for "
+            f"{run['deadline_ms']:g} ms (half way between the 95th percentiles of the first exit "
+            f"and the full path): {by_exit}; {run['late']} late; {run['seen']:.0f} % of the frames "
+            "whose view the map holds answered within 25 m.",
+        ],
+        tables=[Table(columns, rows)],
     )
 
 
