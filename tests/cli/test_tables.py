@@ -101,8 +101,21 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
         ["max error", "min cosine", "mean cosine", "nodes", "int8 layers", "MB"],
         [["3.1e-02", "0.99871", "0.99942", 1843, 127, 104.61]],
     ),
-    "compile 2": (["node", "why"], [["/aggregator/boqs.1/cross_attn/Softmax_output_0", WHY]]),
-    "compile 3": (["layer"], [["/backbone/stages.3/blocks.2/context_module/qkv/Conv"]]),
+    "compile 2": (
+        ["exit", "graphs", "cost %", "min cosine", "ms", "ms p95"],
+        [["2.1", "seg1 seg2 adapt-2.1 tail", "91.2", "0.99871", "12.34", "124.81"],
+         ["full", "model.onnx", "100.0", "0.99942", "-", "-"]],
+    ),
+    "build 1": (
+        ["exit", "min cosine", "mean cosine", "ms", "ms p95"],
+        [["L10", "0.99871", "0.99942", "112.34", "124.81"]],
+    ),
+    "models 2": (
+        ["network", "exit", "map", "multiply-adds, G", "share, %"],
+        [["mobilevitv2_100 + salad", "2.1", "256x40x40", 104.512, "61.6"]],
+    ),
+    "compile 3": (["node", "why"], [["/aggregator/boqs.1/cross_attn/Softmax_output_0", WHY]]),
+    "compile 4": (["layer"], [["/backbone/stages.3/blocks.2/context_module/qkv/Conv"]]),
     "train 1": (
         ["exit", "cost", "chosen", "R@1 composition", "R@1 regression"],
         [["L10", "87%", "composition", 96.3, 95.8], ["full", "100%", "", 96.6, 96.6]],
