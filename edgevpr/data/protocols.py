@@ -158,7 +158,9 @@ def read_evaluation(wanted: Protocol, root: Path) -> Evaluation:
     """A data set as ``open_protocol`` reads it, whatever its counts are."""
     root = Path(root)
     if wanted.name.startswith("msls") and is_msls(root):
-        database, queries = read_msls_val(root)
+        database, queries = read_msls_val(
+            root, subtask="all" if wanted.name == "msls-val" else None
+        )
         return Evaluation(wanted, root, database, queries)
     for folder in (root / "images" / wanted.split, root / wanted.split, root):
         for pair in FOLDERS:
