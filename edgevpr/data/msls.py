@@ -40,8 +40,8 @@ LISTS = (
 
 
 def is_msls(root: Path) -> bool:
-    """Whether a folder is MSLS, or its train_val."""
-    return _train_val(root) is not None
+    """Whether a folder is MSLS, or its train_val, with or without the tables."""
+    return any((base / CITIES[0] / SIDES[0]).is_dir() for base in _bases(root))
 
 
 def read_msls_val(
@@ -79,8 +79,12 @@ def read_msls_val(
     return database, queries
 
 
+def _bases(root: Path) -> tuple[Path, Path]:
+    return Path(root) / "train_val", Path(root)
+
+
 def _train_val(root: Path) -> Path | None:
-    for base in (Path(root) / "train_val", Path(root)):
+    for base in _bases(root):
         if (base / CITIES[0] / SIDES[0] / "postprocessed.csv").is_file():
             return base
     return None

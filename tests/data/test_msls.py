@@ -153,3 +153,13 @@ def test_a_subtask_table_without_keys_is_in_the_order_of_the_others(tmp_path: Pa
         read_msls_val(tmp_path, subtask="all")
     with pytest.raises(DataError, match="expected MSLS with its tables"):
         read_msls_val(tmp_path / "train_val" / "cph")
+
+
+def test_images_and_lists_without_the_tables(tmp_path: Path) -> None:
+    """As OpenVPRLab unpacks them: there are no positions, and the message says where they are."""
+    write(tmp_path)
+    lists(tmp_path, openvprlab=True)
+    for table in tmp_path.glob("train_val/*/*/*.csv"):
+        table.unlink()
+    with pytest.raises(DataError, match=r"expected MSLS with its tables.*unpack metadata\.zip"):
+        read_evaluation(protocol("msls-val"), tmp_path)

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from edgevpr.artifacts.features import Features  # noqa: E402
+from edgevpr.cli.eval import command  # noqa: E402
 from edgevpr.data import protocols  # noqa: E402
 from edgevpr.errors import SpaceMismatchError, UsageError  # noqa: E402
 from edgevpr.places.table import ImageTable  # noqa: E402
@@ -106,7 +107,10 @@ def test_every_exit_is_measured(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_protocols_of_the_same_images(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Scored again as an evaluation from the start scores it, exits and a stored order too.
 
@@ -132,6 +136,20 @@ def test_protocols_of_the_same_images(
         assert [e.recall for e in found.exits] == [e.recall for e in second.exits]
         assert [e.curve for e in found.exits] == [e.curve for e in second.exits]
     assert len(first.exits) == len(again.exits) == len(EXITS)
+    both = ["nordland-1", "nordland-3"]
+    capsys.readouterr()
+    command(model, tmp_path, protocol=both)
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    expected = [[name, way] for name in both for way in (*EXITS, "full")]
+    assert [row for row in rows if row[:1] in (both[:1], both[1:])] == expected
+    command(model, tmp_path, protocol=both, json=True)
+    documents = json.loads(capsys.readouterr().out)
+    assert [document["protocol"] for document in documents] == both
+    for document, done in zip(documents, (first, second), strict=True):
+        assert document["recall"]["at"]["5"] == done.recall.at[5]
+        assert [each["recall"]["at"]["1"] for each in document["exits"]] == [
+            each.recall.at[1] for each in done.exits
+        ]
     numbered = protocols.open_protocol("nordland-1", tmp_path).database.paths
     table = ImageTable.build([path.partition("/")[2] for path in numbered], place=range(12))
     table.take(np.arange(12)[::-1]).save(tmp_path / "ref" / "images.csv")
