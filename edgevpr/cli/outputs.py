@@ -12,7 +12,7 @@ from typing import Any
 from edgevpr.guard import check_outputs
 
 #: Parameters that name a folder to write, and those that name a file.
-FOLDERS, FILES = ("output", "save", "tensorboard"), ("per_query", "sheet")
+FOLDERS, FILES = ("output", "save", "tensorboard"), ("per_query", "curve", "sheet")
 #: Verbs whose ``output`` is a file.
 WRITES_FILE = ("run", "report", "key")
 #: Verbs that put files into the folder ``output``; those of others are replaced as a whole.

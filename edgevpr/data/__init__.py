@@ -6,6 +6,8 @@ image_files     the image files of a folder
 names           @utm file names, written and parsed
 exif            position, heading and time of a photo
 gsv, msls       GSV-Cities, Mapillary Street-Level Sequences
+pittsburgh      Pittsburgh with its MATLAB files
+name_lists      lists of image names in .npy
 split           database/ and queries/ side by side
 protocols       evaluation protocols with their counts
 convert         photos with positions to an @utm folder

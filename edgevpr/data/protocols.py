@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgevpr.data.image_files import list_images
 from edgevpr.data.msls import is_msls, read_msls_val
+from edgevpr.data.pittsburgh import pittsburgh_file, read_pittsburgh
 from edgevpr.data.read import read_images
 from edgevpr.errors import DataError, UsageError
 from edgevpr.places.positives import positives
@@ -130,8 +131,8 @@ def open_protocol(name: str, root: Path) -> Evaluation:
     """Read a data set for a protocol and check its counts.
 
     Understands ``images/<split>/{database,queries}`` and ``{database,queries}`` with ``@utm``
-    names, ``{ref,query}`` and ``{new,old}`` folders of numbered images, and the original layout of
-    MSLS.
+    names, ``{ref,query}`` and ``{new,old}`` folders of numbered images, and the original layouts
+    of MSLS and Pittsburgh.
 
     Raises:
         UsageError: no such protocol.
@@ -158,8 +159,14 @@ def read_evaluation(wanted: Protocol, root: Path) -> Evaluation:
     """A data set as ``open_protocol`` reads it, whatever its counts are."""
     root = Path(root)
     if wanted.name.startswith("msls") and is_msls(root):
-        database, queries = read_msls_val(root)
+        database, queries = read_msls_val(
+            root, subtask="all" if wanted.name == "msls-val" else None
+        )
         return Evaluation(wanted, root, database, queries)
+    if wanted.name.startswith("pitts"):
+        file = pittsburgh_file(root, wanted.name.removesuffix("-val"), wanted.split)
+        if file is not None:
+            return Evaluation(wanted, root, *read_pittsburgh(root, file))
     for folder in (root / "images" / wanted.split, root / wanted.split, root):
         for pair in FOLDERS:
             if all((folder / name).is_dir() for name in pair):

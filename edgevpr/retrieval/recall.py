@@ -1,8 +1,11 @@
 """Recall@K.
 
-R@K is the share of queries with at least one positive among the K nearest gallery images.
-Queries without any positive in the gallery can never be answered: they are counted and reported,
-and left out of the denominator (``queries - without_positives``).
+R@K is the share of queries with at least one positive among the K nearest gallery images. Queries
+without any positive in the gallery can never be answered. Over all queries they count as misses, as
+in the code of the peers (Deep Visual Geo-localization Benchmark and VPR-methods-evaluation, Berton
+et al., CVPR 2022; MixVPR, SALAD, BoQ and OpenVPRLab); over the answerable queries
+(``queries - without_positives``) they are left out, as in Schubert et al., Visual Place
+Recognition: A Tutorial (IEEE RAM 2024). Both are given; without such queries they are equal.
 """
 
 from collections.abc import Sequence
@@ -16,16 +19,37 @@ from edgevpr.errors import DataError
 
 @dataclass(frozen=True)
 class Recall:
-    """R@K in percent for each K, and what it was measured on."""
+    """R@K in percent for each K, and what it was measured on.
+
+    ``at`` is over the answerable queries, ``of_all`` over all of them.
+    """
 
     at: dict[int, float]
+    of_all: dict[int, float]
     database: int
     queries: int
     without_positives: int
 
     def line(self) -> str:
-        """The field's usual line: ``R@1: 98.8, R@5: 99.7``."""
-        return ", ".join(f"R@{k}: {value:.1f}" for k, value in self.at.items())
+        """The field's usual line, of the answerable queries: ``R@1: 98.8, R@5: 99.7``."""
+        return _line(self.at)
+
+    def lines(self) -> list[str]:
+        """The line with what it is over: all queries, then the answerable ones if they are fewer.
+
+        ``all 740 queries: R@1: 98.8, R@5: 99.7``
+        """
+        number = f"{self.queries:,}"
+        if not self.without_positives:
+            return [f"all {number} queries, each answerable: {_line(self.of_all)}"]
+        return [
+            f"all {number} queries: {_line(self.of_all)}",
+            f"{self.queries - self.without_positives:,} answerable queries: {_line(self.at)}",
+        ]
+
+
+def _line(shares: dict[int, float]) -> str:
+    return ", ".join(f"R@{k}: {value:.1f}" for k, value in shares.items())
 
 
 def hits(
@@ -66,8 +90,10 @@ def recall_at(
         )
     found = hits(predictions, positives)[answerable]
     ks = [k for k in ks if k <= min(database, found.shape[1])] or [1]
+    right = {k: int(found[:, :k].any(axis=1).sum()) for k in ks}
     return Recall(
-        at={k: 100.0 * float(found[:, :k].any(axis=1).mean()) for k in ks},
+        at={k: 100.0 * count / len(found) for k, count in right.items()},
+        of_all={k: 100.0 * count / len(positives) for k, count in right.items()},
         database=database,
         queries=len(positives),
         without_positives=int((~answerable).sum()),

@@ -38,7 +38,11 @@ def test_files_keep_off_inputs(tmp_path: Path) -> None:
     photos, model = folder(tmp_path / "photos", "1.jpg"), folder(tmp_path / "model")
     given = {"data": photos, "model": model}
     check({**given, "per_query": photos / "table.csv", "sheet": tmp_path / "a.jpg"})
-    for name, out in (("sheet", photos / "1.jpg"), ("per_query", model / "table.csv")):
+    for name, out in (
+        ("sheet", photos / "1.jpg"),
+        ("per_query", model / "table.csv"),
+        ("curve", model / "curve.csv"),
+    ):
         with pytest.raises(UsageError, match=f"found `{name}` .*lies inside the input"):
             check({**given, name: out})
     with pytest.raises(UsageError, match="lies inside"):

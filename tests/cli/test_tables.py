@@ -48,13 +48,11 @@ SHAPES: dict[str, tuple[list[str], list[list[Any]]]] = {
         ],
     ),
     "eval 1": (
-        ["model", "R@1", "R@5", "R@10", "R@20"],
-        [["demo-out/models/query-network-efficientvit-b2", 87.4, 95.2, 97.0, 98.1]],
-    ),
-    "eval 2": (
-        ["model", "exit", "cost %", "R@1", "R@5", "R@10", "R@20"],
-        [["demo-out/models/query-network-efficientvit-b2", "L10", 87.4, 95.2, 97.0, 98.1, 99.9],
-         ["demo-out/models/query-network-efficientvit-b2", "full", 100.0, 96.6, 98.0, 99.1, 99.9]],
+        ["model", "exit", "cost %", "queries", "R@1", "R@5", "R@10", "R@20", "R@100P", "AUC-PR"],
+        [["demo-out/models/query-network-efficientvit-b2", "L10", 87.4, "all", 95.2, 97.0, 98.1,
+          99.9, 42.7, "0.968"],
+         ["demo-out/models/query-network-efficientvit-b2", "full", 100.0, "all, answerable", 96.6,
+          98.0, 99.1, 99.9, 54.3, "0.987"]],
     ),
     "profile 1": (
         ["configuration", "R@1", "R@5", "engine ms", "p95", "search ms", "end to end ms", "p95",

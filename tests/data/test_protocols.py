@@ -97,31 +97,6 @@ def test_pairs(tmp_path: Path, name: str, pair: tuple[str, str]) -> None:
     assert [g.tolist() for g in open_protocol(name, tmp_path).positives()] == [[0], [1], [2], [3]]
 
 
-def _msls(root: Path, panorama: bool = False) -> None:
-    for city, lat in (("cph", 55.7), ("sf", 37.8)):
-        for side, count in (("database", 2), ("query", 1)):
-            folder = root / "train_val" / city / side
-            (folder / "images").mkdir(parents=True)
-            places, raw = ["key,easting,northing"], ["key,lat,lon,ca,captured_at,pano"]
-            for i in range(count + (panorama and side == "query")):
-                key = f"{city}{side}{i}"
-                pano = "True" if i == count else "False"
-                places.append(f"{key},0,0")
-                raw.append(f"{key},{lat},{12 + 0.001 * i},90,2019-01-01,{pano}")
-                (folder / "images" / f"{key}.jpg").write_bytes(JPEG)
-            (folder / "postprocessed.csv").write_text("\n".join(places))
-            (folder / "raw.csv").write_text("\n".join(raw))
-
-
-@pytest.mark.usefixtures("small")
-def test_msls_in_its_own_layout(tmp_path: Path) -> None:
-    """Both cities, without panoramas."""
-    _msls(tmp_path, panorama=True)
-    found = open_protocol("msls-val", tmp_path)
-    assert [g.tolist() for g in found.positives()] == [[0], [2]]
-    assert found.queries.heading.tolist() == [90, 90]
-
-
 @pytest.mark.usefixtures("small")
 def test_wrong_counts_name_the_other_protocol(tmp_path: Path) -> None:
     _utm(tmp_path / "database", 4)

@@ -38,6 +38,7 @@ def test_against_the_definition(
             any(int(row) in positives[i].tolist() for row in ranked[i][:k]) for i in answerable
         )
         assert value == pytest.approx(100 * found / len(answerable))
+        assert result.of_all[k] == pytest.approx(100 * found / len(positives))
     assert result.queries == len(positives)
     assert result.without_positives == len(positives) - len(answerable)
     wanted = [k for k in ks if k <= min(database, ranked.shape[1])]
@@ -55,7 +56,9 @@ def test_values_of_k_that_were_not_searched_are_left_out() -> None:
 def test_queries_without_positives_are_counted_and_left_out() -> None:
     ranked = np.array([[0], [1], [2]])
     result = recall_at(ranked, [np.array([0]), np.array([]), np.array([5])], database=9, ks=(1,))
-    assert result == Recall(at={1: 50.0}, database=9, queries=3, without_positives=1)
+    assert result.at == {1: 50.0}
+    assert result.of_all == {1: pytest.approx(100 / 3)}
+    assert (result.database, result.queries, result.without_positives) == (9, 3, 1)
 
 
 def test_nothing_found_is_a_miss() -> None:
@@ -71,8 +74,11 @@ def test_no_positive_at_all_is_an_error() -> None:
 
 
 def test_the_usual_line() -> None:
-    recall = Recall(at={1: 98.84, 5: 100.0}, database=1, queries=1, without_positives=0)
+    recall = Recall({1: 98.84, 5: 100.0}, {1: 98.84, 5: 100.0}, 9, 1234, without_positives=0)
     assert recall.line() == "R@1: 98.8, R@5: 100.0"
+    assert recall.lines() == ["all 1,234 queries, each answerable: R@1: 98.8, R@5: 100.0"]
+    recall = Recall({1: 50.0}, {1: 37.5}, database=9, queries=8, without_positives=2)
+    assert recall.lines() == ["all 8 queries: R@1: 37.5", "6 answerable queries: R@1: 50.0"]
 
 
 def test_hits_want_one_list_of_positives_a_query() -> None:

@@ -1,9 +1,9 @@
-"""Recall of a network on a data set, symmetric or against gallery-network features."""
+"""Evaluation of a network on a data set, symmetric or against gallery-network features."""
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,24 @@ from edgevpr.places.table import ImageTable
 from edgevpr.printable import counted
 from edgevpr.progress import Track, silent
 from edgevpr.retrieval.exact import exact_search
+from edgevpr.retrieval.precision_recall import Curve, precision_recall_curve
 from edgevpr.retrieval.recall import Recall, hits, recall_at
 
 
 @dataclass(frozen=True)
 class ExitRecall:
-    """Recall of queries described through one early exit, against the same database."""
+    """Answers to queries described through one early exit, from the same database.
+
+    ``rows`` and ``similarity`` (Q, K) as in ``Evaluated``.
+    """
 
     exit: str
     #: multiply-adds as a share of the full path's.
     share: float
     recall: Recall
+    curve: Curve
+    rows: NDArray[np.int64]
+    similarity: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Evaluated:
     """
 
     recall: Recall
+    #: precision and recall over the similarity of the best match.
+    curve: Curve
     root: Path
     queries: ImageTable
     gallery: ImageTable
@@ -104,7 +113,7 @@ def evaluate(
     batch_size: int = 64,
     track: Track = silent,
 ) -> Evaluated:
-    """R@K of ``data/queries`` against ``data/database``.
+    """R@K and precision over recall of ``data/queries`` against ``data/database``.
 
     Args:
         model: describes the queries and, without ``features``, the database too (symmetric). Of
@@ -159,8 +168,15 @@ def evaluate(
         g = stored.descriptors
         database, good = _as_stored(stored, database, good, features)
     similarity, rows = exact_search(q, g, 20)
+    recall, curve = _score(similarity, rows, good, len(database))
+    exits = []
+    for each, found in zip(about.exits, by_exit, strict=True):
+        near, ranked = exact_search(found, g, 20)
+        scored = _score(near, ranked, good, len(database))
+        exits.append(ExitRecall(each.name, each.share, *scored, rows=ranked, similarity=near))
     return Evaluated(
-        recall=recall_at(rows, good, database=len(database)),
+        recall=recall,
+        curve=curve,
         root=root,
         queries=queries,
         gallery=database,
@@ -169,14 +185,52 @@ def evaluate(
         positives=good,
         query_descriptors=q,
         gallery_descriptors=g,
-        exits=tuple(
-            ExitRecall(
-                each.name,
-                each.share,
-                recall_at(exact_search(found, g, 20)[1], good, database=len(database)),
-            )
-            for each, found in zip(about.exits, by_exit, strict=True)
-        ),
+        exits=tuple(exits),
+    )
+
+
+def score_again(done: Evaluated, protocol: str, data: Path) -> Evaluated:
+    """The same answers scored by another protocol's rule for positives, nothing described again.
+
+    Args:
+        done: of another protocol on the same images, nordland-1 for nordland-3.
+        data: as in ``evaluate``.
+
+    Raises:
+        UsageError: no such protocol, or its images are others.
+        DataError: the counts are not the protocol's.
+    """
+    again = open_protocol(protocol, Path(data))
+    row_of = {path: row for row, path in enumerate(done.gallery.paths)}
+    to_done = np.array([row_of.get(path, -1) for path in again.database.paths])
+    if (
+        (again.root, again.queries.paths) != (done.root, done.queries.paths)
+        or len(to_done) != len(row_of)
+        or to_done.min() < 0
+    ):
+        raise UsageError(
+            f"found other images for {protocol} than for the protocol before it, expected "
+            "protocols of the same images, such as nordland-1 and nordland-3: pass one `protocol` "
+            "at a time"
+        )
+    good = [np.sort(to_done[rows]) for rows in again.positives()]
+    recall, curve = _score(done.similarity, done.rows, good, len(done.gallery))
+    exits = []
+    for each in done.exits:
+        recalled, drawn = _score(each.similarity, each.rows, good, len(done.gallery))
+        exits.append(replace(each, recall=recalled, curve=drawn))
+    return replace(done, recall=recall, curve=curve, positives=good, exits=tuple(exits))
+
+
+def _score(
+    similarity: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    good: Sequence[NDArray[np.int64]],
+    database: int,
+) -> tuple[Recall, Curve]:
+    return (
+        recall_at(rows, good, database=database),
+        precision_recall_curve(similarity, rows, good),
     )
 
 
