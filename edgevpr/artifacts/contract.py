@@ -108,7 +108,8 @@ def _confidence(opened: Artifact, model: ConfidenceModel | None, exit: str) -> N
 
 def _features(opened: Artifact) -> None:
     record = opened.read("features.json", FeaturesRecord)
-    _check_side(opened, record.preprocess)
+    if record.preprocess is not None:
+        _check_side(opened, record.preprocess)
     _in_range(opened, "count", record.count, 0, MOST_IMAGES)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
     if record.exit:

@@ -78,7 +78,8 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
     #: which network described the images: a gallery one, or a query one trained into the space.
     role: Literal["gallery", "query"]
     model_digest: str
-    preprocess: Preprocess
+    #: None: not known, because another program described the images.
+    preprocess: Preprocess | None
     count: int
     dim: int
     source: str

@@ -17,6 +17,7 @@ VERBS = {
     "data": "Check data sets against papers' protocols, and convert photos.",
     "models": "List networks with their cost, or import a published checkpoint.",
     "embed": "Describe the images of a folder with a network.",
+    "features": "Import descriptors that another program computed.",
     "train": "Train a gallery network, or a query network into its space.",
     "codebook": "Learn the codebook of a model's tokens, for early exits.",
     "eval": "Measure Recall@K of a model by exact search in the full space.",
