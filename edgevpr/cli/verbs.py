@@ -15,7 +15,7 @@ VERBS = {
     "demo": "Run the whole chain on a synthetic city, without downloads or GPU.",
     "city": "Draw a synthetic city: data sets, and a drive as a video.",
     "data": "Check data sets against papers' protocols, and convert photos.",
-    "models": "List networks with their cost, or import a published checkpoint.",
+    "models": "List networks with their cost, or import a published checkpoint or an ONNX graph.",
     "embed": "Describe the images of a folder with a network.",
     "features": "Import descriptors that another program computed.",
     "train": "Train a gallery network, or a query network into its space.",
