@@ -164,7 +164,7 @@ def _session(data: bytes, shown: Path) -> Any:
         raise DataError(
             f"found no graph that ONNX Runtime {runtime.__version__} loads in {shown} "
             f"({_first(error)}), expected an ONNX file with its weights inside: export the network "
-            "again without external data"
+            "again in float32, without external data and for this ONNX Runtime"
         ) from error
 
 
