@@ -106,7 +106,8 @@ def _confidence(opened: Artifact, model: ConfidenceModel | None, exit: str) -> N
 
 def _features(opened: Artifact) -> None:
     record = opened.read("features.json", FeaturesRecord)
-    _check_side(opened, record.preprocess)
+    if record.preprocess is not None:
+        _check_side(opened, record.preprocess)
     _in_range(opened, "count", record.count, 0, MOST_IMAGES)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
     if record.exit:
@@ -117,6 +118,10 @@ def _model(opened: Artifact) -> None:
     record = opened.read("model.json", ModelRecord)
     _check_side(opened, record.preprocess)
     _in_range(opened, "dim", record.dim, 1, MOST_DIM)
+    if record.graph:
+        opened.file(record.graph)
+        if record.exits or record.role != "gallery":
+            raise _contradiction(opened, "exits or the role query beside an ONNX graph", "neither")
     names = [each.name for each in record.exits]
     for each in record.exits:
         _exit_name(opened, each.name)

@@ -79,7 +79,7 @@ class Features:
         *,
         space: str,
         model_digest: str,
-        preprocess: Preprocess,
+        preprocess: Preprocess | None,
         source: str,
         role: Literal["gallery", "query"] = "gallery",
         exit: str = "",
@@ -94,6 +94,7 @@ class Features:
             table: the N images, in the order of the descriptors.
             space: id of the descriptor space.
             model_digest: digest of the model artifact whose network described the images.
+            preprocess: of that network; None: not known.
             source: where the images came from, in words.
             role: of that network.
             exit: early exit of it that described them; "": the full path.

@@ -4,10 +4,12 @@ Every record is validated when it is read. Measured numbers carry the device the
 on; ``provenance`` is one of measured, emulated, predicted.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from edgevpr.errors import UsageError
 from edgevpr.preprocess import Preprocess
 
 Provenance = Literal["measured", "emulated", "predicted"]
@@ -35,6 +37,7 @@ class ExitRecord(msgspec.Struct, frozen=True):
 class ModelRecord(msgspec.Struct, frozen=True):
     """``model.json`` of a model artifact, beside ``weights.safetensors``.
 
+    With ``graph``, that ONNX file is the network; there are no weights and no architecture.
     With ``exits``, ``exits.safetensors`` beside it holds codebook and adapters.
     """
 
@@ -50,6 +53,22 @@ class ModelRecord(msgspec.Struct, frozen=True):
     exits: list[ExitRecord] = []
     #: codebook and regridding of the exits: what edgevpr.train.anytime builds them from.
     anytime: dict[str, Any] = {}
+    #: file of an ONNX graph, (B, 3, H, W) to (B, D) float32; "": a network of edgevpr's own.
+    graph: str = ""
+
+
+def check_own(record: ModelRecord, shown: Path | str) -> None:
+    """Raise unless a network is one of edgevpr's own, which can be trained and compiled.
+
+    Raises:
+        UsageError: it is an ONNX graph.
+    """
+    if record.graph:
+        raise UsageError(
+            f"found an ONNX graph as the network of {shown}, expected a network of edgevpr train, "
+            "because a graph only describes images (edgevpr embed, eval): run edgevpr train IMAGES "
+            "--features FEATURES with its features, and use that network"
+        )
 
 
 class CodebookRecord(msgspec.Struct, frozen=True):
@@ -78,7 +97,8 @@ class FeaturesRecord(msgspec.Struct, frozen=True):
     #: which network described the images: a gallery one, or a query one trained into the space.
     role: Literal["gallery", "query"]
     model_digest: str
-    preprocess: Preprocess
+    #: None: not known, because another program described the images.
+    preprocess: Preprocess | None
     count: int
     dim: int
     source: str

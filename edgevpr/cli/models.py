@@ -1,7 +1,7 @@
-"""Verb ``edgevpr models``: networks and their cost; published checkpoints."""
+"""Verb ``edgevpr models``: networks and their cost; published checkpoints and ONNX graphs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,36 @@ def command(
         typer.Option(help="Its published checkpoint, when it is on disk; else it is fetched."),
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Digest to demand of the checkpoint.")] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write this ONNX graph as a gallery network: one input (batch, 3, H, W) of "
+            "normalized RGB, one output (batch, D), float32."
+        ),
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option(help="Of --onnx: H or H,W in pixels, to which images are resized."),
+    ] = None,
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            help="Of --onnx: RGB mean that is taken off, of values from 0 to 1; ImageNet's when "
+            "left out."
+        ),
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Of --onnx: RGB deviation that is divided by; ImageNet's when left out."),
+    ] = None,
+    interpolation: Annotated[
+        Literal["area", "linear", "cubic"] | None,
+        typer.Option(
+            help="Of --onnx: OpenCV's filter for resizing, area when left out: where images "
+            "shrink, near to torchvision's antialiased filters, but not the same to the digit. "
+            "linear and cubic do not antialias."
+        ),
+    ] = None,
     list_exits: Annotated[
         bool, typer.Option("--list-exits", help="List early exits with the cost of each.")
     ] = False,
@@ -29,7 +59,7 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """List networks with their cost, or import a published checkpoint.
+    """List networks with their cost, or import a published checkpoint or an ONNX graph.
 
     Multiply-adds are those of matrix products, convolutions and attention for one image.
     """
@@ -38,6 +68,19 @@ def command(
 
     for package in ("torch", "timm", "safetensors"):
         require(package, extra="train")
+    if onnx is not None:
+        if published is not None or checkpoint is not None or list_exits:
+            raise UsageError(
+                "found --onnx with --published, --checkpoint or --list-exits, expected one of "
+                "them: write one network at a time"
+            )
+        _write_onnx(onnx, output, input_size, mean, std, interpolation)
+        return
+    if any(given is not None for given in (input_size, mean, std, interpolation)):
+        raise UsageError(
+            "found --input-size, --mean, --std or --interpolation alone, expected the graph that "
+            "they are of: pass --onnx NET.onnx"
+        )
     if published is not None:
         if list_exits:
             raise UsageError(
@@ -58,7 +101,8 @@ def command(
         return
     if output is not None or checkpoint is not None:
         raise UsageError(
-            "found -o or --checkpoint alone, expected the network's name too: pass --published NAME"
+            "found -o or --checkpoint alone, expected the network too: pass --published NAME, or "
+            "--onnx NET.onnx"
         )
     if list_exits:
         _exits(320 if image_size is None else image_size, json)
@@ -90,6 +134,50 @@ def command(
     console.note(
         f"published: {', '.join(PUBLISHED)} (edgevpr models --published NAME -o MODEL); any timm "
         "backbone can be trained: edgevpr train --backbone NAME --aggregator KIND"
+    )
+
+
+def _write_onnx(
+    graph: Path,
+    output: Path | None,
+    input_size: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    interpolation: Literal["area", "linear", "cubic"] | None,
+) -> None:
+    from edgevpr.errors import UsageError
+    from edgevpr.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+    from edgevpr.train.networks.onnx_network import import_onnx
+
+    if output is None or input_size is None:
+        raise UsageError(
+            f"found --onnx {graph} without -o or --input-size, expected a folder to write it to "
+            "and the size of its input: pass -o MODEL --input-size 240,320"
+        )
+    sides = input_size.split(",")
+    if len(sides) > 2 or not all(side.strip().isdecimal() and int(side) for side in sides):
+        raise UsageError(
+            f"found --input-size {input_size}, expected H or H,W in pixels: pass --input-size 320 "
+            "or --input-size 240,320"
+        )
+    if std is not None and min(std) <= 0:
+        raise UsageError(
+            f"found --std {' '.join(map(str, std))}, expected three numbers above 0: pass --std 1 "
+            "1 1 for a network that is not divided by any"
+        )
+    preprocess = Preprocess(
+        int(sides[0]),
+        int(sides[-1]),
+        interpolation=interpolation or "area",
+        mean=mean or IMAGENET_MEAN,
+        std=std or IMAGENET_STD,
+    )
+    record = import_onnx(graph, output, preprocess)
+    console.note(
+        f"wrote {output}: gallery network {graph.name}, {record.dim} dimensions, images resized to "
+        f"{preprocess.height} x {preprocess.width} by OpenCV's {preprocess.interpolation} filter; "
+        "it describes images (edgevpr embed, eval), and a robot runs a query network trained into "
+        "its space (edgevpr train --features)"
     )
 
 

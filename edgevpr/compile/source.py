@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgevpr.artifacts.folder import open_artifact
-from edgevpr.artifacts.records import ExitRecord, GalleryRecord, ModelRecord
+from edgevpr.artifacts.records import ExitRecord, GalleryRecord, ModelRecord, check_own
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.errors import NumericsError
 from edgevpr.preprocess import Preprocess
@@ -41,12 +41,14 @@ def read_source(model: Path, graph: Path, gallery: Path | None = None) -> ModelS
         gallery: gallery artifact whose index space the bundle shall emit.
 
     Raises:
+        UsageError: the model's network is an ONNX graph.
         SpaceMismatchError: the gallery was built in another descriptor space.
         NumericsError: a weight is NaN or infinite; named.
     """
     opened = open_artifact(model, "model")
-    _check_weights(model, opened.held("weights.safetensors"))
     record = opened.read("model.json", ModelRecord)
+    check_own(record, model)
+    _check_weights(model, opened.held("weights.safetensors"))
     if record.exits:
         _check_weights(model, opened.file("exits.safetensors"))
     projection, digest = None, ""

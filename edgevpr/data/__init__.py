@@ -11,6 +11,7 @@ name_lists      lists of image names in .npy
 split           database/ and queries/ side by side
 protocols       evaluation protocols with their counts
 convert         photos with positions to an @utm folder
+descriptor_file descriptors of other programs, as features artifacts
 position_files  positions in CSV and KML, matched to photos
 gpx_track       positions on GPX tracks by time
 readings        degrees, headings and times as cameras and spreadsheets write them

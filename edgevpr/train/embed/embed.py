@@ -25,16 +25,16 @@ from edgevpr.train.embed.staging import (
     working,
     write_features,
 )
-from edgevpr.train.embed.through_exits import ThroughExits, load_through
+from edgevpr.train.embed.through_exits import Describing, load_through
 from edgevpr.train.images import Images, InOrder, loader
-from edgevpr.train.networks.network import Network, best_device
+from edgevpr.train.networks.network import best_device
 
 #: Rows after which a run notes how far it has come.
 _NOTE_EVERY = 2048
 
 
 def describe_images(
-    network: Network | ThroughExits,
+    network: Describing,
     preprocess: Preprocess,
     root: Path,
     table: ImageTable,

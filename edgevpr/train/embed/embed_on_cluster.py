@@ -33,9 +33,9 @@ from edgevpr.train.embed.staging import (
     working,
     write_features,
 )
-from edgevpr.train.embed.through_exits import ThroughExits, load_through
+from edgevpr.train.embed.through_exits import Describing, load_through
 from edgevpr.train.images import Images
-from edgevpr.train.networks.network import Network, best_device
+from edgevpr.train.networks.network import best_device
 
 #: Batches after which finished rows are noted on disk.
 _NOTE_EVERY = 32
@@ -51,7 +51,7 @@ class Describer:
         self.model, self.root, self.digest = Path(model), Path(images), digest
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Network | ThroughExits, Preprocess]:
+    def _loaded(self) -> tuple[Describing, Preprocess]:
         # With the first batch: what a constructor raises, Ray reports as a worker that died.
         network, about, opened = load_through(self.model, self.exit)
         if opened.digest != self.digest:

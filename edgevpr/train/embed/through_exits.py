@@ -12,8 +12,9 @@ from edgevpr.artifacts.records import ModelRecord
 from edgevpr.errors import UsageError
 from edgevpr.train.anytime.anytime_network import AnytimeNetwork
 from edgevpr.train.anytime.store import load_anytime
-from edgevpr.train.networks.model import load_model
+from edgevpr.train.networks.load_network import load_network
 from edgevpr.train.networks.network import Network
+from edgevpr.train.networks.onnx_network import OnnxNetwork
 
 
 class ThroughExits(nn.Module):
@@ -33,7 +34,11 @@ class ThroughExits(nn.Module):
         return torch.cat([found[name] for name in self.exits], 1)
 
 
-def load_through(path: Path, exit: str) -> tuple[Network | ThroughExits, ModelRecord, Artifact]:
+#: What describes images.
+Describing = Network | OnnxNetwork | ThroughExits
+
+
+def load_through(path: Path, exit: str) -> tuple[Describing, ModelRecord, Artifact]:
     """Open a model to describe images through one exit; "" and "full" are the whole path.
 
     Raises:
@@ -41,7 +46,7 @@ def load_through(path: Path, exit: str) -> tuple[Network | ThroughExits, ModelRe
         UsageError: it does not have this one; names those that it has.
     """
     if exit in ("", FULL):
-        return load_model(path)
+        return load_network(path)
     anytime, record, opened = load_anytime(path)
     if exit not in anytime.exits:
         raise UsageError(

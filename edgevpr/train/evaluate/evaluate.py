@@ -135,9 +135,9 @@ def evaluate(
     from edgevpr.train.anytime.store import load_anytime
     from edgevpr.train.embed.embed import describe_images
     from edgevpr.train.embed.through_exits import ThroughExits
-    from edgevpr.train.networks.model import load_model
+    from edgevpr.train.networks.load_network import load_network
 
-    network, about, opened = load_model(model)
+    network, about, opened = load_network(model)
     root = Path(data)
     if protocol is None:
         database, queries = read_split(root)

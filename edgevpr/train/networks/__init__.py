@@ -8,6 +8,8 @@
     aggregators/  BoQ, SALAD, SuperVLAD, GeM, MLP: features to descriptors
     model         model artifacts, and networks started from other weights
     checkpoint    reader of other projects' checkpoints
+    onnx_network  gallery networks that are ONNX graphs
+    load_network  either kind of network from its model artifact
     published     gallery networks whose weights their authors publish
     batch_norm    unfolding of folded BatchNorm
     cost          parameters and multiply-adds

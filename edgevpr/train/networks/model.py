@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgevpr.artifacts.folder import open_artifact, write_artifact
 from edgevpr.artifacts.manifest import Artifact, write_json
-from edgevpr.artifacts.records import ModelRecord
+from edgevpr.artifacts.records import ModelRecord, check_own
 from edgevpr.artifacts.space import space_id
 from edgevpr.errors import CorruptArtifactError, DataError, NumericsError, UsageError
 from edgevpr.files import write_atomic
@@ -68,9 +68,14 @@ def save_model(
 
 
 def load_model(path: Path, *, verify: bool = True) -> tuple[Network, ModelRecord, Artifact]:
-    """Open a model artifact and rebuild its network in evaluation mode, on the CPU."""
+    """Open a model artifact and rebuild its network in evaluation mode, on the CPU.
+
+    Raises:
+        UsageError: its network is an ONNX graph, which only describes images (``load_network``).
+    """
     opened = open_artifact(path, "model", verify=verify)
     record = opened.read("model.json", ModelRecord)
+    check_own(record, path)
     size = (record.preprocess.height, record.preprocess.width)
     network = Network(Architecture.from_dict(record.architecture), size)
     try:
