@@ -56,7 +56,8 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Measure Recall@K and precision over recall of a model by exact search in the full space.
+    """Measure Recall@K and precision over recall by exact search in the full space.
+
 
     R@K is given of all queries, as papers have it, and of those that some database image answers.
     R@100P is the largest share of the latter that can be answered without an error, by a

@@ -20,7 +20,7 @@ VERBS = {
     "features": "Import descriptors that another program computed.",
     "train": "Train a gallery network, or a query network into its space.",
     "codebook": "Learn the codebook of a model's tokens, for early exits.",
-    "eval": "Measure Recall@K of a model by exact search in the full space.",
+    "eval": "Measure Recall@K and precision over recall by exact search in the full space.",
     "explain": "Show where networks look and which places look alike.",
     "index": "Build a gallery: projection, index, measured operating points.",
     "gallery": "Add images to a gallery, remove some, compact it, roll it back, sign it.",

@@ -173,7 +173,8 @@ def test_verbs_write_and_draw(
     page = tmp_path / "page.html"
     report_verb.command([out, out], page, title="Two", json=True)
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["configuration"] for row in rows] == ["tiny", "tiny"]
+    names = [row["configuration"] for row in rows]
+    assert names == [f"tiny ({out})", f"tiny ({out}) 2"]
     assert rows[0].keys() == {
         "configuration", "r1", "r5", "engine_ms_p50", "engine_ms_p95", "search_ms_p50",
         "end_to_end_ms_p50", "end_to_end_ms_p95", "bytes_per_image", "provenance",

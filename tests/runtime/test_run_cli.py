@@ -159,7 +159,7 @@ def test_interrupted_file_stays_partial(world: World, long_drive: Path, tmp_path
     says = stderr.splitlines()[-1]
     assert says.startswith("edgevpr: interrupted before the end of ")
     assert str(part) in says
-    assert stderr.count("interrupted") == 1
+    assert stderr.count("edgevpr: interrupted") == 1
 
 
 def test_reader_that_goes_away(world: World, long_drive: Path) -> None:
