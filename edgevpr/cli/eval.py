@@ -58,7 +58,6 @@ def command(
 ) -> None:
     """Measure Recall@K and precision over recall by exact search in the full space.
 
-
     R@K is given of all queries, as papers have it, and of those that some database image answers.
     R@100P is the largest share of the latter that can be answered without an error, by a
     threshold on the best match's similarity; AUC-PR is the area under precision over recall.

@@ -75,5 +75,6 @@ def test_files(tiny: Path, tmp_path: Path) -> None:
     assert len(list(csv.DictReader(made.places.open()))) == 8
     with pytest.raises(DataError, match="other images"):
         explain_networks(
-            [tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features", tmp_path
-        )
+            [tmp_path / "gallery"], tiny / "val" / "database", tmp_path / "features",
+            tmp_path / "out",
+        )  # fmt: skip
