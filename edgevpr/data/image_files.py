@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgevpr.data.left_out import LeftOut, printable
@@ -178,3 +179,8 @@ def _starts_as_image(file: Path) -> bool:
     if file.name.lower().endswith(_COPIES) or not file.is_file():
         return False
     return image_kind(file) in (".jpg", ".png", ".webp")
+
+
+def unread(root: Path, paths: Iterable[str]) -> list[LeftOut]:
+    """Images that cannot be read, each with the reason."""
+    return [LeftOut(path, why_unreadable(root / path)) for path in paths]

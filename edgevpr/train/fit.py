@@ -9,7 +9,7 @@ import torch
 
 from edgevpr import __version__
 from edgevpr.data import read_images
-from edgevpr.data.image_files import why_unreadable
+from edgevpr.data.image_files import unread
 from edgevpr.data.left_out import LeftOut
 from edgevpr.guard import keeps_inputs
 from edgevpr.preprocess import Preprocess
@@ -75,7 +75,7 @@ def fit(
     if config.features is not None and left_out is not None:
         whole = table.paths
         table = embedded_images(table, config.features, config.images)
-        left_out += _unread(config.images, sorted({*whole} - {*table.paths}))
+        left_out += unread(config.images, sorted({*whole} - {*table.paths}))
     network = starting_network(config)
     if config.features is None:
         problem = gallery_problem(network, table, config)
@@ -101,7 +101,7 @@ def fit(
     with rounding as int8_layers:
         trainer.run(problem.module, batches)
     if left_out is not None:
-        left_out += _unread(config.images, [table.paths[row] for row in _of_all(batches.unread)])
+        left_out += unread(config.images, [table.paths[row] for row in _of_all(batches.unread)])
     if left_out:
         prepared["left_out"] = [str(item) for item in left_out]
 
@@ -125,10 +125,6 @@ def fit(
     trainer.forget_checkpoints()
     neighbours_file(out).unlink(missing_ok=True)
     return training
-
-
-def _unread(images: Path, paths: list[str]) -> list[LeftOut]:
-    return [LeftOut(path, why_unreadable(images / path)) for path in paths]
 
 
 def _of_all(rows: set[int]) -> list[int]:

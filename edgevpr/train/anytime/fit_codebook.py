@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgevpr import __version__
-from edgevpr.data.image_files import list_images, why_unreadable
+from edgevpr.data.image_files import list_images, unread
 from edgevpr.data.left_out import LeftOut
 from edgevpr.errors import DataError
 from edgevpr.guard import keeps_inputs
@@ -74,12 +74,9 @@ def fit_codebook(
     images = Images(config.images, list_images(config.images, left_out), about.preprocess)
     rows = np.arange(len(images))
     if left_out is not None:
-        unread = unreadable_rows(images, rows, config.workers)
-        left_out += [
-            LeftOut(images.paths[row], why_unreadable(config.images / images.paths[row]))
-            for row in unread
-        ]
-        rows = np.setdiff1d(rows, unread)
+        bad = unreadable_rows(images, rows, config.workers)
+        left_out += unread(config.images, [images.paths[row] for row in bad])
+        rows = np.setdiff1d(rows, bad)
     training_rows, held_out = split_rows(rows, config.seed)
     frozen = FrozenTokens(network, (about.preprocess.height, about.preprocess.width))
     frozen.to(best_device())
@@ -109,11 +106,12 @@ def fit_codebook(
             "size": codebook.size,
             "cosine": _held_out_cosine(codebook, frozen, images, held_out, config.workers),
             "held_out": len(held_out),
-            "images": len(images),
+            "images": len(rows),
             "inverse_temperature": [round(float(b), 3) for b in codebook.inverse_temperatures()],
             "reseeded": int(module.get_buffer("reseeded")),
             "cached_mb": round(stored.megabytes, 1) if stored is not None else 0.0,
         }
+        | ({"left_out": [str(each) for each in left_out]} if left_out else {})
         | trainer.facts(module)
     )
     save_codebook(

@@ -24,7 +24,7 @@ from edgevpr.artifacts.features import Features
 from edgevpr.artifacts.manifest import Artifact
 from edgevpr.artifacts.space import check_same_space
 from edgevpr.data import read_images
-from edgevpr.data.image_files import list_images, why_unreadable
+from edgevpr.data.image_files import list_images, unread
 from edgevpr.data.left_out import LeftOut
 from edgevpr.places.table import ImageTable
 from edgevpr.preprocess import Preprocess
@@ -98,12 +98,9 @@ def fit_exits(
     known = np.arange(len(table)) if every else np.flatnonzero(table.place >= 0)
     plain = Images(config.images, table.paths, preprocess)
     if left_out is not None:
-        unread = unreadable_rows(plain, known, config.workers)
-        left_out += [
-            LeftOut(table.paths[row], why_unreadable(config.images / table.paths[row]))
-            for row in unread
-        ]
-        known = np.setdiff1d(known, unread)
+        bad = unreadable_rows(plain, known, config.workers)
+        left_out += unread(config.images, [table.paths[row] for row in bad])
+        known = np.setdiff1d(known, bad)
     rows, held_out = (known, known[:0]) if validation else split_rows(known, config.seed)
     target = target_of(config, table, opened, track)
     module = ExitsTraining(networks, config, target)
@@ -298,10 +295,8 @@ def _training_images(config: TrainConfig, left_out: list[LeftOut] | None) -> Ima
         return table
     whole = table.paths
     table = embedded_images(table, config.features, config.images)
-    unread = sorted({*whole} - {*table.paths})
-    if left_out is None:
-        return table
-    left_out += [LeftOut(path, why_unreadable(config.images / path)) for path in unread]
+    if left_out is not None:
+        left_out += unread(config.images, sorted({*whole} - {*table.paths}))
     return table
 
 

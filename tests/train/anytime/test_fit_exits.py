@@ -1,6 +1,7 @@
 """Stage 2: losses against numpy and the present trainer, what is trained, files and refusals."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from safetensors.torch import load_file  # noqa: E402
 
 from edgevpr.artifacts.features import Features  # noqa: E402
 from edgevpr.data import read_images  # noqa: E402
+from edgevpr.data.image_files import list_images  # noqa: E402
+from edgevpr.data.left_out import LeftOut  # noqa: E402
 from edgevpr.errors import (  # noqa: E402
     ArtifactError,
     DataError,
@@ -24,7 +27,7 @@ from edgevpr.errors import (  # noqa: E402
 from edgevpr.places.table import ImageTable  # noqa: E402
 from edgevpr.progress import silent  # noqa: E402
 from edgevpr.train.anytime.exit_scores import Candidate  # noqa: E402
-from edgevpr.train.anytime.fit_codebook import split_rows  # noqa: E402
+from edgevpr.train.anytime.fit_codebook import fit_codebook, split_rows  # noqa: E402
 from edgevpr.train.anytime.fit_exits import (  # noqa: E402
     ExitsTraining,
     anytime_networks,
@@ -42,7 +45,7 @@ from edgevpr.train.record import TrainingStep  # noqa: E402
 
 from ..conftest import write_images  # noqa: E402
 from ..runs import gallery_config, query_config  # noqa: E402
-from .exit_runs import exits_config  # noqa: E402
+from .exit_runs import codebook_config, exits_config  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -373,3 +376,24 @@ def test_images_that_cannot_be_read_are_named(tiny: Path, based: Path, tmp_path:
     config = exits_config(tiny, based, images=tmp_path / "images")
     with pytest.raises(DataError, match=r"000_1\.png"):
         fit(config, tmp_path / "x")
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_damaged_images_are_left_out_and_named(
+    tiny: Path, based: Path, tmp_path: Path, cached: bool
+) -> None:
+    """In both stages, with states kept in memory and computed anew; without a list they end it."""
+    root = tmp_path / "train"
+    shutil.copytree(tiny / "train", root)
+    paths = list_images(root)
+    (root / paths[5]).write_bytes((root / paths[5]).read_bytes()[:200])
+    most = {"max_cache_mb": 512 if cached else 0}
+    book = codebook_config(tiny, based, images=root, **most)
+    exits = exits_config(tiny, based, {"method": "composition", **most}, images=root)
+    for run, config in ((fit_codebook, book), (fit, exits)):
+        left_out: list[LeftOut] = []
+        record = run(config, tmp_path / run.__name__, left_out=left_out)
+        assert [each.path for each in left_out] == [paths[5]]
+        assert paths[5] in record["left_out"][0]
+        with pytest.raises(DataError, match=Path(paths[5]).name):
+            run(config, tmp_path / "strict")
